@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/attention/check_inputs.h"
+
+#include <algorithm>
+#include <format>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+absl::Status Invalid(std::string text) {
+  return absl::InvalidArgumentError(std::move(text));
+}
+
+// Expected dimensions. Not a Shape: their product may exceed its bounds.
+using Dims = std::vector<std::int64_t>;
+
+absl::Status CheckDims(std::string_view name, const TensorView& tensor,
+                       const Dims& expected, std::string_view notation) {
+  if (std::ranges::equal(tensor.shape.dims(), expected)) {
+    return absl::OkStatus();
+  }
+  std::string dims;
+  for (const std::int64_t dim : expected) {
+    dims += std::format("{}{}", dims.empty() ? "" : ", ", dim);
+  }
+  return Invalid(std::format("{}: expected shape ({}) = ({}), got {}", name,
+                             notation, dims, tensor.shape.ToString()));
+}
+
+absl::Status CheckMaskDtype(std::string_view name,
+                            const std::optional<TensorView>& mask) {
+  if (!mask || mask->dtype == DataType::kBool || IsFloating(mask->dtype)) {
+    return absl::OkStatus();
+  }
+  return Invalid(
+      std::format("{}: only bool and floating types are supported, got {}",
+                  name, DataTypeName(mask->dtype)));
+}
+
+// query, key and value have one rank, 2 or 3, and one floating dtype.
+absl::Status CheckRanksAndDtypes(const AttentionInputs& inputs) {
+  const TensorView& query = inputs.query;
+  const std::size_t rank = query.shape.rank();
+  if (rank != 2 && rank != 3) {
+    return Invalid(std::format(
+        "query: expected an unbatched 2-D or batched 3-D tensor, got a {}-D "
+        "tensor of shape {}",
+        rank, query.shape.ToString()));
+  }
+  if (!IsFloating(query.dtype)) {
+    return Invalid(std::format("query: expected a floating dtype, got {}",
+                               DataTypeName(query.dtype)));
+  }
+  const auto check = [&](std::string_view name,
+                         const std::optional<TensorView>& tensor) {
+    if (tensor && tensor->shape.rank() != rank) {
+      return Invalid(std::format(
+          "{}: expected a {}-D tensor as query is {}, got a {}-D tensor of "
+          "shape {}",
+          name, rank, rank == 3 ? "batched (3-D)" : "unbatched (2-D)",
+          tensor->shape.rank(), tensor->shape.ToString()));
+    }
+    if (tensor && tensor->dtype != query.dtype) {
+      return Invalid(std::format("{}: expected query's dtype {}, got {}", name,
+                                 DataTypeName(query.dtype),
+                                 DataTypeName(tensor->dtype)));
+    }
+    return absl::OkStatus();
+  };
+  ATTENTION_RETURN_IF_ERROR(check("key", inputs.key));
+  return check("value", inputs.value);
+}
+
+absl::Status CheckMaskRanks(const AttentionInputs& inputs, bool batched) {
+  const std::string_view kind = batched ? "batched" : "unbatched";
+  const std::size_t padding_rank = batched ? 2 : 1;
+  if (inputs.key_padding_mask &&
+      inputs.key_padding_mask->shape.rank() != padding_rank) {
+    return Invalid(std::format(
+        "key_padding_mask: expected a {}-D tensor for a {} query, got shape {}",
+        padding_rank, kind, inputs.key_padding_mask->shape.ToString()));
+  }
+  if (inputs.attn_mask && inputs.attn_mask->shape.rank() != 2 &&
+      inputs.attn_mask->shape.rank() != 3) {
+    return Invalid(std::format(
+        "attn_mask: expected a 2-D or 3-D tensor for a {} query, got shape {}",
+        kind, inputs.attn_mask->shape.ToString()));
+  }
+  if (inputs.is_causal && !inputs.attn_mask) {
+    return Invalid(
+        "is_causal: expected attn_mask to be given with the is_causal hint, "
+        "got none; `causal` masks without one");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWidths(const MultiHeadAttentionConfig& config,
+                         const AttentionInputs& inputs) {
+  const TensorView& key = inputs.key.value_or(inputs.query);
+  const TensorView& value = inputs.value.value_or(key);
+  const auto check = [](std::string_view name, const TensorView& tensor,
+                        std::string_view what, std::int64_t width) {
+    if (tensor.shape.back() == width) return absl::OkStatus();
+    return Invalid(std::format(
+        "{}: expected {} {} as last dimension, got {} of shape {}", name, what,
+        width, tensor.shape.back(), tensor.shape.ToString()));
+  };
+  ATTENTION_RETURN_IF_ERROR(
+      check("query", inputs.query, "embed_dim", config.embed_dim));
+  ATTENTION_RETURN_IF_ERROR(check(inputs.key ? "key" : "key (= query)", key,
+                                  "kdim", config.key_dim()));
+  return check(inputs.value ? "value" : "value (= key)", value, "vdim",
+               config.value_dim());
+}
+
+// value has key's sequence and batch dimensions.
+absl::Status CheckKeyAgainstValue(const AttentionInputs& inputs) {
+  const TensorView& key = inputs.key.value_or(inputs.query);
+  const TensorView& value = inputs.value.value_or(key);
+  const auto key_dims = key.shape.dims();
+  const auto value_dims = value.shape.dims();
+  if (std::ranges::equal(key_dims.first(key_dims.size() - 1),
+                         value_dims.first(value_dims.size() - 1))) {
+    return absl::OkStatus();
+  }
+  return Invalid(std::format(
+      "value: expected key's sequence and batch dimensions {}, got {}",
+      key.shape.ToString(), value.shape.ToString()));
+}
+
+absl::Status CheckLengths(std::string_view name,
+                          const std::vector<std::int64_t>& lengths,
+                          std::int64_t rows) {
+  std::int64_t sum = 0;
+  for (std::size_t n = 0; n < lengths.size(); ++n) {
+    if (lengths[n] < 0 || lengths[n] > rows - sum) {
+      return Invalid(
+          std::format("{}[{}]: expected 0 to {} (rows left of {}), got {}",
+                      name, n, rows - sum, rows, lengths[n]));
+    }
+    sum += lengths[n];
+  }
+  if (sum != rows) {
+    return Invalid(
+        std::format("{}: expected a sum of {} rows, got {}", name, rows, sum));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Layout> RaggedLayout(const AttentionInputs& inputs) {
+  const TensorView& key = inputs.key.value_or(inputs.query);
+  if (inputs.query.shape.rank() != 2) {
+    return Invalid(std::format(
+        "query: expected packed rows (2-D) with query_lengths, got shape {}",
+        inputs.query.shape.ToString()));
+  }
+  if (inputs.query_lengths.empty()) {
+    return Invalid(
+        "query_lengths: expected one length for each sequence as key_lengths "
+        "are given, got none");
+  }
+  if (inputs.key && inputs.key_lengths.empty()) {
+    return Invalid(
+        "key_lengths: expected one length for each sequence as query_lengths "
+        "and key are given, got none");
+  }
+  const std::vector<std::int64_t>& key_lengths =
+      inputs.key_lengths.empty() ? inputs.query_lengths : inputs.key_lengths;
+  if (key_lengths.size() != inputs.query_lengths.size()) {
+    return Invalid(std::format(
+        "key_lengths: expected {} lengths, as many as query_lengths, got {}",
+        inputs.query_lengths.size(), key_lengths.size()));
+  }
+  ATTENTION_RETURN_IF_ERROR(CheckLengths("query_lengths", inputs.query_lengths,
+                                         inputs.query.shape.dim(0)));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckLengths("key_lengths", key_lengths, key.shape.dim(0)));
+  Layout layout;
+  layout.batched = true;
+  layout.ragged = true;
+  layout.batch_size = static_cast<std::int64_t>(inputs.query_lengths.size());
+  layout.query_length = std::ranges::max(inputs.query_lengths);
+  layout.key_length = std::ranges::max(key_lengths);
+  return layout;
+}
+
+absl::StatusOr<Layout> DenseLayout(const MultiHeadAttentionConfig& config,
+                                   const AttentionInputs& inputs) {
+  const Shape& query = inputs.query.shape;
+  const Shape& key = inputs.key.value_or(inputs.query).shape;
+  Layout layout;
+  layout.batched = query.rank() == 3;
+  layout.sequence_first = layout.batched && !config.batch_first;
+  const std::size_t length_axis = layout.batched && config.batch_first ? 1 : 0;
+  layout.query_length = query.dim(length_axis);
+  layout.key_length = key.dim(length_axis);
+  if (!layout.batched) return layout;
+  const std::size_t batch_axis = config.batch_first ? 0 : 1;
+  layout.batch_size = query.dim(batch_axis);
+  if (key.dim(batch_axis) != layout.batch_size) {
+    return Invalid(
+        std::format("key: expected query's batch size {}, got {} in shape {}",
+                    layout.batch_size, key.dim(batch_axis), key.ToString()));
+  }
+  return layout;
+}
+
+absl::Status CheckMaskShapes(const MultiHeadAttentionConfig& config,
+                             const AttentionInputs& inputs,
+                             const Layout& layout) {
+  // torch discards attn_mask, unseen, in this one case.
+  const bool discarded =
+      inputs.is_causal && !inputs.key_padding_mask && !inputs.valid_lens &&
+      !inputs.need_weights &&
+      (layout.batched || inputs.attn_mask->shape.rank() == 2);
+  if (inputs.attn_mask && !discarded) {
+    const Dims two = {layout.query_length, layout.key_length};
+    const Dims three = {layout.batch_size * config.num_heads,
+                        layout.query_length, layout.key_length};
+    const bool is_2d = inputs.attn_mask->shape.rank() == 2;
+    ATTENTION_RETURN_IF_ERROR(CheckDims("attn_mask", *inputs.attn_mask,
+                                        is_2d ? two : three,
+                                        is_2d ? "L, S" : "N*H, L, S"));
+  }
+  if (!inputs.key_padding_mask) return absl::OkStatus();
+  const Dims batched = {layout.batch_size, layout.key_length};
+  return CheckDims("key_padding_mask", *inputs.key_padding_mask,
+                   layout.batched ? batched : Dims{layout.key_length},
+                   layout.batched ? "N, S" : "S");
+}
+
+absl::Status CheckValidLens(const AttentionInputs& inputs,
+                            const Layout& layout) {
+  if (!inputs.valid_lens) return absl::OkStatus();
+  const TensorView& lens = *inputs.valid_lens;
+  if (lens.dtype != DataType::kInt32 && lens.dtype != DataType::kInt64) {
+    return Invalid(std::format("valid_lens: expected int32 or int64, got {}",
+                               DataTypeName(lens.dtype)));
+  }
+  const bool per_row = lens.shape.rank() == 2;
+  return CheckDims("valid_lens", lens,
+                   per_row ? Dims{layout.batch_size, layout.query_length}
+                           : Dims{layout.batch_size},
+                   per_row ? "N, L" : "N");
+}
+
+}  // namespace
+
+absl::StatusOr<Layout> CheckInputs(const MultiHeadAttentionConfig& config,
+                                   const AttentionInputs& inputs) {
+  ATTENTION_RETURN_IF_ERROR(
+      CheckMaskDtype("key_padding_mask", inputs.key_padding_mask));
+  ATTENTION_RETURN_IF_ERROR(CheckMaskDtype("attn_mask", inputs.attn_mask));
+  ATTENTION_RETURN_IF_ERROR(CheckRanksAndDtypes(inputs));
+  const bool ragged =
+      !inputs.query_lengths.empty() || !inputs.key_lengths.empty();
+  ATTENTION_RETURN_IF_ERROR(
+      CheckMaskRanks(inputs, ragged || inputs.query.shape.rank() == 3));
+  ATTENTION_RETURN_IF_ERROR(CheckWidths(config, inputs));
+  ATTENTION_RETURN_IF_ERROR(CheckKeyAgainstValue(inputs));
+  ATTENTION_ASSIGN_OR_RETURN(
+      const Layout layout,
+      ragged ? RaggedLayout(inputs) : DenseLayout(config, inputs));
+  if (layout.batch_size > Layout::kMaxBatchSize) {
+    return Invalid(std::format("query: expected a batch of at most {}, got {}",
+                               Layout::kMaxBatchSize, layout.batch_size));
+  }
+  ATTENTION_RETURN_IF_ERROR(CheckMaskShapes(config, inputs, layout));
+  ATTENTION_RETURN_IF_ERROR(CheckValidLens(inputs, layout));
+  return layout;
+}
+
+}  // namespace attention

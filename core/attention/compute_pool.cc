@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/attention/compute_pool.h"
+
+#include <cassert>
+
+namespace attention {
+
+ComputePool::ComputePool(std::size_t num_threads) : scratch_(num_threads + 1) {
+  assert(num_threads >= 1);
+  workers_.reserve(num_threads - 1);
+  for (std::size_t thread = 1; thread < num_threads; ++thread) {
+    workers_.emplace_back([this, thread] { WorkerLoop(thread); });
+  }
+}
+
+ComputePool::~ComputePool() {
+  stopping_.store(true);
+  generation_.fetch_add(1);
+  generation_.notify_all();
+  workers_.clear();  // joins
+}
+
+void ComputePool::Run(
+    std::int64_t num_items,
+    const std::function<void(std::int64_t, std::size_t)>& work) {
+  if (num_items <= 0) return;
+  work_ = &work;
+  num_items_ = num_items;
+  num_unfinished_.store(num_items);
+  num_unclaimed_.store(num_items);  // publishes the fields above
+  if (!workers_.empty() && num_items > 1) {
+    generation_.fetch_add(1);
+    generation_.notify_all();
+  }
+  WorkThrough(/*thread=*/0);
+  for (std::int64_t left = num_unfinished_.load(); left > 0;
+       left = num_unfinished_.load()) {
+    num_unfinished_.wait(left);
+  }
+}
+
+std::byte* ComputePool::Scratch(std::size_t slot, std::size_t num_bytes) {
+  AlignedBuffer& buffer = scratch_[slot];
+  if (buffer.size() < num_bytes) {
+    buffer = AlignedBuffer();  // before allocating, so that both never coexist
+    buffer = AlignedBuffer(num_bytes);
+  }
+  return buffer.data();
+}
+
+void ComputePool::TrimScratch() {
+  for (AlignedBuffer& buffer : scratch_) {
+    if (buffer.size() > kMaxKeptScratch) buffer = AlignedBuffer();
+  }
+}
+
+void ComputePool::WorkerLoop(std::size_t thread) {
+  std::uint32_t seen = 0;
+  while (!stopping_.load()) {
+    WorkThrough(thread);
+    generation_.wait(seen);
+    seen = generation_.load();
+  }
+}
+
+void ComputePool::WorkThrough(std::size_t thread) {
+  std::int64_t unclaimed = num_unclaimed_.load();
+  while (unclaimed > 0) {
+    if (!num_unclaimed_.compare_exchange_weak(unclaimed, unclaimed - 1)) {
+      continue;
+    }
+    (*work_)(num_items_ - unclaimed, thread);
+    if (num_unfinished_.fetch_sub(1) == 1) num_unfinished_.notify_all();
+    unclaimed = num_unclaimed_.load();
+  }
+}
+
+}  // namespace attention

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/attention/masks.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+
+#include "core/attention/integers.h"
+#include "core/tensor/convert.h"
+
+namespace attention {
+namespace {
+
+template <typename Real>
+constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
+
+// Hide every column whose position is above `last`.
+template <typename Real>
+void HideAbove(const Sequence& sequence, std::int64_t last,
+               std::int64_t num_columns, Real* mask) {
+  for (std::int64_t k = 0; k < num_columns; ++k) {
+    if (sequence.column(k) > last) mask[k] = kMinusInfinity<Real>;
+  }
+}
+
+}  // namespace
+
+template <typename Real>
+bool MaskReader<Real>::any() const {
+  return batch_.attn_mask || batch_.key_padding_mask || batch_.row_valid_lens ||
+         batch_.causal != Causal::kNone || batch_.causal_over_appended;
+}
+
+template <typename Real>
+bool MaskReader<Real>::differs_by_head() const {
+  return batch_.attn_mask && batch_.attn_mask->shape.rank() == 3;
+}
+
+template <typename Real>
+void MaskReader<Real>::AddTensorRow(const TensorView& tensor,
+                                    std::int64_t index,
+                                    const Sequence& sequence, Real* mask) {
+  const auto width = static_cast<std::size_t>(tensor.shape.back());
+  const std::byte* source = tensor.data + static_cast<std::size_t>(index) *
+                                              width *
+                                              DataTypeSize(tensor.dtype);
+  const auto count = static_cast<std::size_t>(sequence.key_length);
+  if (tensor.dtype == DataType::kBool) {
+    for (std::size_t k = 0; k < sequence.visible_keys.size(); ++k) {
+      const auto j = static_cast<std::size_t>(sequence.visible_keys[k]);
+      if (source[j] != std::byte{0}) mask[k] = kMinusInfinity<Real>;
+    }
+    return;
+  }
+  row_.resize(count);
+  LoadReals(tensor.dtype, source, count, row_.data());
+  for (std::size_t k = 0; k < sequence.visible_keys.size(); ++k) {
+    mask[k] += row_[static_cast<std::size_t>(sequence.visible_keys[k])];
+  }
+}
+
+template <typename Real>
+void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
+                            std::int64_t row, Real* mask) {
+  const auto num_visible =
+      static_cast<std::int64_t>(sequence.visible_keys.size());
+  std::fill_n(mask, sequence.num_columns(), Real{0});
+  if (batch_.causal_over_appended) {
+    HideAbove(sequence, row, sequence.num_columns(), mask);
+  } else if (batch_.attn_mask) {
+    const std::int64_t matrix =
+        differs_by_head() ? sequence.index * batch_.num_heads + head : 0;
+    AddTensorRow(*batch_.attn_mask, matrix * batch_.max_query_length + row,
+                 sequence, mask);
+  }
+  if (batch_.key_padding_mask) {
+    AddTensorRow(*batch_.key_padding_mask, sequence.index, sequence, mask);
+  }
+  if (batch_.causal == Causal::kTopLeft) {
+    HideAbove(sequence, row, num_visible, mask);
+  } else if (batch_.causal == Causal::kBottomRight) {
+    HideAbove(sequence, row + sequence.key_length - sequence.query_length,
+              num_visible, mask);
+  }
+  if (batch_.row_valid_lens) {
+    const std::int64_t place = sequence.index * batch_.max_query_length + row;
+    HideAbove(sequence, LoadInteger(*batch_.row_valid_lens, place) - 1,
+              num_visible, mask);
+  }
+}
+
+template class MaskReader<float>;
+template class MaskReader<double>;
+
+}  // namespace attention

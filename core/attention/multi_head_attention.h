@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "core/attention/compute_pool.h"
+#include "core/attention/packed_batch.h"
+#include "core/attention/request.h"
+#include "core/attention/weights.h"
+
+namespace attention {
+
+/// The forward pass of one module's weights.
+///
+///   O = concat_h(softmax(Q_h K_h^T / sqrt(D) + M) V_h) W_o^T + b_o
+///
+/// with Q = query W_q^T + b_q and likewise K and V, D = E / H.
+/// Implementations: the double-precision reference, and oneDNN.
+/// Immutable, so thread-safe, given that each call has a pool of its own.
+/// Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.
+class MultiHeadAttention {
+ public:
+  virtual ~MultiHeadAttention() = default;
+
+  /// Name reported to callers, such as "reference".
+  [[nodiscard]] virtual std::string_view implementation() const = 0;
+  /// dtype the pass computes in.
+  [[nodiscard]] virtual DataType compute_dtype() const = 0;
+  /// Memory held, weights included, in bytes.
+  [[nodiscard]] virtual std::size_t memory_bytes() const = 0;
+  /// Upper bound, in bytes, of the scratch memory Forward will allocate.
+  [[nodiscard]] virtual std::size_t ScratchBytes(
+      const PackedBatch& batch, std::size_t num_threads) const = 0;
+
+  /// Compute `batch` into `outputs`, whose views have batch.shapes and the
+  /// query's dtype. Every element of `outputs` is written.
+  /// \return RESOURCE_EXHAUSTED when scratch cannot be allocated, INTERNAL when
+  ///   a primitive fails.
+  [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
+                                             const AttentionOutputs& outputs,
+                                             ComputePool& pool) const = 0;
+};
+
+/// Make the reference implementation: plain loops in double precision over the
+/// weights as they are, the executable definition of what is right.
+[[nodiscard]] std::unique_ptr<MultiHeadAttention> MakeReferenceAttention(
+    const MultiHeadAttentionConfig& config,
+    std::shared_ptr<const AttentionWeights> weights);
+
+}  // namespace attention

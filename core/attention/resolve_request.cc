@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <format>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/attention/check_inputs.h"
+#include "core/attention/integers.h"
+#include "core/attention/packed_batch.h"
+#include "core/tensor/convert.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+// Whether key j of sequence n is padding by key_padding_mask.
+bool IsPadding(const TensorView& key_padding_mask, std::int64_t n,
+               std::int64_t j) {
+  const auto place =
+      static_cast<std::size_t>(n * key_padding_mask.shape.back() + j);
+  const std::byte* element =
+      key_padding_mask.data + place * DataTypeSize(key_padding_mask.dtype);
+  if (key_padding_mask.dtype == DataType::kBool) {
+    return *element != std::byte{0};
+  }
+  float value = 0.0F;
+  LoadReals(key_padding_mask.dtype, element, 1, &value);
+  // A float64 below float's range narrows to -inf but is not -inf itself.
+  if (key_padding_mask.dtype == DataType::kFloat64) {
+    double wide = 0.0;
+    LoadReals(key_padding_mask.dtype, element, 1, &wide);
+    return wide == -std::numeric_limits<double>::infinity();
+  }
+  return value == -std::numeric_limits<float>::infinity();
+}
+
+// Number of leading keys of sequence n that valid_lens leaves, at most S.
+std::int64_t ValidKeys(const TensorView& valid_lens, const Sequence& sequence) {
+  const std::int64_t columns =
+      valid_lens.shape.rank() == 2 ? valid_lens.shape.dim(1) : 1;
+  // With a length for each query row, a key is padding if no row sees it.
+  std::int64_t longest = 0;
+  for (std::int64_t i = 0; i < columns; ++i) {
+    longest = std::max(longest,
+                       LoadInteger(valid_lens, sequence.index * columns + i));
+  }
+  return std::min(longest, sequence.key_length);
+}
+
+// List the keys of `sequence` that are not padding.
+void FindVisibleKeys(const AttentionInputs& inputs, Sequence& sequence) {
+  const std::int64_t end = inputs.valid_lens
+                               ? ValidKeys(*inputs.valid_lens, sequence)
+                               : sequence.key_length;
+  sequence.visible_keys.reserve(static_cast<std::size_t>(end));
+  for (std::int64_t j = 0; j < end; ++j) {
+    if (inputs.key_padding_mask &&
+        IsPadding(*inputs.key_padding_mask, sequence.index, j)) {
+      continue;
+    }
+    sequence.visible_keys.push_back(j);
+  }
+}
+
+// The sequences of a batched or unbatched request.
+void AddDenseSequences(const Layout& layout, PackedBatch& batch) {
+  for (std::int64_t n = 0; n < layout.batch_size; ++n) {
+    Sequence sequence;
+    sequence.index = n;
+    sequence.query_length = layout.query_length;
+    sequence.key_length = layout.key_length;
+    sequence.first_query_row =
+        layout.sequence_first ? n : n * layout.query_length;
+    sequence.first_key_row = layout.sequence_first ? n : n * layout.key_length;
+    sequence.query_row_step = layout.sequence_first ? layout.batch_size : 1;
+    sequence.key_row_step = sequence.query_row_step;
+    batch.sequences.push_back(std::move(sequence));
+  }
+}
+
+// The sequences of a ragged request.
+void AddRaggedSequences(const AttentionInputs& inputs, PackedBatch& batch) {
+  const std::vector<std::int64_t>& key_lengths =
+      inputs.key_lengths.empty() ? inputs.query_lengths : inputs.key_lengths;
+  std::int64_t query_row = 0;
+  std::int64_t key_row = 0;
+  for (std::size_t n = 0; n < inputs.query_lengths.size(); ++n) {
+    Sequence sequence;
+    sequence.index = static_cast<std::int64_t>(n);
+    sequence.query_length = inputs.query_lengths[n];
+    sequence.key_length = key_lengths[n];
+    sequence.first_query_row = query_row;
+    sequence.first_key_row = key_row;
+    query_row += sequence.query_length;
+    key_row += sequence.key_length;
+    batch.sequences.push_back(std::move(sequence));
+  }
+}
+
+absl::StatusOr<OutputShapes> ShapesOf(const MultiHeadAttentionConfig& config,
+                                      const Layout& layout,
+                                      const PackedBatch& batch) {
+  OutputShapes shapes;
+  std::vector<std::int64_t> dims(batch.query.shape.dims().begin(),
+                                 batch.query.shape.dims().end());
+  dims.back() = config.embed_dim;
+  ATTENTION_ASSIGN_OR_RETURN(shapes.output, Shape::Create(dims));
+  if (!batch.need_weights) return shapes;
+  dims.clear();
+  if (layout.batched) dims.push_back(layout.batch_size);
+  if (!batch.average_attn_weights) dims.push_back(config.num_heads);
+  dims.push_back(batch.max_query_length);
+  dims.push_back(batch.weight_columns());
+  absl::StatusOr<Shape> weights = Shape::Create(dims);
+  if (!weights.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("need_weights: the weights are too large: ",
+                     weights.status().message()));
+  }
+  shapes.weights = *weights;
+  return shapes;
+}
+
+// Take over the masks that apply; is_causal may replace attn_mask.
+void SetMasks(const AttentionInputs& inputs, PackedBatch& batch) {
+  batch.causal = inputs.causal;
+  // torch/nn/functional.py: "if is_causal and key_padding_mask is None and not
+  // need_weights: attn_mask = None", then SDPA(is_causal=True).
+  batch.causal_over_appended = inputs.is_causal && !inputs.key_padding_mask &&
+                               !inputs.valid_lens && !inputs.need_weights;
+  if (!batch.causal_over_appended) batch.attn_mask = inputs.attn_mask;
+  if (inputs.key_padding_mask && IsFloating(inputs.key_padding_mask->dtype)) {
+    batch.key_padding_mask = inputs.key_padding_mask;
+  }
+  if (inputs.valid_lens && inputs.valid_lens->shape.rank() == 2) {
+    batch.row_valid_lens = inputs.valid_lens;
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<PackedBatch> ResolveRequest(
+    const MultiHeadAttentionConfig& config, const AttentionInputs& inputs) {
+  ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(config, inputs));
+  PackedBatch batch;
+  batch.query = inputs.query;
+  batch.key = inputs.key.value_or(inputs.query);
+  batch.value = inputs.value.value_or(batch.key);
+  batch.num_heads = config.num_heads;
+  batch.max_query_length = layout.query_length;
+  batch.max_key_length = layout.key_length;
+  batch.appended_keys = config.appended_keys();
+  batch.need_weights = inputs.need_weights;
+  batch.average_attn_weights = inputs.average_attn_weights;
+  batch.masked_rows_are_nan =
+      inputs.masked_row_policy == MaskedRowPolicy::kNaN ||
+      (inputs.masked_row_policy == MaskedRowPolicy::kTorch &&
+       inputs.need_weights);
+  batch.dropout = inputs.training ? config.dropout : 0.0;
+  batch.dropout_seed = inputs.dropout_seed;
+  SetMasks(inputs, batch);
+  ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(config, layout, batch));
+  // Without query rows there is nothing to compute, however many sequences.
+  if (layout.query_length == 0) return batch;
+  if (layout.ragged) {
+    AddRaggedSequences(inputs, batch);
+  } else {
+    AddDenseSequences(layout, batch);
+  }
+  for (Sequence& sequence : batch.sequences) {
+    sequence.appended_keys = batch.appended_keys;
+    FindVisibleKeys(inputs, sequence);
+  }
+  return batch;
+}
+
+}  // namespace attention

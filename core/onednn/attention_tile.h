@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/attention/dropout.h"
+#include "core/attention/masks.h"
+#include "core/attention/packed_batch.h"
+#include "core/attention/request.h"
+#include "core/onednn/attention_kernels.h"
+#include "core/onednn/packed_rows.h"
+
+namespace attention {
+
+/// The packed matrices, [rows, E] float32 each. The context overwrites query.
+struct PackedMatrices {
+  float* query = nullptr;
+  float* key = nullptr;
+  float* value = nullptr;
+};
+
+/// One piece of a pass: some heads of one tile of query rows of one sequence.
+struct AttentionTile {
+  const PackedSequence* packed = nullptr;
+  std::int64_t first_row = 0;  ///< of the sequence's query rows
+  std::int64_t num_rows = 0;
+  std::int64_t first_head = 0;
+  std::int64_t num_heads = 0;    ///< all of them when weights are averaged
+  std::int64_t group_heads = 0;  ///< computed together; divides num_heads
+  /// Null when the sequence has no columns at all.
+  std::shared_ptr<const AttentionKernels> kernels;
+};
+
+/// Computes attention tiles:
+///
+///   context_h = dropout(softmax(Q_h K_h^T / sqrt(D) + M)) V_h
+///
+/// and writes the weights where they are wanted. Not thread-safe: one per
+/// thread. Lifetime: borrows everything.
+class AttentionTileComputer {
+ public:
+  AttentionTileComputer(const PackedBatch& batch,
+                        const AttentionOutputs& outputs,
+                        const PackedMatrices& matrices, std::int64_t embed_dim);
+
+  /// Scratch for Compute, in bytes.
+  [[nodiscard]] std::size_t ScratchBytes(const AttentionTile& tile) const;
+
+  /// Throws dnnl::error.
+  void Compute(const AttentionTile& tile, std::byte* scratch);
+
+ private:
+  // One group of heads of a tile, while it is computed.
+  struct Group {
+    const AttentionTile& tile;
+    std::int64_t first_head;
+    std::int64_t height;
+    float* scores;   // [group_heads, height, padded_columns]
+    float* mask;     // [num_columns]
+    float* average;  // [height, weight_columns]
+  };
+
+  void ComputeGroup(const Group& group, std::byte* scratchpad);
+  void MaskRow(const Group& group, std::int64_t head, std::int64_t row);
+  void FinishRow(const Group& group, std::int64_t head, std::int64_t row);
+  void KeepWeights(const Group& group, std::int64_t head, std::int64_t row);
+  void FillWithoutColumns(const AttentionTile& tile);
+  void StoreWeights(const Sequence& sequence, std::int64_t head,
+                    std::int64_t row, const float* weights);
+
+  // The scores of one row of one head of a group.
+  static float* ScoresRow(const Group& group, std::int64_t head,
+                          std::int64_t row);
+
+  const PackedBatch& batch_;
+  const AttentionOutputs& outputs_;
+  const PackedMatrices matrices_;
+  const std::int64_t embed_dim_;
+  const std::int64_t head_dim_;
+  const float masked_weight_;  // of every column of a row that sees none
+  MaskReader<float> masks_;
+  DropoutMask dropout_;
+  std::vector<float> line_;        // one row of returned weights
+  std::vector<bool> masked_rows_;  // [group_heads, height]
+};
+
+}  // namespace attention

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/onednn/kernel.h"
+
+#include <unordered_map>
+
+namespace attention {
+namespace {
+
+dnnl::primitive_attr UserScratchpad() {
+  dnnl::primitive_attr attributes;
+  // The default, library-managed scratchpad is not thread-safe.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
+dnnl::matmul::primitive_desc MatmulDesc(const MatmulKernel::Descs& descs) {
+  dnnl::primitive_attr attributes = UserScratchpad();
+  if (descs.scale != 1.0F) {
+    dnnl::post_ops scale;
+    scale.append_eltwise(dnnl::algorithm::eltwise_linear, descs.scale, 0.0F);
+    attributes.set_post_ops(scale);
+  }
+  if (descs.bias) {
+    return {CpuEngine(), descs.src, descs.weights,
+            *descs.bias, descs.dst, attributes};
+  }
+  return {CpuEngine(), descs.src, descs.weights, descs.dst, attributes};
+}
+
+// Primitives only read their sources, but dnnl::memory has no const view.
+void* Mutable(const void* data) { return const_cast<void*>(data); }
+
+// Execution on the CPU is synchronous, so one stream per thread serves all.
+const dnnl::stream& ThreadStream() {
+  thread_local const dnnl::stream stream(CpuEngine());
+  return stream;
+}
+
+}  // namespace
+
+const dnnl::engine& CpuEngine() {
+  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+MatmulKernel::MatmulKernel(const Descs& descs)
+    : desc_(MatmulDesc(descs)), primitive_(desc_) {}
+
+void MatmulKernel::Execute(const Operands& operands) const {
+  const dnnl::engine& engine = CpuEngine();
+  std::unordered_map<int, dnnl::memory> arguments = {
+      {DNNL_ARG_SRC, {desc_.src_desc(), engine, Mutable(operands.src)}},
+      {DNNL_ARG_WEIGHTS,
+       {desc_.weights_desc(), engine, Mutable(operands.weights)}},
+      {DNNL_ARG_DST, {desc_.dst_desc(), engine, operands.dst}},
+      {DNNL_ARG_SCRATCHPAD,
+       {desc_.scratchpad_desc(), engine, operands.scratchpad}}};
+  if (operands.bias != nullptr) {
+    arguments.emplace(DNNL_ARG_BIAS, dnnl::memory(desc_.bias_desc(), engine,
+                                                  Mutable(operands.bias)));
+  }
+  primitive_.execute(ThreadStream(), arguments);
+}
+
+SoftmaxKernel::SoftmaxKernel(std::int64_t rows, std::int64_t columns)
+    : desc_(CpuEngine(), dnnl::prop_kind::forward_inference,
+            dnnl::algorithm::softmax_accurate,
+            dnnl::memory::desc({rows, columns}, dnnl::memory::data_type::f32,
+                               dnnl::memory::format_tag::ab),
+            dnnl::memory::desc({rows, columns}, dnnl::memory::data_type::f32,
+                               dnnl::memory::format_tag::ab),
+            /*axis=*/1, UserScratchpad()),
+      primitive_(desc_) {}
+
+void SoftmaxKernel::Execute(float* matrix, std::byte* scratchpad) const {
+  const dnnl::memory data(desc_.src_desc(), CpuEngine(), matrix);
+  primitive_.execute(ThreadStream(),
+                     {{DNNL_ARG_SRC, data},
+                      {DNNL_ARG_DST, data},
+                      {DNNL_ARG_SCRATCHPAD,
+                       {desc_.scratchpad_desc(), CpuEngine(), scratchpad}}});
+}
+
+}  // namespace attention

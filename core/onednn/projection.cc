@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/onednn/projection.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/onednn/round_up.h"
+#include "core/tensor/convert.h"
+
+namespace attention {
+namespace {
+
+using Desc = dnnl::memory::desc;
+using Tag = dnnl::memory::format_tag;
+constexpr auto kF32 = dnnl::memory::data_type::f32;
+
+// Columns of a slice: with up to 4,096 input columns its weights stay in a
+// core's L2 cache while the tiles pass by.
+constexpr std::int64_t kSliceWidth = 256;
+
+std::vector<float> ToFloats(const Tensor& tensor) {
+  std::vector<float> floats(
+      static_cast<std::size_t>(tensor.shape().num_elements()));
+  LoadReals(tensor.dtype(), tensor.view().data, floats.size(), floats.data());
+  return floats;
+}
+
+bool AreConsecutive(std::span<const std::int64_t> rows) {
+  return rows.back() - rows.front() ==
+             static_cast<std::int64_t>(rows.size()) - 1 &&
+         std::ranges::is_sorted(rows);
+}
+
+// The kernels of every height for one width of slice. The first sees to it
+// that all take their weights in one layout.
+std::shared_ptr<const std::vector<MatmulKernel>> CompileKernels(
+    std::int64_t in, std::int64_t out, std::int64_t width, bool has_bias) {
+  std::vector<MatmulKernel> kernels;
+  kernels.reserve(kTileHeights.size());
+  const auto compile = [&](std::int64_t height, const Desc& weights) {
+    MatmulKernel::Descs descs{
+        .src = Desc({height, in}, kF32, Tag::ab),
+        .weights = weights,
+        .dst = Desc({height, width}, kF32, dnnl::memory::dims{out, 1}),
+        .bias = {}};
+    if (has_bias) descs.bias = Desc({1, width}, kF32, Tag::ab);
+    return MatmulKernel(descs);
+  };
+  const Desc packed =
+      compile(kTileRows, Desc({in, width}, kF32, Tag::any)).weights_desc();
+  for (const std::int64_t height : kTileHeights) {
+    kernels.push_back(compile(height, packed));
+  }
+  return std::make_shared<const std::vector<MatmulKernel>>(std::move(kernels));
+}
+
+// Reorder columns [0, width) of W^T, given as rows of W, for a kernel.
+AlignedBuffer Pack(const float* weight, std::int64_t in, std::int64_t width,
+                   const Desc& packed_desc) {
+  AlignedBuffer packed(packed_desc.get_size());
+  // W is [out, in]; a matmul wants [in, out]: the same memory, transposed.
+  dnnl::memory from(Desc({in, width}, kF32, Tag::ba), CpuEngine(),
+                    const_cast<float*>(weight));
+  dnnl::memory to(packed_desc, CpuEngine(), packed.data());
+  dnnl::stream stream(CpuEngine());
+  dnnl::reorder(from, to).execute(stream, from, to);
+  stream.wait();
+  return packed;
+}
+
+}  // namespace
+
+Projection::Projection(const LinearWeights& weights)
+    : in_(weights.weight.shape().dim(1)), out_(weights.weight.shape().dim(0)) {
+  const std::vector<float> weight = ToFloats(weights.weight);
+  if (weights.bias) bias_ = ToFloats(*weights.bias);
+  for (std::int64_t first = 0; first < out_; first += kSliceWidth) {
+    AddSlice(weight, first, std::min(kSliceWidth, out_ - first));
+  }
+  for (const Slice& slice : slices_) {
+    for (const MatmulKernel& kernel : *slice.kernels) {
+      kernel_scratch_bytes_ =
+          std::max(kernel_scratch_bytes_, kernel.scratchpad_bytes());
+    }
+    memory_bytes_ += slice.weights.size();
+  }
+  memory_bytes_ += bias_.size() * sizeof(float);
+  kernel_scratch_bytes_ = RoundUp(kernel_scratch_bytes_, kTensorAlignment);
+  scratch_bytes_ =
+      kernel_scratch_bytes_ +
+      static_cast<std::size_t>(kTileRows * (in_ + out_)) * sizeof(float) +
+      kTensorAlignment;
+}
+
+void Projection::AddSlice(const std::vector<float>& weight, std::int64_t first,
+                          std::int64_t width) {
+  Slice slice;
+  slice.first = first;
+  slice.width = width;
+  slice.kernels = !slices_.empty() && slices_.back().width == width
+                      ? slices_.back().kernels
+                      : CompileKernels(in_, out_, width, !bias_.empty());
+  slice.weights = Pack(weight.data() + first * in_, in_, width,
+                       slice.kernels->front().weights_desc());
+  slices_.push_back(std::move(slice));
+}
+
+std::int64_t Projection::num_items(const ProjectionRows& rows) const {
+  const auto num_rows = static_cast<std::int64_t>(rows.sources.size());
+  return (num_rows + kTileRows - 1) / kTileRows *
+         static_cast<std::int64_t>(slices_.size());
+}
+
+void Projection::Compute(const ProjectionRows& rows, std::int64_t item,
+                         std::byte* scratch) const {
+  const auto num_rows = static_cast<std::int64_t>(rows.sources.size());
+  const std::int64_t num_tiles = (num_rows + kTileRows - 1) / kTileRows;
+  // Slice by slice, so that one slice's weights stay in cache.
+  const Slice& slice = slices_[static_cast<std::size_t>(item / num_tiles)];
+  Tile tile;
+  tile.first = item % num_tiles * kTileRows;
+  tile.count = std::min(kTileRows, num_rows - tile.first);
+  tile.height = TileHeight(tile.count);
+
+  auto* gathered = reinterpret_cast<float*>(scratch + kernel_scratch_bytes_);
+  float* computed =
+      gathered +
+      RoundUp(kTileRows * in_,
+              static_cast<std::int64_t>(kTensorAlignment / sizeof(float)));
+  const auto first = static_cast<std::size_t>(tile.first);
+  const bool in_place = rows.output.dtype == DataType::kFloat32 &&
+                        tile.count == tile.height &&
+                        AreConsecutive(rows.targets.subspan(
+                            first, static_cast<std::size_t>(tile.count)));
+  float* target = computed;
+  if (in_place) {
+    target = reinterpret_cast<float*>(rows.output.data) +
+             rows.targets[first] * out_ + slice.first;
+  }
+  (*slice.kernels)[TileHeightIndex(tile.count)].Execute(
+      {.src = Gather(rows, tile, gathered),
+       .weights = slice.weights.data(),
+       .dst = target,
+       .bias = bias_.empty() ? nullptr : bias_.data() + slice.first,
+       .scratchpad = scratch});
+  if (!in_place) Scatter(rows, tile, slice, computed);
+}
+
+const float* Projection::Gather(const ProjectionRows& rows, const Tile& tile,
+                                float* scratch) const {
+  const auto sources =
+      rows.sources.subspan(static_cast<std::size_t>(tile.first),
+                           static_cast<std::size_t>(tile.count));
+  const auto width = static_cast<std::size_t>(in_);
+  const std::size_t row_bytes = width * DataTypeSize(rows.input.dtype);
+  const auto row = [&](std::int64_t index) {
+    return rows.input.data + static_cast<std::size_t>(index) * row_bytes;
+  };
+  if (rows.input.dtype == DataType::kFloat32 && tile.count == tile.height &&
+      AreConsecutive(sources)) {
+    return reinterpret_cast<const float*>(row(sources.front()));
+  }
+  float* target = scratch;
+  for (const std::int64_t source : sources) {
+    LoadReals(rows.input.dtype, row(source), width, target);
+    target += width;
+  }
+  std::fill(target, scratch + tile.height * in_, 0.0F);
+  return scratch;
+}
+
+void Projection::Scatter(const ProjectionRows& rows, const Tile& tile,
+                         const Slice& slice, const float* scratch) const {
+  const std::size_t element_size = DataTypeSize(rows.output.dtype);
+  for (std::int64_t i = 0; i < tile.count; ++i) {
+    const std::int64_t target =
+        rows.targets[static_cast<std::size_t>(tile.first + i)];
+    StoreReals(scratch + i * out_, static_cast<std::size_t>(slice.width),
+               rows.output.dtype,
+               rows.output.data +
+                   static_cast<std::size_t>(target * out_ + slice.first) *
+                       element_size);
+  }
+}
+
+}  // namespace attention

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/attention/compute_pool.h"
+#include "core/attention/weights.h"
+#include "core/onednn/kernel.h"
+#include "core/onednn/tile.h"
+#include "core/tensor/tensor.h"
+
+namespace attention {
+
+/// Which rows a projection reads and writes: row sources[t] of the input
+/// becomes row targets[t] of the output. Lifetime: borrows.
+struct ProjectionRows {
+  TensorView input;  ///< viewed as (rows, in); any floating dtype but float64
+  std::span<const std::int64_t> sources;
+  MutableTensorView output;  ///< viewed as (rows, out); likewise
+  std::span<const std::int64_t> targets;
+};
+
+/// A linear layer y = x W^T + b over tiles of rows, its weight packed once.
+///
+/// weight [out, in], bias [out]. Work is a grid of row tiles by column slices
+/// of a fixed width, so a row's bits depend on nothing but the row. Rows are
+/// read and written where they lie if they are consecutive float32 rows filling
+/// a tile, else gathered and scattered by way of scratch.
+/// Immutable and thread-safe.
+class Projection {
+ public:
+  /// Pack the weight and compile a kernel for every height. Throws dnnl::error,
+  /// std::bad_alloc.
+  explicit Projection(const LinearWeights& weights);
+
+  [[nodiscard]] std::int64_t num_items(const ProjectionRows& rows) const;
+  /// Compute one of num_items() pieces of the work. Throws dnnl::error.
+  void Compute(const ProjectionRows& rows, std::int64_t item,
+               std::byte* scratch) const;
+  [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
+  /// Memory held: the packed weight.
+  [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
+
+ private:
+  // Columns [first, first + width) of the output.
+  struct Slice {
+    std::int64_t first = 0;
+    std::int64_t width = 0;
+    AlignedBuffer weights;  // packed
+    // For each of kTileHeights; shared by slices of one width.
+    std::shared_ptr<const std::vector<MatmulKernel>> kernels;
+  };
+  // One tile of a call: rows [first, first + count), computed as `height`.
+  struct Tile {
+    std::int64_t first = 0;
+    std::int64_t count = 0;
+    std::int64_t height = 0;
+  };
+
+  void AddSlice(const std::vector<float>& weight, std::int64_t first,
+                std::int64_t width);
+  const float* Gather(const ProjectionRows& rows, const Tile& tile,
+                      float* scratch) const;
+  void Scatter(const ProjectionRows& rows, const Tile& tile, const Slice& slice,
+               const float* scratch) const;
+
+  std::int64_t in_ = 0;
+  std::int64_t out_ = 0;
+  std::vector<float> bias_;  // empty: none
+  std::vector<Slice> slices_;
+  std::size_t kernel_scratch_bytes_ = 0;
+  std::size_t scratch_bytes_ = 0;
+  std::size_t memory_bytes_ = 0;
+};
+
+}  // namespace attention

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/attention/compute_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+namespace attention {
+namespace {
+
+TEST(ComputePoolTest, CallsEveryItemOnce) {
+  for (const std::size_t num_threads : {1U, 2U, 5U}) {
+    ComputePool pool(num_threads);
+    for (const std::int64_t num_items : {0, 1, 2, 100}) {
+      std::vector<std::atomic<int>> calls(static_cast<std::size_t>(num_items));
+      pool.Run(num_items, [&](std::int64_t item, std::size_t thread) {
+        EXPECT_LT(thread, num_threads);
+        ++calls[static_cast<std::size_t>(item)];
+      });
+      for (const std::atomic<int>& count : calls) EXPECT_EQ(count, 1);
+    }
+  }
+}
+
+TEST(ComputePoolTest, ManyShortRunsFollowEachOther) {
+  ComputePool pool(3);
+  std::int64_t total = 0;
+  for (std::int64_t run = 0; run < 5000; ++run) {
+    std::atomic<std::int64_t> sum = 0;
+    pool.Run(run % 4, [&](std::int64_t item, std::size_t) { sum += item + 1; });
+    total += sum;
+  }
+  EXPECT_EQ(total, 1250 * (0 + 1 + 3 + 6));
+}
+
+TEST(ComputePoolTest, OneThreadRunsItemsInOrderOnTheCaller) {
+  ComputePool pool(1);
+  std::vector<std::int64_t> items;
+  pool.Run(4, [&](std::int64_t item, std::size_t thread) {
+    EXPECT_EQ(thread, 0U);
+    items.push_back(item);
+  });
+  EXPECT_EQ(items, (std::vector<std::int64_t>{0, 1, 2, 3}));
+}
+
+TEST(ComputePoolTest, KeepsSmallScratchAndFreesLarge) {
+  ComputePool pool(1);
+  const std::byte* small = pool.Scratch(0, 1000);
+  pool.TrimScratch();
+  EXPECT_EQ(pool.Scratch(0, 500), small);
+  EXPECT_NE(pool.Scratch(1, ComputePool::kMaxKeptScratch + 1), nullptr);
+  pool.TrimScratch();
+  EXPECT_EQ(pool.Scratch(0, 1000), small);
+}
+
+}  // namespace
+}  // namespace attention

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/attention/packed_batch.h"
+#include "core/tensor/tensor.h"
+
+namespace attention {
+namespace {
+
+// A module (E 6, H 2) and a valid batched request: N 2, L 3, S 4.
+class ResolveRequestTest : public ::testing::Test {
+ protected:
+  ResolveRequestTest() {
+    config_.embed_dim = 6;
+    config_.num_heads = 2;
+    config_.batch_first = true;
+    inputs_.query = Zeros({2, 3, 6});
+    inputs_.key = Zeros({2, 4, 6});
+  }
+
+  TensorView Zeros(const Shape& shape, DataType dtype = DataType::kFloat32) {
+    storage_.push_back(std::make_unique<Tensor>(dtype, shape));
+    std::fill_n(storage_.back()->mutable_view().data,
+                storage_.back()->num_bytes(), std::byte{0});
+    return storage_.back()->view();
+  }
+  std::string Error() {
+    const absl::StatusOr<PackedBatch> batch = ResolveRequest(config_, inputs_);
+    EXPECT_EQ(batch.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(batch.status().message());
+  }
+
+  MultiHeadAttentionConfig config_;
+  AttentionInputs inputs_;
+  std::vector<std::unique_ptr<Tensor>> storage_;
+};
+
+TEST_F(ResolveRequestTest, LaysOutBatchFirstSequences) {
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  ASSERT_EQ(batch->sequences.size(), 2U);
+  EXPECT_EQ(batch->sequences[1].query_row(2), 5);
+  EXPECT_EQ(batch->sequences[1].key_row(1), 5);
+  EXPECT_EQ(batch->shapes.output, (Shape{2, 3, 6}));
+  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 4}));
+}
+
+TEST_F(ResolveRequestTest, LaysOutSequenceFirstSequences) {
+  config_.batch_first = false;
+  inputs_.query = Zeros({3, 2, 6});
+  inputs_.key = Zeros({4, 2, 6});
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->sequences[1].query_row(2), 5);
+  EXPECT_EQ(batch->sequences[1].key_row(1), 3);
+  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 4}));
+}
+
+TEST_F(ResolveRequestTest, DefaultsKeyToQueryAndValueToKey) {
+  inputs_.key.reset();
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok());
+  EXPECT_EQ(batch->value.data, inputs_.query.data);
+  EXPECT_EQ(batch->max_key_length, 3);
+}
+
+TEST_F(ResolveRequestTest, LeavesPaddedKeysOut) {
+  Tensor lens(DataType::kInt32, {2});
+  lens.data<std::int32_t>()[0] = -1;
+  lens.data<std::int32_t>()[1] = 99;
+  inputs_.valid_lens = lens.view();
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok());
+  EXPECT_TRUE(batch->sequences[0].visible_keys.empty());
+  EXPECT_EQ(batch->sequences[1].visible_keys.size(), 4U);
+}
+
+TEST_F(ResolveRequestTest, KeepsNoSequencesWithoutQueryRows) {
+  inputs_.query = Zeros({1 << 20, 0, 6});
+  inputs_.key = Zeros({1 << 20, 0, 6});
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok());
+  EXPECT_TRUE(batch->sequences.empty());
+}
+
+TEST_F(ResolveRequestTest, SkipsTheMasksShapeWhereTorchDiscardsIt) {
+  inputs_.attn_mask = Zeros({1, 1}, DataType::kBool);
+  inputs_.is_causal = true;
+  inputs_.need_weights = false;
+  EXPECT_TRUE(ResolveRequest(config_, inputs_).ok());
+  inputs_.need_weights = true;
+  EXPECT_EQ(Error(), "attn_mask: expected shape (L, S) = (3, 4), got (1, 1)");
+}
+
+TEST_F(ResolveRequestTest, AppliesDropoutInTrainingOnly) {
+  config_.dropout = 0.5;
+  EXPECT_EQ(ResolveRequest(config_, inputs_)->dropout, 0.0);
+  inputs_.training = true;
+  EXPECT_EQ(ResolveRequest(config_, inputs_)->dropout, 0.5);
+}
+
+TEST_F(ResolveRequestTest, RefusesMaskDtypes) {
+  inputs_.attn_mask = Zeros({3, 4}, DataType::kInt32);
+  EXPECT_EQ(Error(),
+            "attn_mask: only bool and floating types are supported, got int32");
+  inputs_.key_padding_mask = Zeros({2, 4}, DataType::kInt64);
+  EXPECT_EQ(Error(),
+            "key_padding_mask: only bool and floating types are supported, got "
+            "int64");
+}
+
+TEST_F(ResolveRequestTest, RefusesRanks) {
+  inputs_.query = Zeros({6});
+  EXPECT_EQ(Error(),
+            "query: expected an unbatched 2-D or batched 3-D tensor, got a 1-D "
+            "tensor of shape (6,)");
+  inputs_.query = Zeros({3, 6});
+  EXPECT_EQ(Error(),
+            "key: expected a 2-D tensor as query is unbatched (2-D), got a 3-D "
+            "tensor of shape (2, 4, 6)");
+}
+
+TEST_F(ResolveRequestTest, RefusesMaskRanks) {
+  inputs_.key_padding_mask = Zeros({4}, DataType::kBool);
+  EXPECT_EQ(Error(),
+            "key_padding_mask: expected a 2-D tensor for a batched query, got "
+            "shape (4,)");
+  inputs_.key_padding_mask.reset();
+  inputs_.attn_mask = Zeros({2, 2, 3, 4}, DataType::kBool);
+  EXPECT_EQ(Error(),
+            "attn_mask: expected a 2-D or 3-D tensor for a batched query, got "
+            "shape (2, 2, 3, 4)");
+}
+
+TEST_F(ResolveRequestTest, RefusesTheCausalHintWithoutAMask) {
+  inputs_.is_causal = true;
+  EXPECT_EQ(Error(),
+            "is_causal: expected attn_mask to be given with the is_causal "
+            "hint, got none; `causal` masks without one");
+}
+
+TEST_F(ResolveRequestTest, RefusesWidths) {
+  inputs_.query = Zeros({2, 3, 5});
+  EXPECT_EQ(Error(),
+            "query: expected embed_dim 6 as last dimension, got 5 of shape "
+            "(2, 3, 5)");
+  inputs_.query = Zeros({2, 3, 6});
+  config_.kdim = 9;
+  EXPECT_EQ(Error(),
+            "key: expected kdim 9 as last dimension, got 6 of shape (2, 4, 6)");
+  inputs_.key = Zeros({2, 4, 9});
+  EXPECT_EQ(Error(),
+            "value (= key): expected vdim 6 as last dimension, got 9 of shape "
+            "(2, 4, 9)");
+}
+
+TEST_F(ResolveRequestTest, RefusesDisagreeingSizes) {
+  inputs_.value = Zeros({2, 5, 6});
+  EXPECT_EQ(Error(),
+            "value: expected key's sequence and batch dimensions (2, 4, 6), "
+            "got (2, 5, 6)");
+  inputs_.value.reset();
+  inputs_.key = Zeros({3, 4, 6});
+  EXPECT_EQ(Error(),
+            "key: expected query's batch size 2, got 3 in shape (3, 4, 6)");
+}
+
+TEST_F(ResolveRequestTest, RefusesDtypes) {
+  inputs_.key = Zeros({2, 4, 6}, DataType::kFloat64);
+  EXPECT_EQ(Error(), "key: expected query's dtype float32, got float64");
+  inputs_.query = Zeros({2, 3, 6}, DataType::kInt32);
+  EXPECT_EQ(Error(), "query: expected a floating dtype, got int32");
+}
+
+TEST_F(ResolveRequestTest, RefusesMaskShapes) {
+  inputs_.attn_mask = Zeros({2, 3, 4}, DataType::kBool);
+  EXPECT_EQ(Error(),
+            "attn_mask: expected shape (N*H, L, S) = (4, 3, 4), got (2, 3, 4)");
+  inputs_.attn_mask.reset();
+  inputs_.key_padding_mask = Zeros({2, 5}, DataType::kBool);
+  EXPECT_EQ(Error(),
+            "key_padding_mask: expected shape (N, S) = (2, 4), got (2, 5)");
+}
+
+TEST_F(ResolveRequestTest, RefusesValidLens) {
+  inputs_.valid_lens = Zeros({3}, DataType::kInt32);
+  EXPECT_EQ(Error(), "valid_lens: expected shape (N) = (2), got (3,)");
+  inputs_.valid_lens = Zeros({2, 4}, DataType::kInt32);
+  EXPECT_EQ(Error(), "valid_lens: expected shape (N, L) = (2, 3), got (2, 4)");
+  inputs_.valid_lens = Zeros({2});
+  EXPECT_EQ(Error(), "valid_lens: expected int32 or int64, got float32");
+}
+
+TEST_F(ResolveRequestTest, RefusesBatchesBeyondTheLimit) {
+  inputs_.query = Zeros({(1 << 20) + 1, 0, 6});
+  inputs_.key = Zeros({(1 << 20) + 1, 0, 6});
+  EXPECT_EQ(Error(), "query: expected a batch of at most 1048576, got 1048577");
+}
+
+// Ragged: 5 query rows and 7 key rows.
+class RaggedRequestTest : public ResolveRequestTest {
+ protected:
+  RaggedRequestTest() {
+    inputs_.query = Zeros({5, 6});
+    inputs_.key = Zeros({7, 6});
+    inputs_.query_lengths = {2, 3};
+    inputs_.key_lengths = {6, 1};
+  }
+};
+
+TEST_F(RaggedRequestTest, LaysOutPackedRows) {
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_EQ(batch->sequences[1].query_row(0), 2);
+  EXPECT_EQ(batch->sequences[1].key_row(0), 6);
+  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 6}));
+  EXPECT_EQ(batch->shapes.output, (Shape{5, 6}));
+}
+
+TEST_F(RaggedRequestTest, RefusesLengthsThatDoNotFit) {
+  inputs_.query_lengths = {2, 4};
+  EXPECT_EQ(Error(),
+            "query_lengths[1]: expected 0 to 3 (rows left of 5), got 4");
+  inputs_.query_lengths = {2, 2};
+  EXPECT_EQ(Error(), "query_lengths: expected a sum of 5 rows, got 4");
+  inputs_.query_lengths = {-1, 6};
+  EXPECT_EQ(Error(),
+            "query_lengths[0]: expected 0 to 5 (rows left of 5), got -1");
+  inputs_.query_lengths = {5};
+  EXPECT_EQ(Error(),
+            "key_lengths: expected 1 lengths, as many as query_lengths, got 2");
+}
+
+TEST_F(RaggedRequestTest, RefusesLengthsOfOneSideAlone) {
+  inputs_.query_lengths.clear();
+  EXPECT_EQ(Error(),
+            "query_lengths: expected one length for each sequence as "
+            "key_lengths are given, got none");
+  inputs_.query_lengths = {2, 3};
+  inputs_.key_lengths.clear();
+  EXPECT_EQ(Error(),
+            "key_lengths: expected one length for each sequence as "
+            "query_lengths and key are given, got none");
+}
+
+}  // namespace
+}  // namespace attention

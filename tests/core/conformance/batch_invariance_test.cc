@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "tests/core/conformance/conformance.h"
+
+namespace attention::testing {
+namespace {
+
+struct Dims {
+  std::int64_t batch, length, keys, embed_dim, num_heads;
+};
+
+// Sequence n of a batch-first tensor, as a batch of one.
+TensorView Single(const TensorView& batch, std::int64_t n) {
+  const std::size_t bytes =
+      batch.num_bytes() / static_cast<std::size_t>(batch.shape.dim(0));
+  std::vector<std::int64_t> dims(batch.shape.dims().begin(),
+                                 batch.shape.dims().end());
+  dims[0] = 1;
+  return {batch.data + static_cast<std::size_t>(n) * bytes, batch.dtype,
+          *Shape::Create(dims)};
+}
+
+class BatchInvarianceTest : public ConformanceTest {
+ protected:
+  // A batch, computed with two threads, against its sequences one by one with
+  // one thread: every bit must agree.
+  void ExpectBatchEqualsSingles(const Dims& dims, bool need_weights) {
+    MultiHeadAttentionConfig config;
+    config.embed_dim = dims.embed_dim;
+    config.num_heads = dims.num_heads;
+    config.batch_first = true;
+    const auto attention = Make(config);
+    const Tensor query = RandomTensor(
+        DataType::kFloat32, {dims.batch, dims.length, dims.embed_dim}, 1);
+    const Tensor key = RandomTensor(DataType::kFloat32,
+                                    {dims.batch, dims.keys, dims.embed_dim}, 2);
+    AttentionInputs inputs;
+    inputs.query = query.view();
+    inputs.key = key.view();
+    inputs.need_weights = need_weights;
+    const Answer together = Compute(*attention, config, inputs, pool_);
+
+    ComputePool one_thread(1);
+    for (std::int64_t n = 0; n < dims.batch; ++n) {
+      SCOPED_TRACE("sequence " + std::to_string(n));
+      inputs.query = Single(query.view(), n);
+      inputs.key = Single(key.view(), n);
+      const Answer alone = Compute(*attention, config, inputs, one_thread);
+      ASSERT_TRUE(
+          IsIdentical(alone.output.view(), Single(together.output.view(), n)));
+      if (need_weights) {
+        ASSERT_TRUE(IsIdentical(alone.weights->view(),
+                                Single(together.weights->view(), n)));
+      }
+    }
+  }
+};
+
+TEST_P(BatchInvarianceTest, BatchEqualsSinglesForOddSizes) {
+  for (const std::int64_t length : {1, 2, 7, 13, 31, 63, 65, 100}) {
+    SCOPED_TRACE("L " + std::to_string(length));
+    ExpectBatchEqualsSingles({5, length, length + 3, 30, 3}, true);
+  }
+}
+
+TEST_P(BatchInvarianceTest, BatchEqualsSinglesForManyTokensOfOneRow) {
+  ExpectBatchEqualsSingles({70, 1, 5, 64, 8}, false);
+}
+
+TEST_P(BatchInvarianceTest, BatchEqualsSinglesForLargeEmbedDim) {
+  ExpectBatchEqualsSingles({3, 9, 9, 768, 12}, true);
+}
+
+TEST_P(BatchInvarianceTest, BatchEqualsSinglesUpToEmbedDim4096) {
+  if (GetParam().name == "Reference") {
+    return ExpectBatchEqualsSingles({2, 1, 1, 1024, 16}, false);
+  }
+  ExpectBatchEqualsSingles({3, 5, 6, 4096, 32}, false);
+}
+
+TEST_P(BatchInvarianceTest, RaggedEqualsSingles) {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 40;
+  config.num_heads = 4;
+  config.add_bias_kv = true;
+  const auto attention = Make(config);
+  const Tensor rows = RandomTensor(DataType::kFloat32, {91, 40}, 1);
+  AttentionInputs inputs;
+  inputs.query = rows.view();
+  inputs.query_lengths = {1, 64, 0, 26};
+  inputs.need_weights = false;
+  const Answer ragged = Compute(*attention, config, inputs, pool_);
+
+  std::int64_t first = 0;
+  for (const std::int64_t length : {1, 64, 0, 26}) {
+    const auto rows_of = [&](const Tensor& tensor) {
+      return TensorView{tensor.view().data + first * 40 * 4,
+                        DataType::kFloat32,
+                        {length, 40}};
+    };
+    AttentionInputs alone;
+    alone.query = rows_of(rows);
+    alone.need_weights = false;
+    const Answer answer = Compute(*attention, config, alone, pool_);
+    EXPECT_TRUE(IsIdentical(answer.output.view(), rows_of(ragged.output)));
+    first += length;
+  }
+}
+
+TEST_P(BatchInvarianceTest, SequenceFirstEqualsBatchFirst) {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 24;
+  config.num_heads = 3;
+  const auto attention = Make(config);
+  const Tensor sequence_first =
+      RandomTensor(DataType::kFloat32, {70, 3, 24}, 1);
+  Tensor batch_first(DataType::kFloat32, {3, 70, 24});
+  const auto transpose = [](const Tensor& from, Tensor& to) {
+    for (std::size_t l = 0; l < 70; ++l) {
+      for (std::size_t n = 0; n < 3; ++n) {
+        std::copy_n(from.data<float>().data() + (l * 3 + n) * 24, 24,
+                    to.data<float>().data() + (n * 70 + l) * 24);
+      }
+    }
+  };
+  transpose(sequence_first, batch_first);
+  AttentionInputs inputs;
+  inputs.query = sequence_first.view();
+  const Answer first = Compute(*attention, config, inputs, pool_);
+  config.batch_first = true;
+  inputs.query = batch_first.view();
+  const Answer second = Compute(*attention, config, inputs, pool_);
+
+  Tensor moved(DataType::kFloat32, {3, 70, 24});
+  transpose(first.output, moved);
+  EXPECT_TRUE(IsIdentical(moved.view(), second.output.view()));
+  EXPECT_TRUE(IsIdentical(first.weights->view(), second.weights->view()));
+}
+
+TEST_P(BatchInvarianceTest, UnalignedInputsGiveTheSameBits) {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 96;
+  config.num_heads = 4;
+  const auto attention = Make(config);
+  const Tensor query = RandomTensor(DataType::kFloat32, {64, 96}, 1);
+  AlignedBuffer shifted(query.num_bytes() + kTensorAlignment);
+  AttentionInputs inputs;
+  inputs.query = query.view();
+  const Answer aligned = Compute(*attention, config, inputs, pool_);
+  for (const std::size_t offset : {1U, 4U, 20U}) {
+    std::memcpy(shifted.data() + offset, query.view().data, query.num_bytes());
+    inputs.query.data = shifted.data() + offset;
+    const Answer answer = Compute(*attention, config, inputs, pool_);
+    EXPECT_TRUE(IsIdentical(answer.output.view(), aligned.output.view()));
+  }
+}
+
+// A padded batch: keys beyond each length are padding, and so is a hole.
+class PaddingTest : public ConformanceTest {
+ protected:
+  static constexpr std::int64_t kBatch = 2, kKeys = 21, kWidth = 16;
+
+  PaddingTest() {
+    config_.embed_dim = kWidth;
+    config_.num_heads = 2;
+    config_.batch_first = true;
+    std::ranges::fill(mask_.data<bool>(), false);
+    for (std::int64_t j = 0; j < kKeys; ++j) {
+      Pad(0, j, j >= 9);
+      Pad(1, j, j == 0 || j == 7 || j >= 20);
+    }
+    inputs_.query = query_.view();
+    inputs_.key = key_.view();
+    inputs_.key_padding_mask = mask_.view();
+  }
+  void Pad(std::int64_t n, std::int64_t j, bool padding) {
+    mask_.data<bool>()[static_cast<std::size_t>(n * kKeys + j)] = padding;
+  }
+  // Put `value` into every padded key.
+  void FillPadding(float value) {
+    for (std::size_t row = 0; row < mask_.data<bool>().size(); ++row) {
+      if (!mask_.data<bool>()[row]) continue;
+      std::fill_n(key_.data<float>().data() + row * kWidth, kWidth, value);
+    }
+  }
+
+  MultiHeadAttentionConfig config_;
+  Tensor query_ = RandomTensor(DataType::kFloat32, {kBatch, 5, kWidth}, 1);
+  Tensor key_ = RandomTensor(DataType::kFloat32, {kBatch, kKeys, kWidth}, 2);
+  Tensor mask_{DataType::kBool, {kBatch, kKeys}};
+  AttentionInputs inputs_;
+};
+
+TEST_P(PaddingTest, WhatStandsInPaddingChangesNothing) {
+  const auto attention = Make(config_);
+  const Answer before = Compute(*attention, config_, inputs_, pool_);
+  for (const float value : {std::numeric_limits<float>::quiet_NaN(),
+                            std::numeric_limits<float>::infinity(), 1e30F}) {
+    FillPadding(value);
+    const Answer after = Compute(*attention, config_, inputs_, pool_);
+    EXPECT_TRUE(IsIdentical(after.output.view(), before.output.view()));
+    EXPECT_TRUE(IsIdentical(after.weights->view(), before.weights->view()));
+  }
+}
+
+TEST_P(PaddingTest, PaddingGetsNoWeight) {
+  const Answer answer = Compute(*Make(config_), config_, inputs_, pool_);
+  for (std::size_t n = 0; n < kBatch; ++n) {
+    for (std::size_t i = 0; i < 5; ++i) {
+      for (std::size_t j = 0; j < kKeys; ++j) {
+        const float weight =
+            answer.weights->data<float>()[(n * 5 + i) * kKeys + j];
+        EXPECT_EQ(mask_.data<bool>()[n * kKeys + j], weight == 0.0F);
+      }
+    }
+  }
+}
+
+TEST_P(PaddingTest, AdditiveInfinityIsPaddingToo) {
+  const Answer want = Compute(*Make(config_), config_, inputs_, pool_);
+  Tensor additive(DataType::kFloat32, {kBatch, kKeys});
+  for (std::size_t k = 0; k < mask_.data<bool>().size(); ++k) {
+    additive.data<float>()[k] =
+        mask_.data<bool>()[k] ? -std::numeric_limits<float>::infinity() : 0.0F;
+  }
+  inputs_.key_padding_mask = additive.view();
+  FillPadding(std::numeric_limits<float>::quiet_NaN());
+  const Answer got = Compute(*Make(config_), config_, inputs_, pool_);
+  EXPECT_TRUE(IsIdentical(got.output.view(), want.output.view()));
+}
+
+ATTENTION_INSTANTIATE_CONFORMANCE(BatchInvarianceTest);
+ATTENTION_INSTANTIATE_CONFORMANCE(PaddingTest);
+
+}  // namespace
+}  // namespace attention::testing

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "core/tensor/random_tensor.h"
+#include "tests/testing/attention_case.h"
+#include "tests/testing/tensor_compare.h"
+
+namespace attention::testing {
+
+/// Base of the suites every implementation must pass.
+class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
+ protected:
+  std::unique_ptr<MultiHeadAttention> Make(
+      const MultiHeadAttentionConfig& config,
+      DataType dtype = DataType::kFloat32, std::uint64_t seed = 7) const {
+    return GetParam().make(config, MakeWeights(config, dtype, seed));
+  }
+
+  ComputePool pool_{2};
+};
+
+/// Instantiate a suite for every implementation.
+#define ATTENTION_INSTANTIATE_CONFORMANCE(Suite)                          \
+  INSTANTIATE_TEST_SUITE_P(                                               \
+      Implementations, Suite,                                             \
+      ::testing::Values(ReferenceKind(), OneDnnKind()),                   \
+      [](const ::testing::TestParamInfo<ImplementationKind>& parameter) { \
+        return parameter.param.name;                                      \
+      })
+
+}  // namespace attention::testing

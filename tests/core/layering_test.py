@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check every include line against the architecture's edges.
+
+A folder may include itself, the folders named beside it, and what lies below
+those. core/ may include neither gRPC, protobuf, spdlog, CLI11, Prometheus nor
+OpenSSL, and only core/onednn sees oneDNN.
+"""
+
+import pathlib
+import re
+import sys
+
+# Folder -> folders directly below it (CONTRIBUTING.md, "Architecture").
+EDGES = {
+    "core/tensor": [],
+    "core/attention": ["core/tensor"],
+    "core/onednn": ["core/attention"],
+    "core/module": ["core/onednn"],
+    "core/serving": ["core/module"],
+    "proto/wire": ["proto", "core/attention"],
+    "server/repository": ["core/module", "proto/wire"],
+    "server": ["server/repository", "core/serving", "proto/wire"],
+    "client/cpp": ["proto/wire", "core/module"],
+    "client/cpp/cli": ["client/cpp"],
+}
+PRODUCT = ("core", "proto", "server", "client")
+FORBIDDEN_IN_CORE = re.compile(
+    r"^(grpc|grpcpp/|google/protobuf|attention/v1/|spdlog|CLI/|prometheus|openssl)"
+)
+ONEDNN = re.compile(r"^(oneapi/|dnnl|omp\.h)")
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
+
+
+def below(folder):
+    """Return the folder and everything it may include."""
+    reachable = {folder}
+    for lower in EDGES.get(folder, []):
+        reachable |= below(lower)
+    return reachable
+
+
+def folder_of(path):
+    """Return the folder a file belongs to: the deepest one with edges."""
+    for parent in [path.parent, *path.parent.parents]:
+        if parent.as_posix() in EDGES:
+            return parent.as_posix()
+    return path.parent.as_posix()
+
+
+def violation(source, include):
+    """Return why `source` may not include `include`, or None."""
+    folder = folder_of(source)
+    if folder.startswith("core") and FORBIDDEN_IN_CORE.match(include):
+        return "core/ may not include it"
+    if folder != "core/onednn" and ONEDNN.match(include):
+        return "only core/onednn may include it"
+    if include.startswith("attention/v1/"):
+        target = "proto"
+    elif include.split("/")[0] in PRODUCT:
+        target = folder_of(pathlib.PurePosixPath(include))
+    else:
+        return None
+    if target not in below(folder):
+        return f"{folder} may not depend on {target}"
+    return None
+
+
+def check(root):
+    """Return one line for each include that breaks a rule."""
+    errors = []
+    sources = 0
+    for top in PRODUCT:
+        for path in sorted((root / top).rglob("*")):
+            if path.suffix not in (".h", ".cc"):
+                continue
+            sources += 1
+            source = path.relative_to(root)
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                found = INCLUDE.match(line)
+                why = found and violation(source, found.group(1))
+                if why:
+                    errors.append(f"{source}:{number}: {found.group(1)}: {why}")
+    if sources == 0:
+        errors.append(f"no source found below {root}")
+    return errors
+
+
+def self_test():
+    """Prove that the rules can fail."""
+    path = pathlib.PurePosixPath
+    assert violation(path("core/attention/x.cc"), "core/onednn/tile.h")
+    assert violation(path("core/serving/x.cc"), "grpcpp/grpcpp.h")
+    assert violation(path("server/x.cc"), "oneapi/dnnl/dnnl.hpp")
+    assert violation(path("proto/wire/x.cc"), "core/module/safetensors.h")
+    assert violation(path("client/cpp/x.cc"), "server/options.h")
+    assert not violation(path("server/x.cc"), "core/attention/config.h")
+
+
+if __name__ == "__main__":
+    self_test()
+    found_errors = check(pathlib.Path(sys.argv[1]))
+    print("\n".join(found_errors) or "every include follows the architecture")
+    sys.exit(1 if found_errors else 0)
