@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/compute_thread.h"
 
-#include <omp.h>
 #include <xmmintrin.h>
+
+// Of the OpenMP runtime that oneDNN is linked with, GCC's, whose header clang
+// does not find.
+extern "C" void omp_set_num_threads(int num_threads);
 
 namespace attention {
 namespace {

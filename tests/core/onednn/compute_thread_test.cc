@@ -2,13 +2,14 @@
 #include "core/onednn/compute_thread.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <filesystem>
 #include <iterator>
 #include <limits>
 
 #include "tests/testing/attention_case.h"
+
+extern "C" int omp_get_max_threads();
 
 namespace attention {
 namespace {

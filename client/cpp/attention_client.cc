@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/cpp/attention_client.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <format>
+#include <future>
+#include <utility>
+
+#include "client/cpp/connection.h"
+#include "client/cpp/health_message.h"
+#include "core/tensor/status_macros.h"
+#include "proto/wire/forward_codec.h"
+
+namespace attention {
+namespace {
+
+constexpr char kForwardMethod[] = "/attention.v1.AttentionService/Forward";
+
+// What protobuf can serialise, less room for the fields that are not tensors.
+constexpr std::size_t kMaxTensorBytes =
+    std::numeric_limits<std::int32_t>::max() - std::size_t{1} * 1024 * 1024;
+
+grpc::ChannelArguments ToChannelArguments(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
+  arguments.SetMaxSendMessageSize(-1);
+  // Clients of one process that name the same target would otherwise share a
+  // connection, and with it HTTP/2's flow control.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  for (const auto& [name, value] : options.channel_args) {
+    if (const int* number = std::get_if<int>(&value)) {
+      arguments.SetInt(name, *number);
+    } else {
+      arguments.SetString(name, std::get<std::string>(value));
+    }
+  }
+  return arguments;
+}
+
+// Check that the request can be serialised before anything is copied.
+absl::Status CheckSize(const AttentionInputs& inputs) {
+  std::size_t num_bytes =
+      (inputs.query_lengths.size() + inputs.key_lengths.size()) *
+      sizeof(std::int64_t);
+  const auto add = [&num_bytes](const std::optional<TensorView>& tensor) {
+    if (tensor) num_bytes += tensor->num_bytes();
+  };
+  add(inputs.query);
+  add(inputs.key);
+  add(inputs.value);
+  add(inputs.attn_mask);
+  add(inputs.key_padding_mask);
+  add(inputs.valid_lens);
+  if (num_bytes <= kMaxTensorBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::format(
+      "the request's tensors take {} bytes, expected at most {}; split the "
+      "batch, or use `causal` or `valid_lens` in place of large masks",
+      num_bytes, kMaxTensorBytes));
+}
+
+// What one asynchronous call needs until it is answered; owns itself.
+struct AsyncCall {
+  grpc::ClientContext context;
+  PreparedForward request;
+  std::shared_ptr<grpc::ByteBuffer> response =
+      std::make_shared<grpc::ByteBuffer>();
+
+  explicit AsyncCall(const PreparedForward& prepared) : request(prepared) {}
+};
+
+std::string ToString(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  if (!buffer.Dump(&slices).ok()) return {};
+  std::string text;
+  for (const grpc::Slice& slice : slices) {
+    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return text;
+}
+
+}  // namespace
+
+AttentionClient::AttentionClient(std::shared_ptr<const Connection> connection)
+    : connection_(std::move(connection)) {}
+
+absl::StatusOr<AttentionClient> AttentionClient::Create(
+    std::string target, const ClientOptions& options) {
+  // gRPC would take a bare host and try port 443.
+  if (target.find(':') == std::string::npos) {
+    return absl::InvalidArgumentError(std::format(
+        "target is \"{}\", expected host:port or unix:PATH", target));
+  }
+  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
+      target, grpc::InsecureChannelCredentials(), ToChannelArguments(options));
+  return FromChannel(std::move(channel), std::move(target), options);
+}
+
+AttentionClient AttentionClient::FromChannel(
+    std::shared_ptr<grpc::ChannelInterface> channel, std::string target,
+    const ClientOptions& options) {
+  return AttentionClient(std::make_shared<const Connection>(
+      std::move(channel), std::move(target), options));
+}
+
+absl::StatusOr<ForwardResult> AttentionClient::Forward(
+    std::string_view module, const AttentionInputs& inputs) const {
+  ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
+  const v1::ForwardRequest request = EncodeForwardRequest(module, inputs);
+  auto response = std::make_shared<v1::ForwardResponse>();
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
+      connection_->attention().Forward(&context, request, response.get())));
+  return ForwardResult::Create(std::move(response));
+}
+
+absl::StatusOr<PreparedForward> AttentionClient::Prepare(
+    std::string_view module, const AttentionInputs& inputs) {
+  ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
+  const v1::ForwardRequest request = EncodeForwardRequest(module, inputs);
+  auto bytes = std::make_shared<grpc::ByteBuffer>();
+  bool own_buffer = false;
+  const grpc::Status serialised =
+      grpc::SerializationTraits<v1::ForwardRequest>::Serialize(
+          request, bytes.get(), &own_buffer);
+  if (!serialised.ok()) {
+    return absl::InvalidArgumentError("the request cannot be serialised");
+  }
+  return PreparedForward(std::move(bytes));
+}
+
+void AttentionClient::ForwardAsync(
+    const PreparedForward& request,
+    std::function<void(absl::StatusOr<ForwardReply>)> done) const {
+  auto call = std::make_shared<AsyncCall>(request);
+  connection_->Prepare(call->context);
+  connection_->generic().UnaryCall(
+      &call->context, kForwardMethod, {}, &call->request.bytes(),
+      call->response.get(),
+      [call, connection = connection_,
+       done = std::move(done)](const grpc::Status& status) {
+        if (status.ok()) {
+          done(ForwardReply(call->response));
+        } else {
+          done(connection->ToStatus(status));
+        }
+      });
+}
+
+absl::StatusOr<std::vector<ModuleDescription>> AttentionClient::ListModules()
+    const {
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  v1::ListModulesResponse response;
+  ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
+      connection_->modules().ListModules(&context, {}, &response)));
+  std::vector<ModuleDescription> modules;
+  for (const v1::ModuleInfo& module : response.modules()) {
+    modules.push_back(ModuleDescription::FromMessage(module));
+  }
+  return modules;
+}
+
+absl::StatusOr<ModuleDescription> AttentionClient::GetModule(
+    std::string_view name) const {
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  v1::GetModuleRequest request;
+  request.set_name(std::string(name));
+  v1::GetModuleResponse response;
+  ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
+      connection_->modules().GetModule(&context, request, &response)));
+  return ModuleDescription::FromMessage(response.module());
+}
+
+absl::StatusOr<ModuleDescription> AttentionClient::LoadModule(
+    std::string_view name, bool replace) const {
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  v1::LoadModuleRequest request;
+  request.set_name(std::string(name));
+  request.set_replace(replace);
+  v1::LoadModuleResponse response;
+  ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
+      connection_->modules().LoadModule(&context, request, &response)));
+  return ModuleDescription::FromMessage(response.module());
+}
+
+absl::Status AttentionClient::UnloadModule(std::string_view name) const {
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  v1::UnloadModuleRequest request;
+  request.set_name(std::string(name));
+  v1::UnloadModuleResponse response;
+  return connection_->ToStatus(
+      connection_->modules().UnloadModule(&context, request, &response));
+}
+
+absl::StatusOr<HealthState> AttentionClient::Health(
+    std::string_view service) const {
+  grpc::ClientContext context;
+  connection_->Prepare(context);
+  const grpc::Slice slice(EncodeHealthCheckRequest(service));
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::ByteBuffer response;
+  std::promise<grpc::Status> done;
+  connection_->generic().UnaryCall(
+      &context, kHealthCheckMethod, {}, &request, &response,
+      [&done](grpc::Status status) { done.set_value(std::move(status)); });
+  ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(done.get_future().get()));
+  ATTENTION_ASSIGN_OR_RETURN(const std::int64_t status,
+                             DecodeHealthCheckResponse(ToString(response)));
+  constexpr std::int64_t kServingOnTheWire = 1;
+  constexpr std::int64_t kNotServingOnTheWire = 2;
+  if (status == kServingOnTheWire) return HealthState::kServing;
+  if (status == kNotServingOnTheWire) return HealthState::kNotServing;
+  return HealthState::kUnknown;
+}
+
+}  // namespace attention

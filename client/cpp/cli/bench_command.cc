@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <format>
+#include <memory>
+#include <mutex>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "client/cpp/cli/bench_report.h"
+#include "client/cpp/cli/cli.h"
+#include "client/cpp/cli/compare.h"
+#include "client/cpp/cli/forward_options.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+constexpr char kFooter[] =
+    "Sends one request over and over and reports exact percentiles (every\n"
+    "latency is kept; nearest rank). Closed loop by default: --concurrency\n"
+    "requests are always in flight, so a slow server is asked less. With "
+    "--rate\n"
+    "requests are due at random times whatever the server does, and their\n"
+    "latency counts from then, as its users would feel it. A time ends when "
+    "the\n"
+    "whole answer has arrived; parsing it is not included. A random sample of\n"
+    "answers must equal, bit for bit, one received before the run.\n"
+    "\n"
+    "Exit codes: 0 all requests were answered; 1 some failed or could not be\n"
+    "sent; 3 answers differ.\n"
+    "\n"
+    "Examples:\n"
+    "  attention-client bench block --random 1,64,256 --concurrency 8\n"
+    "  attention-client bench block --random 4,128,512 --rate 200 "
+    "--duration 30\n"
+    "  attention-client bench block --inputs case.safetensors --need-weights "
+    "\\\n    --json > result.json\n";
+
+struct BenchOptions {
+  std::string module;
+  ForwardOptions forward;
+  std::size_t concurrency = 1;
+  std::optional<double> rate;
+  std::uint64_t rate_seed = 0;
+  std::size_t max_in_flight = 10'000;
+  double duration_seconds = 10.0;
+  double warmup_seconds = 2.0;
+  std::size_t verify = 64;
+  bool json = false;
+};
+
+// Keeps a uniform sample of the answers, to be verified when the run is over,
+// so that verifying takes no time from it. Thread-safe.
+// Source: Vitter 1985, "Random sampling with a reservoir", algorithm R.
+class ReplySample {
+ public:
+  ReplySample(std::size_t capacity, std::uint64_t seed)
+      : capacity_(capacity), generator_(seed) {}
+
+  void Offer(ForwardReply reply) {
+    const std::scoped_lock lock(mutex_);
+    ++num_offered_;
+    if (replies_.size() < capacity_) {
+      replies_.push_back(std::move(reply));
+      return;
+    }
+    const std::uint64_t slot = generator_() % num_offered_;
+    if (slot < capacity_) replies_[slot] = std::move(reply);
+  }
+
+  /// The sample; call it when nothing is offered any more.
+  [[nodiscard]] const std::vector<ForwardReply>& replies() const {
+    return replies_;
+  }
+
+ private:
+  const std::size_t capacity_;
+  std::mutex mutex_;
+  std::mt19937_64 generator_;
+  std::uint64_t num_offered_ = 0;
+  std::vector<ForwardReply> replies_;
+};
+
+bool IsSameAnswer(const ForwardResult& got, const ForwardResult& want) {
+  if (got.weights().has_value() != want.weights().has_value()) return false;
+  return AreBitIdentical(got.output(), want.output()) &&
+         (!got.weights() || AreBitIdentical(*got.weights(), *want.weights()));
+}
+
+std::chrono::nanoseconds ToNanoseconds(double seconds) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::duration<double>(seconds));
+}
+
+LoadPlan PlanOf(const BenchOptions& options) {
+  return {.rate = options.rate,
+          .concurrency = options.concurrency,
+          .max_in_flight = options.max_in_flight,
+          .seed = options.rate_seed,
+          .warmup = ToNanoseconds(options.warmup_seconds),
+          .duration = ToNanoseconds(options.duration_seconds)};
+}
+
+// Hold at most 256 MiB of answers.
+std::size_t SampleCapacity(const BenchOptions& options,
+                           const ForwardResult& answer) {
+  constexpr std::size_t kMaxSampleBytes = std::size_t{256} * 1024 * 1024;
+  std::size_t answer_bytes = answer.output().num_bytes();
+  if (answer.weights()) answer_bytes += answer.weights()->num_bytes();
+  const std::size_t fitting =
+      std::max<std::size_t>(kMaxSampleBytes / (answer_bytes + 1), 1);
+  return std::min(options.verify, fitting);
+}
+
+absl::Status RunAndVerify(const BenchOptions& options,
+                          const AttentionClient& client,
+                          const AttentionInputs& inputs, BenchReport& report) {
+  ATTENTION_ASSIGN_OR_RETURN(const PreparedForward request,
+                             AttentionClient::Prepare(options.module, inputs));
+  report.request_bytes = request.num_bytes();
+  ATTENTION_ASSIGN_OR_RETURN(const ForwardResult first,
+                             client.Forward(options.module, inputs));
+  ReplySample sample(SampleCapacity(options, first), options.rate_seed);
+  SteadyLoadClock clock;
+  const SendRequest send = [&](auto done) {
+    client.ForwardAsync(request, [&sample, &clock, done = std::move(done)](
+                                     absl::StatusOr<ForwardReply> reply) {
+      const LoadClock::TimePoint answered = clock.Now();
+      const absl::StatusCode code = reply.status().code();
+      if (reply.ok()) sample.Offer(*std::move(reply));
+      done(code, answered);
+    });
+  };
+  report.load = RunLoad(report.plan, send, clock);
+  for (const ForwardReply& reply : sample.replies()) {
+    const absl::StatusOr<ForwardResult> answer = reply.Decode();
+    ++report.num_verified;
+    if (!answer.ok() || !IsSameAnswer(*answer, first)) ++report.num_mismatches;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> RunBench(const CommandContext& context,
+                             const BenchOptions& options) {
+  ATTENTION_ASSIGN_OR_RETURN(const AttentionClient client, context.Connect());
+  ATTENTION_ASSIGN_OR_RETURN(
+      const InputTensors tensors,
+      LoadInputs(options.forward, options.module, client));
+  const Shape& shape = tensors.query.shape();
+  BenchReport report;
+  report.target = context.target;
+  report.module = options.module;
+  report.query = std::format("{} {}", DataTypeName(tensors.query.dtype()),
+                             shape.ToString());
+  report.plan = PlanOf(options);
+  if (shape.rank() > 0 && shape.back() > 0) {
+    report.tokens_per_request = shape.num_elements() / shape.back();
+  }
+  ATTENTION_RETURN_IF_ERROR(RunAndVerify(
+      options, client, MakeInputs(options.forward, tensors), report));
+  context.out << (options.json ? BenchReportToJson(report)
+                               : BenchReportToText(report));
+  if (report.num_mismatches > 0) return kExitDiffers;
+  const bool complete =
+      report.load.num_failed() == 0 && report.load.num_not_sent == 0;
+  return complete ? kExitOk : kExitFailed;
+}
+
+void AddLoadOptions(CLI::App& command, BenchOptions& options) {
+  constexpr char kGroup[] = "Load";
+  constexpr std::size_t kMaxInFlight = 1'000'000;
+  CLI::Option* const concurrency = command.add_option(
+      "--concurrency", options.concurrency, "Closed loop: requests in flight");
+  concurrency->group(kGroup)->capture_default_str();
+  concurrency->check(CLI::Range(std::size_t{1}, kMaxInFlight));
+  CLI::Option* const rate = command.add_option(
+      "--rate", options.rate, "Open loop: requests per second, Poisson");
+  rate->group(kGroup)->excludes(concurrency)->check(CLI::Range(0.01, 1e6));
+  command
+      .add_option("--rate-seed", options.rate_seed,
+                  "Seed of the arrival times and of the verified sample")
+      ->group(kGroup)
+      ->capture_default_str();
+  command
+      .add_option("--max-in-flight", options.max_in_flight,
+                  "Open loop: requests due beyond it are counted, not sent")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->needs(rate)
+      ->check(CLI::Range(std::size_t{1}, kMaxInFlight));
+}
+
+void AddRunOptions(CLI::App& command, BenchOptions& options) {
+  constexpr char kGroup[] = "Run";
+  constexpr double kMaxSeconds = 86400.0;
+  constexpr std::size_t kMaxVerify = 1'000'000;
+  command
+      .add_option("--duration", options.duration_seconds, "Seconds to measure")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, kMaxSeconds));
+  command
+      .add_option("--warmup", options.warmup_seconds,
+                  "Seconds to send before that")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, kMaxSeconds));
+  command
+      .add_option("--verify", options.verify,
+                  "Answers to verify, 256 MiB of them at most; 0: none")
+      ->group(kGroup)
+      ->capture_default_str()
+      ->check(CLI::Range(std::size_t{0}, kMaxVerify));
+  command.add_flag("--json", options.json, "Report as JSON")->group(kGroup);
+}
+
+}  // namespace
+
+void AddBenchCommand(CLI::App& app, Command& selected) {
+  const auto options = std::make_shared<BenchOptions>();
+  CLI::App& command = *app.add_subcommand(
+      "bench", "Measure latency and throughput of a module");
+  command.add_option("NAME", options->module, "Name of the module")->required();
+  AddForwardOptions(command, options->forward);
+  AddLoadOptions(command, *options);
+  AddRunOptions(command, *options);
+  command.footer(kFooter);
+  command.callback([options, &selected] {
+    selected = [options](const CommandContext& context) {
+      return RunBench(context, *options);
+    };
+  });
+}
+
+}  // namespace attention

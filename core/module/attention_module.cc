@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/module/attention_module.h"
+
+#include <utility>
+#include <variant>
+
+#include "core/onednn/onednn_attention.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+
+absl::StatusOr<std::shared_ptr<const AttentionModule>> AttentionModule::Create(
+    Identity identity, const ModuleConfig& config, AttentionWeights weights) {
+  const auto& attention = std::get<MultiHeadAttentionConfig>(config);
+  ATTENTION_RETURN_IF_ERROR(ValidateConfig(attention));
+  const std::shared_ptr<AttentionModule> module(new AttentionModule);
+  module->identity_ = std::move(identity);
+  module->config_ = config;
+  module->weights_ =
+      std::make_shared<const AttentionWeights>(std::move(weights));
+  module->reference_ = MakeReferenceAttention(attention, module->weights_);
+  if (module->weights_->dtype != DataType::kFloat64) {
+    ATTENTION_ASSIGN_OR_RETURN(
+        module->onednn_, MakeOneDnnAttention(attention, *module->weights_));
+  }
+  return module;
+}
+
+const MultiHeadAttention& AttentionModule::attention(
+    DataType query_dtype) const {
+  const bool use_reference =
+      onednn_ == nullptr || query_dtype == DataType::kFloat64;
+  return use_reference ? *reference_ : *onednn_;
+}
+
+std::size_t AttentionModule::memory_bytes() const {
+  return reference_->memory_bytes() +
+         (onednn_ == nullptr ? 0 : onednn_->memory_bytes());
+}
+
+}  // namespace attention

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "core/attention/config.h"
+#include "core/attention/multi_head_attention.h"
+#include "core/attention/weights.h"
+
+namespace attention {
+
+/// A served module: a name, a version, a configuration and its weights,
+/// prepared for computing.
+///
+/// Immutable; shared by everyone who computes with it, and freed when the last
+/// of them is done. Thread-safe.
+class AttentionModule {
+ public:
+  /// What Create needs beside the weights.
+  struct Identity {
+    std::string name;
+    std::uint64_t version = 0;
+    std::string weights_digest;  ///< SHA-256 in hex, of the parameters
+  };
+
+  /// Prepare a module.
+  /// \return INVALID_ARGUMENT when the config is not valid, INTERNAL when
+  ///   oneDNN fails.
+  [[nodiscard]] static absl::StatusOr<std::shared_ptr<const AttentionModule>>
+  Create(Identity identity, const ModuleConfig& config,
+         AttentionWeights weights);
+
+  [[nodiscard]] const std::string& name() const { return identity_.name; }
+  [[nodiscard]] std::uint64_t version() const { return identity_.version; }
+  [[nodiscard]] const std::string& weights_digest() const {
+    return identity_.weights_digest;
+  }
+  [[nodiscard]] const ModuleConfig& config() const { return config_; }
+  [[nodiscard]] DataType weights_dtype() const { return weights_->dtype; }
+
+  /// The implementation for a query of this dtype: the reference for float64
+  /// queries and float64 modules, oneDNN otherwise.
+  [[nodiscard]] const MultiHeadAttention& attention(DataType query_dtype) const;
+  /// Memory held, in bytes.
+  [[nodiscard]] std::size_t memory_bytes() const;
+
+ private:
+  AttentionModule() = default;
+
+  Identity identity_;
+  ModuleConfig config_;
+  std::shared_ptr<const AttentionWeights> weights_;
+  std::unique_ptr<MultiHeadAttention> reference_;
+  std::unique_ptr<MultiHeadAttention> onednn_;  ///< null for float64 weights
+};
+
+}  // namespace attention

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/serving/admission_controller.h"
+
+#include <algorithm>
+#include <format>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+constexpr char kOverloadPayload[] = "attention/overload";
+
+}  // namespace
+
+struct AdmissionController::Ledger {
+  explicit Ledger(std::size_t budget_bytes) : budget(budget_bytes) {}
+
+  [[nodiscard]] std::size_t largest_scratch() const {
+    return scratch.empty() ? 0 : *scratch.rbegin();
+  }
+
+  const std::size_t budget;
+  std::mutex mutex;
+  std::size_t reserved = 0;            // guarded by mutex; at most budget
+  std::multiset<std::size_t> scratch;  // guarded by mutex; one per request
+};
+
+AdmissionController::AdmissionController(std::size_t budget_bytes)
+    : ledger_(std::make_shared<Ledger>(budget_bytes)) {}
+
+absl::StatusOr<AdmissionController::Reservation> AdmissionController::Reserve(
+    std::size_t num_bytes) {
+  Reservation reservation(ledger_);
+  ATTENTION_RETURN_IF_ERROR(reservation.Extend(num_bytes));
+  return reservation;
+}
+
+std::size_t AdmissionController::reserved_bytes() const {
+  const std::lock_guard lock(ledger_->mutex);
+  return ledger_->reserved + ledger_->largest_scratch();
+}
+
+AdmissionController::Reservation::Reservation(std::shared_ptr<Ledger> ledger)
+    : ledger_(std::move(ledger)) {
+  const std::lock_guard lock(ledger_->mutex);
+  scratch_ = ledger_->scratch.insert(0);
+}
+
+AdmissionController::Reservation::Reservation(Reservation&& other) noexcept
+    : ledger_(std::move(other.ledger_)),
+      num_bytes_(std::exchange(other.num_bytes_, 0)),
+      scratch_(other.scratch_) {}
+
+AdmissionController::Reservation& AdmissionController::Reservation::operator=(
+    Reservation&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  ledger_ = std::move(other.ledger_);
+  num_bytes_ = std::exchange(other.num_bytes_, 0);
+  scratch_ = other.scratch_;
+  return *this;
+}
+
+AdmissionController::Reservation::~Reservation() { Release(); }
+
+void AdmissionController::Reservation::Release() {
+  if (ledger_ == nullptr) return;
+  {
+    const std::lock_guard lock(ledger_->mutex);
+    ledger_->reserved -= num_bytes_;
+    ledger_->scratch.erase(scratch_);
+  }
+  ledger_.reset();
+}
+
+absl::Status AdmissionController::Reservation::Extend(
+    std::size_t num_bytes, std::size_t scratch_bytes) {
+  const std::lock_guard lock(ledger_->mutex);
+  const std::size_t budget = ledger_->budget;
+  // No sum here can overflow: each is compared with what the budget leaves.
+  const auto fits = [budget](std::size_t used, std::size_t more,
+                             std::size_t scratch) {
+    return used <= budget && more <= budget - used &&
+           scratch <= budget - used - more;
+  };
+  if (!fits(num_bytes_, num_bytes, scratch_bytes)) {
+    return absl::ResourceExhaustedError(std::format(
+        "the request needs {} bytes for messages and {} for scratch, more than "
+        "the server's budget of {} bytes",
+        num_bytes_ + std::min(num_bytes, SIZE_MAX - num_bytes_), scratch_bytes,
+        budget));
+  }
+  const std::size_t scratch =
+      std::max(scratch_bytes, ledger_->largest_scratch());
+  if (!fits(ledger_->reserved, num_bytes, scratch)) {
+    return OverloadError(std::format(
+        "the server is overloaded: {} of its budget of {} bytes are in use and "
+        "the request needs {} more",
+        ledger_->reserved, budget, num_bytes));
+  }
+  ledger_->reserved += num_bytes;
+  num_bytes_ += num_bytes;
+  if (scratch_bytes > *scratch_) {
+    ledger_->scratch.erase(scratch_);
+    scratch_ = ledger_->scratch.insert(scratch_bytes);
+  }
+  return absl::OkStatus();
+}
+
+bool IsOverload(const absl::Status& status) {
+  return status.GetPayload(kOverloadPayload).has_value();
+}
+
+absl::Status OverloadError(std::string_view text) {
+  absl::Status status = absl::ResourceExhaustedError(std::string(text));
+  status.SetPayload(kOverloadPayload, absl::Cord());
+  return status;
+}
+
+}  // namespace attention

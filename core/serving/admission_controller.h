@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace attention {
+
+/// Decides, in bytes, which requests may be in the house at one time.
+///
+/// Every request holds a reservation for its message and its answer from
+/// arrival until the answer has left. Scratch memory is needed by one request
+/// at a time, the one being computed, so only the largest of the admitted
+/// requests' scratch counts. The sum of both never exceeds the budget.
+/// Thread-safe.
+class AdmissionController {
+  struct Ledger;
+
+ public:
+  /// A request's share of the budget, given back when destroyed. Move-only; may
+  /// outlive the controller. Not thread-safe.
+  class Reservation {
+   public:
+    Reservation() = default;
+    Reservation(Reservation&& other) noexcept;
+    Reservation& operator=(Reservation&& other) noexcept;
+    ~Reservation();
+
+    /// Add bytes, and scratch beside them.
+    /// \return RESOURCE_EXHAUSTED, with the reservation as it was, when the
+    ///   budget does not have them; IsOverload tells whether it might later.
+    [[nodiscard]] absl::Status Extend(std::size_t num_bytes,
+                                      std::size_t scratch_bytes = 0);
+
+   private:
+    friend class AdmissionController;
+    explicit Reservation(std::shared_ptr<Ledger> ledger);
+    void Release();
+
+    std::shared_ptr<Ledger> ledger_;
+    std::size_t num_bytes_ = 0;
+    std::multiset<std::size_t>::const_iterator scratch_;  ///< in the ledger
+  };
+
+  explicit AdmissionController(std::size_t budget_bytes);
+
+  /// Admit a request of so many bytes. \return as Reservation::Extend.
+  [[nodiscard]] absl::StatusOr<Reservation> Reserve(std::size_t num_bytes);
+
+  /// Return the bytes reserved now, the largest scratch included.
+  [[nodiscard]] std::size_t reserved_bytes() const;
+
+ private:
+  std::shared_ptr<Ledger> ledger_;
+};
+
+/// Return whether a refusal is due to other requests, so that trying again
+/// later makes sense.
+[[nodiscard]] bool IsOverload(const absl::Status& status);
+
+/// Make a RESOURCE_EXHAUSTED status for which IsOverload holds.
+[[nodiscard]] absl::Status OverloadError(std::string_view text);
+
+}  // namespace attention

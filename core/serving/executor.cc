@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/serving/executor.h"
+
+#include <utility>
+
+namespace attention {
+
+Executor::Executor(std::size_t num_threads)
+    : pool_(num_threads), thread_([this] { RunLoop(); }) {}
+
+Executor::~Executor() { queue_.Close(); }
+
+void Executor::Submit(std::unique_ptr<ForwardTask> task) {
+  queue_.Push(std::move(task));
+}
+
+void Executor::RunLoop() {
+  // Each task dies before the next is waited for: nothing of it lingers.
+  while (const std::unique_ptr<ForwardTask> task = queue_.Pop()) {
+    task->Run(pool_);
+  }
+}
+
+}  // namespace attention

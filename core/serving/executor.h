@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <thread>
+
+#include "core/attention/compute_pool.h"
+#include "core/serving/forward_task.h"
+#include "core/serving/request_queue.h"
+
+namespace attention {
+
+/// The one thread that computes, driving a pool of its own.
+///
+/// Takes tasks in the order of submission, each as soon as the one before it
+/// is done. Thread-safe.
+class Executor {
+ public:
+  /// \param num_threads of the pool, the executor's own included; [1, 1024].
+  explicit Executor(std::size_t num_threads);
+  /// Fail what is queued with UNAVAILABLE and wait for what is being computed.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  [[nodiscard]] std::size_t num_threads() const { return pool_.num_threads(); }
+
+  /// Queue a task; it completes on the executor's thread. Never blocks.
+  void Submit(std::unique_ptr<ForwardTask> task);
+
+ private:
+  void RunLoop();
+
+  ComputePool pool_;
+  RequestQueue queue_;
+  std::jthread thread_;  ///< last: starts when the rest is there
+};
+
+}  // namespace attention

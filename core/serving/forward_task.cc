@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/serving/forward_task.h"
+
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+
+ForwardTask::ForwardTask(Work work, std::shared_ptr<Caller> caller)
+    : work_(std::move(work)), caller_(std::move(caller)) {}
+
+ForwardTask::~ForwardTask() {
+  Complete(absl::CancelledError("the server dropped the request"));
+}
+
+void ForwardTask::Run(ComputePool& pool) {
+  const Clock::time_point start = Clock::now();
+  times_.queue = start - created_;
+  absl::Status status = CheckWanted(start);
+  if (status.ok()) {
+    status = Compute(pool);
+    times_.compute = Clock::now() - start;
+  }
+  Complete(status);
+}
+
+void ForwardTask::Fail(const absl::Status& status) { Complete(status); }
+
+absl::Status ForwardTask::CheckWanted(Clock::time_point now) const {
+  if (caller_->IsCancelled()) {
+    return absl::CancelledError("the client cancelled the request");
+  }
+  if (now >= work_.deadline) {
+    return absl::DeadlineExceededError(
+        "the deadline passed while the request was queued");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ForwardTask::Compute(ComputePool& pool) {
+  try {
+    const AttentionOutputs outputs = caller_->AllocateOutputs(work_.batch);
+    return work_.module->attention(work_.batch.query.dtype)
+        .Forward(work_.batch, outputs, pool);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("memory is exhausted");
+  } catch (const std::length_error&) {
+    return absl::ResourceExhaustedError("memory is exhausted");
+  } catch (const std::exception&) {
+    return absl::InternalError("the forward pass failed");
+  }
+}
+
+void ForwardTask::Complete(const absl::Status& status) {
+  if (caller_ == nullptr) return;
+  // Released first, so that an unloaded module is gone when its last request is
+  // answered.
+  work_ = Work();
+  std::exchange(caller_, nullptr)->Complete(status, times_);
+}
+
+}  // namespace attention

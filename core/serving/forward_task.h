@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "core/attention/compute_pool.h"
+#include "core/attention/packed_batch.h"
+#include "core/attention/request.h"
+#include "core/module/attention_module.h"
+
+namespace attention {
+
+/// One validated request on its way through the executor.
+///
+/// Completes exactly once: by Run, by Fail, or else by its destructor.
+/// Not thread-safe: handed from thread to thread, used by one at a time.
+class ForwardTask {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// Measured durations; zero for a phase that was not reached.
+  struct Times {
+    std::chrono::nanoseconds queue{0};    ///< from creation to Run
+    std::chrono::nanoseconds compute{0};  ///< allocating outputs included
+  };
+
+  /// Who asked. Owns what the task borrows (tensors and outputs).
+  class Caller {
+   public:
+    virtual ~Caller() = default;
+    /// Whether the result is no longer wanted. Thread-safe.
+    [[nodiscard]] virtual bool IsCancelled() const = 0;
+    /// Make room for the outputs; called at most once, right before computing.
+    /// May throw std::bad_alloc or std::length_error.
+    [[nodiscard]] virtual AttentionOutputs AllocateOutputs(
+        const PackedBatch& batch) = 0;
+    /// Take the outcome; called exactly once. Must be quick and not throw.
+    virtual void Complete(const absl::Status& status, const Times& times) = 0;
+  };
+
+  /// What to compute, and until when it is wanted.
+  struct Work {
+    std::shared_ptr<const AttentionModule> module;
+    PackedBatch batch;  ///< borrows from the caller
+    Clock::time_point deadline = Clock::time_point::max();
+  };
+
+  /// \param caller is kept alive until the task has completed.
+  ForwardTask(Work work, std::shared_ptr<Caller> caller);
+  /// Complete with CANCELLED unless completed before.
+  ~ForwardTask();
+  ForwardTask(const ForwardTask&) = delete;
+  ForwardTask& operator=(const ForwardTask&) = delete;
+
+  /// Compute and complete. CANCELLED or DEADLINE_EXCEEDED, without computing,
+  /// when the result is no longer wanted; RESOURCE_EXHAUSTED when memory is.
+  void Run(ComputePool& pool);
+
+  /// Complete with a failure.
+  void Fail(const absl::Status& status);
+
+ private:
+  [[nodiscard]] absl::Status CheckWanted(Clock::time_point now) const;
+  [[nodiscard]] absl::Status Compute(ComputePool& pool);
+  void Complete(const absl::Status& status);
+
+  Work work_;
+  std::shared_ptr<Caller> caller_;  ///< null once completed
+  const Clock::time_point created_ = Clock::now();
+  Times times_;
+};
+
+}  // namespace attention

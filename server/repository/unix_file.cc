@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/repository/unix_file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <format>
+#include <memory>
+#include <system_error>
+#include <vector>
+
+#include "core/module/quote.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+absl::StatusCode CodeOfErrno(int error) {
+  switch (error) {
+    case ENOENT:
+      return absl::StatusCode::kNotFound;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return absl::StatusCode::kResourceExhausted;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return absl::StatusCode::kFailedPrecondition;
+    case ELOOP:    // a symbolic link, where none is followed
+    case ENOTDIR:  // likewise, or a file, where a folder is expected
+    case EISDIR:
+    case ENXIO:  // a socket
+    case ENAMETOOLONG:
+      return absl::StatusCode::kInvalidArgument;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+absl::StatusOr<std::vector<std::string>> SplitPath(std::string_view path) {
+  std::vector<std::string> components;
+  for (std::size_t start = 0; start <= path.size();) {
+    const std::size_t end = std::min(path.find('/', start), path.size());
+    const std::string_view component = path.substr(start, end - start);
+    if (component.empty() || component == "." || component == ".." ||
+        component.find('\0') != component.npos) {
+      return absl::InvalidArgumentError(std::format(
+          "path {}: expected a relative path without empty, \".\" and \"..\" "
+          "components",
+          Quote(path)));
+    }
+    components.emplace_back(component);
+    start = end + 1;
+  }
+  return components;
+}
+
+absl::Status OpenError(int error, std::optional<mode_t> type,
+                       std::string_view path) {
+  if (type == S_IFLNK) {
+    return absl::InvalidArgumentError(std::format(
+        "cannot open {}: symbolic links are not followed", Quote(path)));
+  }
+  return ErrnoStatus(error, std::format("cannot open {}", Quote(path)));
+}
+
+}  // namespace
+
+UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  return *this;
+}
+
+UniqueFd::~UniqueFd() {
+  if (fd_ >= 0) close(fd_);
+}
+
+absl::Status ErrnoStatus(int error, std::string_view what) {
+  return {CodeOfErrno(error),
+          std::format("{}: {}", what, std::generic_category().message(error))};
+}
+
+absl::StatusOr<UniqueFd> OpenBeneath(int directory, std::string_view path) {
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> components,
+                             SplitPath(path));
+  // One component at a time, because O_NOFOLLOW concerns only the last.
+  UniqueFd opened;
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    const bool is_last = i + 1 == components.size();
+    const int parent = opened.valid() ? opened.get() : directory;
+    const int kind = is_last ? O_NONBLOCK : O_DIRECTORY;
+    UniqueFd next(openat(parent, components[i].c_str(),
+                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | kind));
+    if (!next.valid()) {
+      return OpenError(errno, EntryType(parent, components[i]), path);
+    }
+    opened = std::move(next);
+  }
+  return opened;
+}
+
+std::optional<mode_t> EntryType(int directory, const std::string& name) {
+  struct stat info{};
+  if (fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    return std::nullopt;
+  }
+  return info.st_mode & S_IFMT;
+}
+
+absl::StatusOr<std::vector<std::string>> ListDirectory(int directory) {
+  // A descriptor of its own, because the position in the listing belongs to it.
+  const int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, "cannot open the directory");
+  const std::unique_ptr<DIR, CloseDirectory> listing(fdopendir(fd));
+  if (listing == nullptr) {
+    const int error = errno;
+    close(fd);
+    return ErrnoStatus(error, "cannot list the directory");
+  }
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = readdir(listing.get());
+    if (entry == nullptr && errno != 0) {
+      return ErrnoStatus(errno, "cannot list the directory");
+    }
+    if (entry == nullptr) return names;
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(std::move(name));
+  }
+}
+
+absl::Status WriteAll(int file, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = write(file, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return ErrnoStatus(errno, "cannot write the file");
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace attention

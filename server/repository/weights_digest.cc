@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/repository/weights_digest.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <format>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace attention {
+namespace {
+
+/// Incremental SHA-256. Not thread-safe.
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    Check(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
+  }
+
+  void Update(std::string_view text) {
+    Check(EVP_DigestUpdate(context_.get(), text.data(), text.size()));
+  }
+  void Update(const Tensor& tensor) {
+    Check(EVP_DigestUpdate(context_.get(), tensor.view().data,
+                           tensor.num_bytes()));
+  }
+
+  /// Lower-case hex.
+  [[nodiscard]] std::string Finish() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned int size = 0;
+    Check(EVP_DigestFinal_ex(context_.get(), digest.data(), &size));
+    std::string hex;
+    for (const unsigned char byte : std::span(digest).first(size)) {
+      hex += std::format("{:02x}", byte);
+    }
+    return hex;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+
+  static void Check([[maybe_unused]] int result) {
+    assert(result == 1 && "SHA-256 fails only without memory or provider");
+  }
+
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
+
+/// The tensors whose bytes, one after the other, are those of the named
+/// parameter: in_proj_weight is q's rows, then k's, then v's.
+std::vector<const Tensor*> Parts(std::string_view name,
+                                 const AttentionWeights& weights) {
+  if (name == "in_proj_weight") {
+    return {&weights.query.weight, &weights.key.weight, &weights.value.weight};
+  }
+  if (name == "in_proj_bias") {
+    return {&*weights.query.bias, &*weights.key.bias, &*weights.value.bias};
+  }
+  if (name == "q_proj_weight") return {&weights.query.weight};
+  if (name == "k_proj_weight") return {&weights.key.weight};
+  if (name == "v_proj_weight") return {&weights.value.weight};
+  if (name == "bias_k") return {&*weights.bias_k};
+  if (name == "bias_v") return {&*weights.bias_v};
+  if (name == "out_proj.weight") return {&weights.output.weight};
+  assert(name == "out_proj.bias" && "a name of ExpectedWeights");
+  return {&*weights.output.bias};
+}
+
+std::string Preamble(const WeightSpec& spec, DataType dtype) {
+  std::string dims;
+  for (const std::int64_t dim : spec.shape.dims()) {
+    dims += std::format("{}{}", dims.empty() ? "" : ",", dim);
+  }
+  return std::format("{}\n{}\n{}\n", spec.name, DataTypeName(dtype), dims);
+}
+
+}  // namespace
+
+std::string WeightsDigest(const ModuleConfig& config,
+                          const AttentionWeights& weights) {
+  std::vector<WeightSpec> specs =
+      ExpectedWeights(std::get<MultiHeadAttentionConfig>(config));
+  std::ranges::sort(specs, {}, &WeightSpec::name);
+  Sha256 hash;
+  for (const WeightSpec& spec : specs) {
+    hash.Update(Preamble(spec, weights.dtype));
+    for (const Tensor* part : Parts(spec.name, weights)) hash.Update(*part);
+  }
+  return hash.Finish();
+}
+
+}  // namespace attention

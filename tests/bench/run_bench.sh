@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Run the benchmarks of a build: run_bench.sh BIN_DIR [core|micro] [ARGUMENTS...]
+#   core   the forward pass against PyTorch, interleaved, with ratios (default)
+#   micro  Google Benchmark of the forward pass alone
+set -euo pipefail
+
+bin_dir=$1
+what=${2:-core}
+shift $(($# < 2 ? $# : 2))
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+case $what in
+  core) exec python3 "$here/compare_with_pytorch.py" "$bin_dir/core_bench" "$@" ;;
+  micro) exec "$bin_dir/core_bench" "$@" ;;
+  *)
+    echo "run_bench.sh: unknown benchmark '$what', expected core or micro" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/cpp/cli/cli.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "client/cpp/cli/tensor_files.h"
+#include "core/module/safetensors_writer.h"
+#include "core/tensor/random_tensor.h"
+#include "tests/client/cli_runner.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/temp_folder.h"
+
+namespace attention {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+// Nothing is sent by a wrong command line, so nobody need listen.
+constexpr char kNobody[] = "127.0.0.1:1";
+
+TEST(CliUsageTest, HelpExitsWithZeroAndHasExamples) {
+  const std::vector<std::vector<std::string>> commands = {{},
+                                                          {"modules"},
+                                                          {"modules", "list"},
+                                                          {"modules", "show"},
+                                                          {"modules", "load"},
+                                                          {"modules", "upload"},
+                                                          {"modules", "unload"},
+                                                          {"forward"},
+                                                          {"health"},
+                                                          {"bench"}};
+  for (std::vector<std::string> arguments : commands) {
+    arguments.emplace_back("--help");
+
+    const CliResult result = RunClient(kNobody, arguments);
+
+    EXPECT_EQ(result.exit_code, kExitOk);
+    EXPECT_THAT(result.out, HasSubstr("Example")) << arguments[0];
+    EXPECT_THAT(result.out, HasSubstr("  attention-client ")) << arguments[0];
+  }
+}
+
+TEST(CliUsageTest, HelpDocumentsExitCodesAndTarget) {
+  EXPECT_THAT(RunClient(kNobody, {"--help"}).out,
+              AllOf(HasSubstr("Exit codes:"), HasSubstr("ATTENTION_TARGET")));
+}
+
+TEST(CliUsageTest, WrongCommandLinesExitWithTwo) {
+  const std::vector<std::vector<std::string>> commands = {
+      {},
+      {"unknown"},
+      {"modules"},
+      {"modules", "show"},
+      {"modules", "upload", "block"},
+      {"modules", "upload", "block", "/nonexistent.safetensors"},
+      {"forward"},
+      {"forward", "block"},
+      {"forward", "block", "--random", "1"},
+      {"forward", "block", "--random", "1,2,3,4"},
+      {"forward", "block", "--random", "1,-2,3"},
+      {"forward", "block", "--random", "1,2,x"},
+      {"forward", "block", "--random", "1,2,3", "--query", "q.npy"},
+      {"forward", "block", "--random", "1,2,8", "--dtype", "int8"},
+      {"forward", "block", "--random", "1,2,8", "--causal", "left"},
+      {"forward", "block", "--random", "1,2,8", "--masked-row-policy", "x"},
+      {"forward", "block", "--random", "1,2,8", "--dropout-seed", "1"},
+      {"forward", "block", "--random", "1,2,8", "--output", "x.txt"},
+      {"forward", "block", "--random", "1,2,8", "--expect", "/nonexistent"},
+      {"forward", "block", "--inputs", "/nonexistent"},
+      {"--timeout", "0", "health"},
+      {"--timeout", "soon", "health"},
+      {"bench", "block"},
+      {"bench", "block", "--random", "1,2,8", "--rate", "0"},
+      {"bench", "block", "--random", "1,2,8", "--concurrency", "0"},
+      {"bench", "block", "--random", "1,2,8", "--duration", "-1"},
+      {"bench", "block", "--random", "1,2,8", "--max-in-flight", "5"},
+      {"bench", "block", "--random", "1,2,8", "--rate", "5", "--concurrency",
+       "5"}};
+  for (const auto& arguments : commands) {
+    const CliResult result = RunClient(kNobody, arguments);
+
+    EXPECT_EQ(result.exit_code, kExitUsage)
+        << testing::PrintToString(arguments) << result.out;
+    EXPECT_FALSE(result.err.empty());
+  }
+}
+
+TEST(CliUsageTest, TargetWithoutPortNamesTheForm) {
+  const CliResult result = RunClient("localhost", {"health"});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_THAT(result.err, HasSubstr("host:port or unix:PATH"));
+}
+
+TEST(CliUsageTest, UnreachableServerNamesTheTarget) {
+  const CliResult result = RunClient(kNobody, {"modules", "list"});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("error: UNAVAILABLE"),
+                                HasSubstr("running at 127.0.0.1:1")));
+}
+
+class CliTest : public testing::Test {
+ protected:
+  CliResult Run(const std::vector<std::string>& arguments) {
+    return RunClient(server_.target(), arguments);
+  }
+
+  FakeServer server_;
+  TempFolder folder_;
+};
+
+TEST_F(CliTest, TargetComesFromTheEnvironmentAndTheFlagWins) {
+  setenv("ATTENTION_TARGET", server_.target().c_str(), /*overwrite=*/1);
+  const CliResult from_environment = RunClient(kNobody, {"health"});
+  const CliResult from_flag =
+      RunClient(kNobody, {"health", "--target", "nowhere"});
+  unsetenv("ATTENTION_TARGET");
+
+  EXPECT_EQ(from_environment.exit_code, kExitOk) << from_environment.err;
+  EXPECT_THAT(from_flag.err, HasSubstr("nowhere"));
+}
+
+TEST_F(CliTest, HealthExitsWithZeroOnlyWhenServing) {
+  server_.SetServing("resting", false);
+
+  const CliResult server = Run({"health"});
+  const CliResult resting = Run({"health", "--module", "resting"});
+  const CliResult unknown = Run({"health", "--module", "unknown"});
+
+  EXPECT_EQ(server.exit_code, kExitOk);
+  EXPECT_EQ(server.out, "SERVING\n");
+  EXPECT_EQ(resting.exit_code, kExitFailed);
+  EXPECT_EQ(resting.out, "NOT_SERVING\n");
+  EXPECT_EQ(unknown.exit_code, kExitFailed);
+  EXPECT_THAT(unknown.err, HasSubstr("NOT_FOUND"));
+}
+
+TEST_F(CliTest, ListsModules) {
+  const CliResult result = Run({"modules", "list"});
+
+  EXPECT_EQ(result.exit_code, kExitOk);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("block   ready "),
+                                HasSubstr("error: bad weights")));
+}
+
+TEST_F(CliTest, ShowsModule) {
+  const CliResult result = Run({"modules", "show", "block"});
+
+  EXPECT_EQ(result.exit_code, kExitOk);
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("embed_dim"), HasSubstr("implementation  fake"),
+                    HasSubstr("memory          1234 bytes")));
+}
+
+TEST_F(CliTest, ReportsUnknownModule) {
+  const CliResult result = Run({"modules", "show", "other"});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_EQ(result.err, "error: NOT_FOUND: there is no module 'other'\n");
+}
+
+TEST_F(CliTest, LoadsAndUnloadsModules) {
+  EXPECT_EQ(Run({"modules", "load", "block", "--replace"}).exit_code, kExitOk);
+  EXPECT_TRUE(server_.modules.last_load().replace());
+  EXPECT_EQ(Run({"modules", "unload", "block"}).out, "unloaded block\n");
+  EXPECT_EQ(Run({"modules", "unload", "other"}).exit_code, kExitFailed);
+}
+
+class CliUploadTest : public CliTest {
+ protected:
+  // Write a weights file whose metadata holds `config`, unless empty.
+  std::string WriteWeights(const std::string& config) {
+    const Tensor weight = RandomTensor(DataType::kFloat32, Shape{2, 2}, 1);
+    SafetensorsMetadata metadata;
+    if (!config.empty()) metadata["config"] = config;
+    const auto file = SerializeSafetensors({{"w", weight.view()}}, metadata);
+    std::string path = folder_ / "weights.safetensors";
+    EXPECT_TRUE(WriteTextFile(path, file->ToString()).ok());
+    return path;
+  }
+
+  const std::string config_ =
+      R"({"multi_head_attention": {"embed_dim": 16, "num_heads": 4}})";
+};
+
+TEST_F(CliUploadTest, TakesConfigFromTheMetadata) {
+  const CliResult result =
+      Run({"modules", "upload", "block", WriteWeights(config_)});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  const FakeUpload upload = server_.modules.last_upload();
+  EXPECT_EQ(upload.header.name(), "block");
+  EXPECT_EQ(upload.header.config().multi_head_attention().embed_dim(), 16);
+  EXPECT_FALSE(upload.header.replace());
+  EXPECT_FALSE(upload.header.persist());
+}
+
+TEST_F(CliUploadTest, TakesConfigFromTheCommandLine) {
+  const CliResult result =
+      Run({"modules", "upload", "block", WriteWeights(""), "--config", config_,
+           "--prefix", "layer.", "--replace", "--persist"});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  const FakeUpload upload = server_.modules.last_upload();
+  EXPECT_EQ(upload.header.config().multi_head_attention().num_heads(), 4);
+  EXPECT_EQ(upload.header.weights_prefix(), "layer.");
+  EXPECT_TRUE(upload.header.replace());
+  EXPECT_TRUE(upload.header.persist());
+}
+
+TEST_F(CliUploadTest, TakesConfigFromAFile) {
+  ASSERT_TRUE(WriteTextFile(folder_ / "config.json", config_).ok());
+
+  const CliResult result = Run({"modules", "upload", "block", WriteWeights(""),
+                                "--config", folder_ / "config.json"});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+}
+
+TEST_F(CliUploadTest, SaysHowToGiveAMissingConfig) {
+  const CliResult result =
+      Run({"modules", "upload", "block", WriteWeights("")});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_THAT(result.err, HasSubstr("--config FILE.json"));
+}
+
+TEST_F(CliUploadTest, RejectsMalformedConfig) {
+  const CliResult result = Run({"modules", "upload", "block", WriteWeights(""),
+                                "--config", "{\"heads\": 2}"});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_THAT(result.err, HasSubstr("INVALID_ARGUMENT"));
+}
+
+}  // namespace
+}  // namespace attention

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/serving/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <new>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/tensor/random_tensor.h"
+#include "tests/testing/attention_case.h"
+#include "tests/testing/tensor_compare.h"
+
+namespace attention {
+namespace {
+
+MultiHeadAttentionConfig Config() {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 8;
+  config.num_heads = 2;
+  return config;
+}
+
+std::shared_ptr<const AttentionModule> MakeModule() {
+  return AttentionModule::Create(
+             {.name = "m", .version = 1, .weights_digest = ""}, Config(),
+             testing::MakeWeights(Config(), DataType::kFloat32, /*seed=*/1))
+      .value();
+}
+
+// A caller that owns its query and waits for its outcome.
+class FakeCaller : public ForwardTask::Caller {
+ public:
+  [[nodiscard]] bool IsCancelled() const override { return cancelled; }
+
+  [[nodiscard]] AttentionOutputs AllocateOutputs(
+      const PackedBatch& batch) override {
+    allocated = true;
+    if (on_allocate) on_allocate();
+    output.emplace(batch.query.dtype, batch.shapes.output);
+    return {.output = output->mutable_view(), .weights = std::nullopt};
+  }
+
+  void Complete(const absl::Status& status,
+                const ForwardTask::Times& times) override {
+    measured = times;
+    ++num_completions;
+    outcome.set_value(status);
+  }
+
+  ForwardTask::Work MakeWork(std::shared_ptr<const AttentionModule> module) {
+    AttentionInputs inputs;
+    inputs.query = query.view();
+    inputs.need_weights = false;
+    ForwardTask::Work work;
+    work.module = std::move(module);
+    work.batch = ResolveRequest(Config(), inputs).value();
+    return work;
+  }
+
+  Tensor query = RandomTensor(DataType::kFloat32, {3, 1, 8}, /*seed=*/2);
+  bool cancelled = false;
+  std::function<void()> on_allocate;
+  bool allocated = false;
+  std::optional<Tensor> output;
+  ForwardTask::Times measured;
+  int num_completions = 0;
+  std::promise<absl::Status> outcome;
+};
+
+std::unique_ptr<ForwardTask> MakeTask(
+    const std::shared_ptr<FakeCaller>& caller) {
+  return std::make_unique<ForwardTask>(caller->MakeWork(MakeModule()), caller);
+}
+
+TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
+  const auto caller = std::make_shared<FakeCaller>();
+  ForwardTask::Work work = caller->MakeWork(MakeModule());
+  ComputePool pool(1);
+  Tensor want(DataType::kFloat32, {3, 1, 8});
+  ASSERT_TRUE(work.module->attention(DataType::kFloat32)
+                  .Forward(work.batch, {want.mutable_view(), std::nullopt},
+                           pool)
+                  .ok());
+  Executor executor(/*num_threads=*/2);
+
+  executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));
+
+  ASSERT_TRUE(caller->outcome.get_future().get().ok());
+  EXPECT_TRUE(testing::IsIdentical(caller->output->view(), want.view()));
+}
+
+TEST(ExecutorTest, CompletesInOrderOfSubmission) {
+  Executor executor(/*num_threads=*/1);
+  std::vector<int> order;
+  std::vector<std::shared_ptr<FakeCaller>> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.push_back(std::make_shared<FakeCaller>());
+    callers.back()->on_allocate = [&order, i] { order.push_back(i); };
+    executor.Submit(MakeTask(callers.back()));
+  }
+
+  EXPECT_TRUE(callers.back()->outcome.get_future().get().ok());
+
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
+}
+
+TEST(ExecutorTest, FailsWhatIsQueuedWhenItStops) {
+  const auto running = std::make_shared<FakeCaller>();
+  const auto queued = std::make_shared<FakeCaller>();
+  std::promise<void> started;
+  std::promise<void> release;
+  running->on_allocate = [&] {
+    started.set_value();
+    release.get_future().wait();
+  };
+  auto executor = std::make_unique<Executor>(/*num_threads=*/1);
+  executor->Submit(MakeTask(running));
+  started.get_future().wait();
+  executor->Submit(MakeTask(queued));
+
+  std::jthread stopping([&executor] { executor.reset(); });
+  const absl::Status status = queued->outcome.get_future().get();
+  release.set_value();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(running->outcome.get_future().get().ok());
+}
+
+TEST(RequestQueueTest, FailsTasksOnceClosed) {
+  const auto caller = std::make_shared<FakeCaller>();
+  RequestQueue queue;
+  queue.Close();
+
+  queue.Push(MakeTask(caller));
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kUnavailable);
+}
+
+TEST(ForwardTaskTest, DoesNotComputeWhatWasCancelled) {
+  const auto caller = std::make_shared<FakeCaller>();
+  caller->cancelled = true;
+  ComputePool pool(1);
+
+  MakeTask(caller)->Run(pool);
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_FALSE(caller->allocated);
+}
+
+TEST(ForwardTaskTest, DoesNotComputeWhatIsPastItsDeadline) {
+  const auto caller = std::make_shared<FakeCaller>();
+  ForwardTask::Work work = caller->MakeWork(MakeModule());
+  work.deadline = ForwardTask::Clock::now() - std::chrono::nanoseconds(1);
+  ComputePool pool(1);
+
+  ForwardTask(std::move(work), caller).Run(pool);
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_FALSE(caller->allocated);
+}
+
+TEST(ForwardTaskTest, ReportsExhaustedMemory) {
+  const auto caller = std::make_shared<FakeCaller>();
+  caller->on_allocate = [] { throw std::bad_alloc(); };
+  ComputePool pool(1);
+
+  MakeTask(caller)->Run(pool);
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kResourceExhausted);
+}
+
+TEST(ForwardTaskTest, CompletesWhenItIsDropped) {
+  const auto caller = std::make_shared<FakeCaller>();
+
+  MakeTask(caller).reset();
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kCancelled);
+}
+
+TEST(ForwardTaskTest, CompletesOnce) {
+  const auto caller = std::make_shared<FakeCaller>();
+  ComputePool pool(1);
+
+  {
+    const std::unique_ptr<ForwardTask> task = MakeTask(caller);
+    task->Run(pool);
+    task->Fail(absl::InternalError("late"));
+  }
+
+  EXPECT_EQ(caller->num_completions, 1);
+  EXPECT_TRUE(caller->outcome.get_future().get().ok());
+}
+
+TEST(ForwardTaskTest, ReleasesTheModuleBeforeItCompletes) {
+  const auto caller = std::make_shared<FakeCaller>();
+  const std::shared_ptr<const AttentionModule> module = MakeModule();
+  ForwardTask task(caller->MakeWork(module), caller);
+  ComputePool pool(1);
+
+  task.Run(pool);
+
+  EXPECT_EQ(module.use_count(), 1);
+}
+
+}  // namespace
+}  // namespace attention

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/repository/stored_module.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <span>
+
+#include "core/module/safetensors_writer.h"
+#include "tests/server/repository/module_tensors.h"
+
+namespace attention {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::span<const std::byte> AsBytes(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+std::string FileOf(const NamedTensors& tensors) {
+  return SerializeSafetensors(tensors).value().ToString();
+}
+
+/// Take a byte tensor for a foreign one: BOOL and I8 have one size.
+std::string WithForeignDtype(std::string file) {
+  return file.replace(file.find("\"BOOL\""), 6, "\"I8\"  ");
+}
+
+TEST(ReadModuleTest, CopiesTheWeights) {
+  const ModuleTensors tensors(SmallConfig(), DataType::kFloat16);
+  const std::string file = FileOf(tensors.views());
+
+  const auto module =
+      ReadModule(SafetensorsView::Parse(AsBytes(file)).value(), SmallConfig());
+
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->config, ModuleConfig(SmallConfig()));
+  EXPECT_EQ(module->weights.dtype, DataType::kFloat16);
+  EXPECT_EQ(module->weights_digest.size(), 64U);
+}
+
+TEST(ReadModuleTest, ReadsOneModuleOfAWholeModelsFile) {
+  const ModuleTensors tensors(SmallConfig());
+  NamedTensors model = tensors.views("layer.0.");
+  const Tensor quantized(DataType::kBool, {0});
+  model.emplace("embedding", quantized.view());
+  const std::string file = WithForeignDtype(FileOf(model));
+
+  const auto module = ReadModule(SafetensorsView::Parse(AsBytes(file)).value(),
+                                 SmallConfig(), "layer.0.");
+
+  EXPECT_TRUE(module.ok()) << module.status();
+}
+
+TEST(ReadModuleTest, NamesAForeignDtypeOfAWeight) {
+  const ModuleTensors tensors(SmallConfig());
+  NamedTensors model = tensors.views("layer.0.");
+  const Tensor quantized(DataType::kBool, {0});
+  model["layer.0.out_proj.bias"] = quantized.view();
+  const std::string file = WithForeignDtype(FileOf(model));
+
+  const auto module = ReadModule(SafetensorsView::Parse(AsBytes(file)).value(),
+                                 SmallConfig(), "layer.0.");
+
+  EXPECT_EQ(module.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(module.status().message()),
+              HasSubstr("'layer.0.out_proj.bias' has dtype I8"));
+}
+
+TEST(ReadModuleTest, RefusesAnyForeignDtypeWithoutPrefix) {
+  const ModuleTensors tensors(SmallConfig());
+  NamedTensors model = tensors.views();
+  const Tensor quantized(DataType::kBool, {0});
+  model.emplace("extra", quantized.view());
+  const std::string file = WithForeignDtype(FileOf(model));
+
+  const auto module =
+      ReadModule(SafetensorsView::Parse(AsBytes(file)).value(), SmallConfig());
+
+  EXPECT_THAT(std::string(module.status().message()),
+              HasSubstr("'extra' has dtype I8"));
+}
+
+TEST(SelectModuleTensorsTest, DropsThePrefixAndOtherTensors) {
+  const ModuleTensors tensors(SmallConfig());
+  NamedTensors model = tensors.views("a.");
+  model.merge(tensors.views("b."));
+
+  const auto selected = SelectModuleTensors(SmallConfig(), model, "a.");
+
+  ASSERT_TRUE(selected.ok()) << selected.status();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : *selected) names.push_back(name);
+  EXPECT_THAT(names,
+              ::testing::ElementsAre("in_proj_bias", "in_proj_weight",
+                                     "out_proj.bias", "out_proj.weight"));
+}
+
+TEST(SelectModuleTensorsTest, NamesAMissingTensor) {
+  const auto selected = SelectModuleTensors(SmallConfig(), {}, "a.");
+
+  EXPECT_THAT(std::string(selected.status().message()),
+              HasSubstr("'a.in_proj_weight' of shape (12, 4) is missing"));
+}
+
+TEST(SelectModuleTensorsTest, RefusesAnInvalidConfig) {
+  MultiHeadAttentionConfig config = SmallConfig();
+  config.embed_dim = -1;
+
+  EXPECT_EQ(SelectModuleTensors(config, {}, "").status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace attention
