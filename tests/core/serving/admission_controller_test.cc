@@ -15,7 +15,9 @@ using Reservation = AdmissionController::Reservation;
 TEST(AdmissionControllerTest, GivesBytesBackWhenAReservationDies) {
   AdmissionController admission(100);
 
-  { const absl::StatusOr<Reservation> reservation = admission.Reserve(60); }
+  {
+    const absl::StatusOr<Reservation> reservation = admission.Reserve(60);
+  }
 
   EXPECT_EQ(admission.reserved_bytes(), 0U);
 }

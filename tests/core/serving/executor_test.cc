@@ -83,10 +83,10 @@ TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   ForwardTask::Work work = caller->MakeWork(MakeModule());
   ComputePool pool(1);
   Tensor want(DataType::kFloat32, {3, 1, 8});
-  ASSERT_TRUE(work.module->attention(DataType::kFloat32)
-                  .Forward(work.batch, {want.mutable_view(), std::nullopt},
-                           pool)
-                  .ok());
+  ASSERT_TRUE(
+      work.module->attention(DataType::kFloat32)
+          .Forward(work.batch, {want.mutable_view(), std::nullopt}, pool)
+          .ok());
   Executor executor(/*num_threads=*/2);
 
   executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));

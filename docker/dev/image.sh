@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# ./dev image: build the image, run it by the compose file and test it from outside. Sourced by ./dev.
+
+IMAGE_PROJECT=attention-image-test
+IMAGE_SCRATCH=
+
+image_compose() {
+  compose --project-name "$IMAGE_PROJECT" --file "$IMAGE_SCRATCH/compose.yaml" "$@"
+}
+
+leave_image_test() {
+  local status=$?
+  trap - EXIT
+  if [ -n "$IMAGE_SCRATCH" ]; then
+    [ ! -e "$IMAGE_SCRATCH/compose.yaml" ] || image_compose down --volumes >"$CACHE/log/compose-down.log" 2>&1 || true
+    rm -rf "$IMAGE_SCRATCH"
+  fi
+  stop_engine
+  exit "$status"
+}
+
+# An engine of ours has no images yet, and the only network promised is Debian's archive. Elsewhere the registry is
+# asked first.
+ensure_base_image() {
+  local base=debian:trixie-slim
+  if docker image inspect "$base" >/dev/null 2>&1; then return; fi
+  if [ -z "$ENGINE_PID" ] && timeout 120 docker pull --quiet "$base" >/dev/null 2>&1; then return; fi
+  with_lock tree ensure_base_tarball
+  step "Importing it as $base" docker import "$BASE_TARBALL" "$base"
+}
+
+build_image() {
+  find_archives
+  use_available_builder
+  build_arguments
+  step "Building the image" docker build "${BUILD_ARGUMENTS[@]}" --tag attention-server \
+    --file "$ROOT/docker/Dockerfile" "$ROOT"
+}
+
+free_port() {
+  local port
+  for port in {50051..50099}; do
+    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+      echo "$port"
+      return
+    fi
+  done
+  die "no free port between 50051 and 50099."
+}
+
+# Where the kernel has no bridges, the container shares the host's network: publishing is what cannot be tested then.
+adapt_compose_file() {
+  local file=$IMAGE_SCRATCH/compose.yaml
+  sed "s|context: \.\.|context: $ROOT|" "$ROOT/docker/compose.yaml" >"$file"
+  if docker network create "$IMAGE_PROJECT-probe" >/dev/null 2>&1; then
+    docker network rm "$IMAGE_PROJECT-probe" >/dev/null
+    return
+  fi
+  say "This kernel has no bridge networks: the container uses the host's, on port 50051."
+  ATTENTION_PORT=50051
+  sed -i -e 's|^    ports:|    network_mode: host|' -e '/127\.0\.0\.1:.*:50051"$/d' "$file"
+}
+
+# The container must exist before its volume can be filled, and be filled before the server looks for modules.
+start_container() {
+  # Left by a run that was killed.
+  image_compose down --volumes
+  image_compose up --no-start
+  docker cp "$IMAGE_SCRATCH/demo/modules/." "$(image_container):/modules"
+  image_compose start
+}
+
+image_container() { image_compose ps --all --quiet server; }
+
+test_image() {
+  # Readable by the container's user and by a client in any environment.
+  IMAGE_SCRATCH=$(mktemp --directory /tmp/attention-image.XXXXXX)
+  chmod 755 "$IMAGE_SCRATCH"
+  "$ROOT/dev" shell "$ROOT/build/release/bin/make-demo-modules" "$IMAGE_SCRATCH/demo"
+  ATTENTION_PORT=$(free_port)
+  export ATTENTION_PORT
+  adapt_compose_file
+  step "Starting the container" start_container
+  "$ROOT/tests/image/check_image.sh" "$(image_container)" "127.0.0.1:$ATTENTION_PORT" "$IMAGE_SCRATCH/demo" \
+    "$ROOT/dev" shell "$ROOT/build/release/bin/attention-client"
+}
+
+make_image() {
+  trap leave_image_test EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  "$ROOT/dev" build --preset release --target attention-client --target make-demo-modules
+  engine_answers || start_engine
+  ensure_compose
+  ensure_base_image
+  build_image
+  test_image
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/attention_service.h"
+
+#include <memory>
+#include <utility>
+
+#include "server/message_bytes.h"
+#include "server/rpc_context.h"
+
+namespace attention {
+namespace {
+
+// Answers one Forward. Deletes itself when gRPC is done with the call, which is
+// after the call has completed and OnCancel has returned.
+class ForwardReactor final : public grpc::ServerUnaryReactor {
+ public:
+  ForwardReactor(CallTracker& calls, grpc::CallbackServerContext* context,
+                 grpc::ByteBuffer* response)
+      : token_(calls), context_(context), response_(response) {}
+
+  void Start(const ForwardHandler& handler, grpc::ByteBuffer* bytes) {
+    const auto received = ForwardCall::Clock::now();
+    auto request = std::make_unique<v1::ForwardRequest>();
+    const absl::Status parsed = ParseMessage(bytes, request.get());
+    if (!parsed.ok()) return Finish(ToRpcStatus(parsed, context_));
+    call_ = std::make_shared<ForwardCall>(
+        std::move(request), received, Deadline(*context_),
+        [this](const absl::Status& status,
+               const std::shared_ptr<const ForwardAnswer>& answer) {
+          if (status.ok()) *response_ = SerializeAnswer(answer);
+          Finish(ToRpcStatus(status, context_));
+        });
+    handler.Handle(call_);
+  }
+
+ private:
+  // Not called before Start has returned to gRPC, which is what makes reading
+  // call_ safe.
+  void OnCancel() override {
+    if (call_ != nullptr) call_->Cancel();
+  }
+  void OnDone() override { delete this; }
+
+  const CallTracker::Token token_;
+  grpc::CallbackServerContext* context_;
+  grpc::ByteBuffer* response_;
+  std::shared_ptr<ForwardCall> call_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* AttentionServiceImpl::Forward(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+    grpc::ByteBuffer* response) {
+  auto* reactor = new ForwardReactor(calls_, context, response);
+  // The buffer is the call's own and nobody reads it after us; emptying it
+  // halves what a request holds.
+  reactor->Start(handler_, const_cast<grpc::ByteBuffer*>(request));
+  return reactor;
+}
+
+}  // namespace attention

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/forward_handler.h"
+
+#include <cstdint>
+#include <format>
+#include <iterator>
+#include <new>
+#include <utility>
+#include <variant>
+
+#include "core/attention/packed_batch.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "proto/wire/forward_codec.h"
+#include "server/forward_answer.h"
+#include "server/repository/module_name.h"
+
+namespace attention {
+namespace {
+
+// What a request's bookkeeping takes beside its messages.
+constexpr std::size_t kCallBytes = 4096;
+
+// Bounds the memory and time that validating a batch of tiny sequences takes.
+constexpr std::int64_t kMaxSequences = std::int64_t{1} << 20;
+
+absl::Status CheckBatchSize(const MultiHeadAttentionConfig& config,
+                            const AttentionInputs& inputs) {
+  const Shape& query = inputs.query.shape;
+  std::int64_t num_sequences = std::ssize(inputs.query_lengths);
+  if (num_sequences == 0 && query.rank() == 3 && query.num_elements() > 0) {
+    num_sequences = query.dim(config.batch_first ? 0 : 1);
+  }
+  if (num_sequences <= kMaxSequences) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      std::format("query: the batch has {} sequences, expected at most {}",
+                  num_sequences, kMaxSequences));
+}
+
+std::size_t BatchBytes(const PackedBatch& batch) {
+  std::size_t num_bytes = 0;
+  for (const Sequence& sequence : batch.sequences) {
+    num_bytes += sizeof(Sequence) +
+                 sequence.visible_keys.capacity() * sizeof(std::int64_t);
+  }
+  return num_bytes;
+}
+
+}  // namespace
+
+void ForwardHandler::Handle(const std::shared_ptr<ForwardCall>& call) const {
+  absl::StatusOr<ForwardTask::Work> work =
+      absl::ResourceExhaustedError("memory is exhausted");
+  try {
+    work = Prepare(*call);
+  } catch (const std::bad_alloc&) {
+    // Keeps the status above.
+  }
+  if (!work.ok()) {
+    call->Complete(work.status(), ForwardTask::Times());
+    return;
+  }
+  parts_.executor.Submit(std::make_unique<ForwardTask>(*std::move(work), call));
+}
+
+absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
+    ForwardCall& call) const {
+  ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
+  const v1::ForwardRequest& request = call.request();
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(request.module()));
+  ATTENTION_ASSIGN_OR_RETURN(
+      AdmissionController::Reservation reservation,
+      parts_.admission.Reserve(request.SpaceUsedLong() + kCallBytes));
+  call.SetReservation(std::move(reservation));
+
+  ForwardTask::Work work;
+  ATTENTION_ASSIGN_OR_RETURN(work.module,
+                             parts_.registry.Find(request.module()));
+  work.deadline = call.deadline();
+  const auto resolve = [&]() -> absl::Status {
+    ATTENTION_ASSIGN_OR_RETURN(const AttentionInputs inputs,
+                               DecodeForwardRequest(request));
+    const auto& config =
+        std::get<MultiHeadAttentionConfig>(work.module->config());
+    ATTENTION_RETURN_IF_ERROR(CheckBatchSize(config, inputs));
+    ATTENTION_ASSIGN_OR_RETURN(work.batch, ResolveRequest(config, inputs));
+    return Admit(call, work);
+  };
+  const absl::Status status = resolve();
+  if (!status.ok()) {
+    return AnnotateStatus(std::format("module '{}'", request.module()), status);
+  }
+  call.SetDecoded(work.module->version());
+  return work;
+}
+
+absl::Status ForwardHandler::Admit(ForwardCall& call,
+                                   const ForwardTask::Work& work) const {
+  const DataType dtype = work.batch.query.dtype;
+  const std::size_t answer_bytes = AnswerBytes(work.batch.shapes, dtype);
+  if (answer_bytes > parts_.max_message_bytes) {
+    return absl::ResourceExhaustedError(std::format(
+        "the answer would take {} bytes (output {}, weights {}), expected at "
+        "most {}",
+        answer_bytes, work.batch.shapes.output.ToString(),
+        work.batch.shapes.weights ? work.batch.shapes.weights->ToString()
+                                  : "none",
+        parts_.max_message_bytes));
+  }
+  return call.ExtendReservation(answer_bytes + BatchBytes(work.batch),
+                                work.module->attention(dtype).ScratchBytes(
+                                    work.batch, parts_.executor.num_threads()));
+}
+
+}  // namespace attention

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention-server: keeps attention modules and computes their forward pass for
+// remote callers.
+//
+//   attention-server --modules modules --load all
+//   attention-server --listen 0.0.0.0:50051 --listen unix:/run/attention.sock
+//   ATTENTION_THREADS=8 attention-server --log-format json --drain-grace 60
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <exception>
+#include <format>
+#include <string>
+#include <variant>
+
+#include "core/tensor/status_text.h"
+#include "server/log.h"
+#include "server/options.h"
+#include "server/server.h"
+#include "server/signals.h"
+
+namespace attention {
+namespace {
+
+// What stopping may take beyond the grace: the computation under way when the
+// grace ends.
+constexpr std::chrono::seconds kStopMargin{10};
+
+void Print(std::FILE* file, const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), file);
+}
+
+int Serve(const ServerOptions& options) {
+  StopSignals signals(options.drain_grace + kStopMargin);
+  SetUpLogging(options.log_level, options.log_format);
+  Server server(options);
+  const absl::Status started = server.Start(signals.token());
+  if (absl::IsCancelled(started)) return 0;
+  if (!started.ok()) {
+    Print(stderr, std::format("attention-server: {}\n", StatusText(started)));
+    return kExitRuntimeError;
+  }
+  signals.Wait();
+  server.Drain();
+  return 0;
+}
+
+}  // namespace
+}  // namespace attention
+
+int main(int argc, char** argv) {
+  const auto parsed = attention::ParseOptions(argc, argv);
+  if (const auto* exit = std::get_if<attention::EarlyExit>(&parsed)) {
+    attention::Print(exit->code == 0 ? stdout : stderr, exit->text);
+    return exit->code;
+  }
+  try {
+    return attention::Serve(std::get<attention::ServerOptions>(parsed));
+  } catch (const std::exception& error) {
+    attention::Print(stderr,
+                     std::format("attention-server: {}\n", error.what()));
+    return attention::kExitRuntimeError;
+  }
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/module_manager.h"
+
+#include <malloc.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <format>
+#include <map>
+#include <new>
+#include <utility>
+
+#include "core/module/attention_module.h"
+#include "core/module/safetensors.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "proto/wire/config_codec.h"
+#include "proto/wire/tensor_codec.h"
+#include "server/repository/module_name.h"
+
+namespace attention {
+namespace {
+
+v1::ModuleState EncodeState(ModuleState state) {
+  switch (state) {
+    case ModuleState::kLoading:
+      return v1::MODULE_STATE_LOADING;
+    case ModuleState::kReady:
+      return v1::MODULE_STATE_READY;
+    case ModuleState::kUnloading:
+      return v1::MODULE_STATE_UNLOADING;
+    case ModuleState::kFailed:
+      return v1::MODULE_STATE_FAILED;
+  }
+  return v1::MODULE_STATE_UNSPECIFIED;
+}
+
+v1::ModuleInfo EncodeRecord(const ModuleRecord& record) {
+  v1::ModuleInfo info;
+  info.set_name(record.name);
+  info.set_state(EncodeState(record.state));
+  info.set_error(record.error);
+  if (record.module == nullptr) return info;
+  const AttentionModule& module = *record.module;
+  // What a float32 query is served with, unless the module is float64.
+  const MultiHeadAttention& attention = module.attention(DataType::kFloat32);
+  info.set_version(module.version());
+  *info.mutable_config() = EncodeModuleConfig(module.config());
+  info.set_weights_dtype(EncodeDataType(module.weights_dtype()));
+  info.set_compute_dtype(EncodeDataType(attention.compute_dtype()));
+  info.set_implementation(std::string(attention.implementation()));
+  info.set_memory_bytes(module.memory_bytes());
+  info.set_weights_digest(module.weights_digest());
+  return info;
+}
+
+v1::ModuleInfo AvailableInfo(const std::string& name) {
+  v1::ModuleInfo info;
+  info.set_name(name);
+  info.set_state(v1::MODULE_STATE_AVAILABLE);
+  return info;
+}
+
+absl::Status InModule(const std::string& name, const absl::Status& status) {
+  return AnnotateStatus(std::format("module '{}'", name), status);
+}
+
+}  // namespace
+
+ModuleManager::ModuleManager(ModuleRegistry& registry,
+                             std::unique_ptr<ModuleRepository> repository)
+    : registry_(registry), repository_(std::move(repository)) {}
+
+absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
+                                                   bool replace) {
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  // Names nobody stored leave no trace in the registry.
+  ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
+  if (!stored) {
+    return absl::NotFoundError(
+        std::format("module '{}' is not in the repository", name));
+  }
+  ATTENTION_ASSIGN_OR_RETURN(ModuleRegistry::LoadTicket ticket,
+                             registry_.BeginLoad(name, replace));
+  ATTENTION_RETURN_IF_ERROR(
+      Publish(std::move(ticket), repository_->Load(name)));
+  return Describe(name);
+}
+
+absl::Status ModuleManager::CheckUpload(
+    const v1::UploadModuleHeader& header) const {
+  const std::string& name = header.name();
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  const auto check = [&]() -> absl::Status {
+    ATTENTION_RETURN_IF_ERROR(DecodeModuleConfig(header.config()).status());
+    if (header.persist() && repository_ == nullptr) {
+      return absl::FailedPreconditionError(
+          "persist is set, but the server has no module repository");
+    }
+    if (header.replace()) return absl::OkStatus();
+    const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
+    if (record.ok() && record->module != nullptr) {
+      return absl::AlreadyExistsError("already served; set replace");
+    }
+    ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
+    if (header.persist() && stored) {
+      return absl::AlreadyExistsError("already in the repository; set replace");
+    }
+    return absl::OkStatus();
+  };
+  return InModule(name, check());
+}
+
+absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
+    const v1::UploadModuleHeader& header, std::span<const std::byte> file) {
+  // Again, now that nobody can come between this and the loading.
+  ATTENTION_RETURN_IF_ERROR(CheckUpload(header));
+  ATTENTION_ASSIGN_OR_RETURN(
+      ModuleRegistry::LoadTicket ticket,
+      registry_.BeginLoad(header.name(), header.replace()));
+  ATTENTION_RETURN_IF_ERROR(
+      Publish(std::move(ticket), ReadUpload(header, file)));
+  return Describe(header.name());
+}
+
+absl::StatusOr<StoredModule> ModuleManager::ReadUpload(
+    const v1::UploadModuleHeader& header,
+    std::span<const std::byte> file) const {
+  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
+                             DecodeModuleConfig(header.config()));
+  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsView view,
+                             SafetensorsView::Parse(file));
+  ATTENTION_ASSIGN_OR_RETURN(StoredModule module,
+                             ReadModule(view, config, header.weights_prefix()));
+  if (header.persist()) {
+    ATTENTION_RETURN_IF_ERROR(repository_->Store(
+        header.name(), config, view.tensors(), header.weights_prefix()));
+  }
+  return module;
+}
+
+absl::Status ModuleManager::Publish(ModuleRegistry::LoadTicket ticket,
+                                    absl::StatusOr<StoredModule> stored) {
+  const std::string name = ticket.name();
+  const std::uint64_t version = ticket.version();
+  const auto create =
+      [&]() -> absl::StatusOr<std::shared_ptr<const AttentionModule>> {
+    if (!stored.ok()) return stored.status();
+    return AttentionModule::Create(
+        {.name = name,
+         .version = version,
+         .weights_digest = std::move(stored->weights_digest)},
+        stored->config, std::move(stored->weights));
+  };
+  absl::StatusOr<std::shared_ptr<const AttentionModule>> module =
+      absl::ResourceExhaustedError("memory is exhausted");
+  try {
+    module = create();
+  } catch (const std::bad_alloc&) {
+    // Keeps the status above.
+  }
+  if (!module.ok()) {
+    std::move(ticket).Fail(module.status());
+    return InModule(name, module.status());
+  }
+  spdlog::info("serving module {} version {} ({}, {} bytes)", name, version,
+               (*module)->attention(DataType::kFloat32).implementation(),
+               (*module)->memory_bytes());
+  std::move(ticket).Publish(*std::move(module));
+  return absl::OkStatus();
+}
+
+absl::Status ModuleManager::Unload(const std::string& name) {
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  ATTENTION_RETURN_IF_ERROR(registry_.Unload(name));
+  malloc_trim(0);  // else the allocator would keep much of the memory
+  spdlog::info("unloaded module {}", name);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ModuleInfo> ModuleManager::Describe(
+    const std::string& name) const {
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
+  if (record.ok()) return EncodeRecord(*record);
+  ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
+  if (!stored) return record.status();
+  return AvailableInfo(name);
+}
+
+absl::StatusOr<std::vector<v1::ModuleInfo>> ModuleManager::List() const {
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> stored,
+                             StoredNames());
+  std::map<std::string, v1::ModuleInfo> by_name;
+  for (const std::string& name : stored) by_name[name] = AvailableInfo(name);
+  for (const ModuleRecord& record : registry_.List()) {
+    by_name[record.name] = EncodeRecord(record);
+  }
+  std::vector<v1::ModuleInfo> modules;
+  for (auto& [name, info] : by_name) modules.push_back(std::move(info));
+  return modules;
+}
+
+absl::StatusOr<std::vector<std::string>> ModuleManager::StoredNames() const {
+  if (repository_ == nullptr) return std::vector<std::string>();
+  return repository_->List();
+}
+
+absl::StatusOr<bool> ModuleManager::IsStored(const std::string& name) const {
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                             StoredNames());
+  return std::ranges::binary_search(names, name);
+}
+
+}  // namespace attention

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "attention/v1/module_service.pb.h"
+#include "core/module/module_registry.h"
+#include "server/repository/module_repository.h"
+#include "server/repository/stored_module.h"
+
+namespace attention {
+
+/// What ModuleService does, without the RPCs: brings modules from the
+/// repository and from uploads into the registry.
+///
+/// Load, LoadUpload and Unload may take long; the rest is quick. Thread-safe.
+class ModuleManager {
+ public:
+  /// \param registry is borrowed. \param repository may be null.
+  ModuleManager(ModuleRegistry& registry,
+                std::unique_ptr<ModuleRepository> repository);
+
+  /// Serve a module of the repository.
+  /// \return as ModuleService.LoadModule.
+  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> Load(const std::string& name,
+                                                    bool replace);
+
+  /// Refuse an upload that cannot succeed, before its bytes are sent.
+  [[nodiscard]] absl::Status CheckUpload(
+      const v1::UploadModuleHeader& header) const;
+
+  /// Serve, and store if asked, a module whose file was sent.
+  /// \return as ModuleService.UploadModule.
+  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> LoadUpload(
+      const v1::UploadModuleHeader& header, std::span<const std::byte> file);
+
+  /// \return NOT_FOUND when it is not served.
+  [[nodiscard]] absl::Status Unload(const std::string& name);
+
+  /// \return NOT_FOUND when neither served nor in the repository.
+  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> Describe(
+      const std::string& name) const;
+
+  /// Describe every module, by name.
+  [[nodiscard]] absl::StatusOr<std::vector<v1::ModuleInfo>> List() const;
+
+  /// Names in the repository; none without one.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> StoredNames() const;
+
+ private:
+  [[nodiscard]] absl::Status Publish(ModuleRegistry::LoadTicket ticket,
+                                     absl::StatusOr<StoredModule> stored);
+  [[nodiscard]] absl::StatusOr<StoredModule> ReadUpload(
+      const v1::UploadModuleHeader& header,
+      std::span<const std::byte> file) const;
+  [[nodiscard]] absl::StatusOr<bool> IsStored(const std::string& name) const;
+
+  ModuleRegistry& registry_;
+  const std::unique_ptr<ModuleRepository> repository_;
+};
+
+}  // namespace attention

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <cstddef>
+
+#include "attention/v1/module_service.grpc.pb.h"
+#include "core/serving/admission_controller.h"
+#include "server/call_tracker.h"
+#include "server/module_manager.h"
+#include "server/server_state.h"
+#include "server/work_thread.h"
+
+namespace attention {
+
+/// ModuleService over raw messages, so that a malformed one gets our
+/// INVALID_ARGUMENT. Loading runs on a thread of its own. Thread-safe.
+class ModuleServiceImpl final
+    : public v1::ModuleService::WithRawCallbackMethod_ListModules<
+          v1::ModuleService::WithRawCallbackMethod_GetModule<
+              v1::ModuleService::WithRawCallbackMethod_LoadModule<
+                  v1::ModuleService::WithRawCallbackMethod_UploadModule<
+                      v1::ModuleService::WithRawCallbackMethod_UnloadModule<
+                          v1::ModuleService::Service>>>>> {
+ public:
+  /// Uploads under way at one time.
+  static constexpr std::size_t kMaxUploads = 16;
+
+  /// What the service works with; borrowed.
+  struct Parts {
+    const SharedServerState& state;
+    ModuleManager& manager;
+    CallTracker& calls;
+    /// Longest file, and most bytes of all uploads under way.
+    std::size_t max_module_bytes;
+  };
+
+  explicit ModuleServiceImpl(const Parts& parts);
+
+  grpc::ServerUnaryReactor* ListModules(grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* request,
+                                        grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* GetModule(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* request,
+                                      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* LoadModule(grpc::CallbackServerContext* context,
+                                       const grpc::ByteBuffer* request,
+                                       grpc::ByteBuffer* response) override;
+  grpc::ServerReadReactor<grpc::ByteBuffer>* UploadModule(
+      grpc::CallbackServerContext* context,
+      grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* UnloadModule(grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) override;
+
+ private:
+  const Parts parts_;
+  AdmissionController upload_budget_;
+  std::atomic<std::size_t> num_uploads_{0};
+  WorkThread work_thread_;  ///< last: uses the rest
+};
+
+}  // namespace attention

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdint>
+#include <cstdlib>
+#include <format>
+
+#include "core/tensor/status_text.h"
+#include "server/cpu_count.h"
+#include "server/listen_address.h"
+
+namespace attention {
+namespace {
+
+constexpr std::size_t kMaxThreads = 1024;
+// gRPC counts message lengths in an int.
+constexpr std::uint64_t kMaxMessageBytes = (std::uint64_t{1} << 31) - 1;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
+constexpr std::int64_t kMaxGraceSeconds = 86'400;
+
+// The name of the flag's environment variable: --max-queue-bytes is
+// ATTENTION_MAX_QUEUE_BYTES.
+std::string EnvironmentName(const std::string& flag) {
+  std::string name = "ATTENTION_";
+  for (const char c : flag.substr(2)) {
+    name +=
+        c == '-'
+            ? '_'
+            : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+std::string CheckListenAddress(const std::string& address) {
+  return std::string(StatusText(ValidateListenAddress(address)));
+}
+
+template <typename T>
+CLI::Option* AddFlag(CLI::App& app, const std::string& flag, T& value,
+                     const std::string& help) {
+  return app.add_option(flag, value, help)
+      ->envname(EnvironmentName(flag))
+      ->capture_default_str();
+}
+
+void AddSize(CLI::App& app, const std::string& flag, std::size_t& value,
+             const std::string& help) {
+  const std::uint64_t most =
+      flag == "--max-message-bytes" ? kMaxMessageBytes : kMaxBytes;
+  AddFlag(app, flag, value, help)
+      ->type_name("BYTES")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->check(CLI::Range(std::uint64_t{1}, most));
+}
+
+void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
+  AddFlag(app, "--listen", options.listen,
+          "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
+          "unix:PATH (mode 0600). Repeatable")
+      ->type_name("ADDRESS")
+      ->delimiter(',')
+      ->check(CheckListenAddress);
+  AddFlag(app, "--modules", options.modules,
+          "Directory of the module repository")
+      ->type_name("DIR");
+  AddFlag(app, "--load", options.load,
+          "Modules of the repository to serve from the start, or 'all'")
+      ->type_name("NAME")
+      ->delimiter(',');
+  AddFlag(app, "--threads", options.threads,
+          "Threads that compute; by default the cores usable")
+      ->type_name("N")
+      ->check(CLI::Range(std::size_t{1}, kMaxThreads));
+  AddSize(app, "--max-message-bytes", options.max_message_bytes,
+          "Longest request and answer, such as 256MiB; at most 2147483647");
+  AddSize(app, "--max-module-bytes", options.max_module_bytes,
+          "Longest module file, loaded or uploaded; also the most that all "
+          "uploads under way may hold");
+  AddSize(app, "--max-queue-bytes", options.max_queue_bytes,
+          "Memory for requests and answers in flight, scratch included");
+  AddFlag(app, "--log-level", options.log_level, "Least severity logged")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+  AddFlag(app, "--log-format", options.log_format, "Format of the log")
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"text", "json"}));
+  AddFlag(app, "--drain-grace", grace,
+          "Seconds that requests in flight have to finish after SIGTERM")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(std::int64_t{0}, kMaxGraceSeconds));
+}
+
+// CLI11 ignores a variable whose value does not pass the checks; take it over
+// all the same, so that the checks fail aloud.
+void TakeInvalidEnvironment(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (option->count() > 0 || option->get_envname().empty()) continue;
+    const char* value = std::getenv(option->get_envname().c_str());
+    if (value == nullptr || *value == '\0') continue;
+    try {
+      option->add_result(std::string(value));
+      option->run_callback();
+    } catch (const CLI::ParseError& error) {
+      throw CLI::ValidationError(option->get_envname(), error.what());
+    }
+  }
+}
+
+std::string OneLine(std::string text) {
+  std::ranges::replace(text, '\n', ' ');
+  return text;
+}
+
+}  // namespace
+
+std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
+                                                    const char* const* argv) {
+  ServerOptions options;
+  options.threads = UsableCpus();
+  std::int64_t grace = options.drain_grace.count();
+  CLI::App app("Serve multi-head attention modules over gRPC.",
+               "attention-server");
+  app.set_version_flag("--version", "attention-server " ATTENTION_VERSION);
+  app.footer(
+      "Every option can also be set by the environment variable named beside "
+      "it; an option goes before its variable.\n"
+      "Exit codes: 0 after SIGTERM or SIGINT, 1 cannot serve, 2 bad option.\n"
+      "Example: attention-server --modules modules --load all "
+      "--listen 127.0.0.1:50051");
+  AddOptions(app, options, grace);
+  try {
+    app.parse(argc, argv);
+    TakeInvalidEnvironment(app);
+    if (!options.load.empty() && options.modules.empty()) {
+      throw CLI::RequiresError("--load", "--modules");
+    }
+  } catch (const CLI::CallForHelp&) {
+    return EarlyExit{.code = 0, .text = app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return EarlyExit{.code = 0, .text = std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    return EarlyExit{.code = kExitUsageError,
+                     .text = std::format("attention-server: {}; see --help\n",
+                                         OneLine(error.what()))};
+  }
+  options.drain_grace = std::chrono::seconds(grace);
+  return options;
+}
+
+}  // namespace attention

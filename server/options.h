@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace attention {
+
+/// What the command line and the environment set; the server's whole
+/// configuration. `attention-server --help` describes each.
+struct ServerOptions {
+  std::vector<std::string> listen = {"127.0.0.1:50051"};
+  std::string modules;            ///< directory; empty: no repository
+  std::vector<std::string> load;  ///< names, or "all"
+  std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
+  std::size_t max_message_bytes = std::size_t{256} << 20;
+  std::size_t max_module_bytes = std::size_t{4} << 30;
+  std::size_t max_queue_bytes = std::size_t{1} << 30;
+  std::string log_level = "info";
+  std::string log_format = "text";
+  std::chrono::seconds drain_grace{30};
+};
+
+/// A reason to exit before serving: help or version asked for (code 0, text
+/// for stdout), or a bad option (code 2, one line for stderr).
+struct EarlyExit {
+  int code = 0;
+  std::string text;
+};
+
+/// Exit codes of attention-server.
+inline constexpr int kExitRuntimeError = 1;
+inline constexpr int kExitUsageError = 2;
+
+/// Read options. A flag goes before its environment variable (ATTENTION_ and
+/// the flag's name in capitals; lists separated by commas), which goes before
+/// the default.
+[[nodiscard]] std::variant<ServerOptions, EarlyExit> ParseOptions(
+    int argc, const char* const* argv);
+
+}  // namespace attention

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <format>
+#include <string_view>
+#include <utility>
+
+#include "core/module/module_registry.h"
+#include "core/serving/admission_controller.h"
+#include "core/serving/executor.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "server/attention_service.h"
+#include "server/call_tracker.h"
+#include "server/forward_handler.h"
+#include "server/listener.h"
+#include "server/log.h"
+#include "server/module_manager.h"
+#include "server/module_service.h"
+#include "server/repository/module_repository.h"
+
+namespace attention {
+namespace {
+
+constexpr std::string_view kAllModules = "all";
+// Streams that are nobody's request, such as health's Watch, end after this.
+constexpr std::chrono::milliseconds kLingerTime{500};
+
+}  // namespace
+
+// In the order of use: each part uses those before it.
+struct Server::Parts {
+  Parts(const ServerOptions& options, const SharedServerState& state,
+        std::unique_ptr<ModuleRepository> repository)
+      : registry([this](std::string_view name, bool serving) {
+          grpc::HealthCheckServiceInterface* service = health.load();
+          if (service != nullptr) {
+            service->SetServingStatus(std::string(name), serving);
+          }
+        }),
+        admission(options.max_queue_bytes),
+        executor(options.threads),
+        handler({.state = state,
+                 .registry = registry,
+                 .admission = admission,
+                 .executor = executor,
+                 .max_message_bytes = options.max_message_bytes}),
+        manager(registry, std::move(repository)),
+        attention_service(handler, calls),
+        module_service({.state = state,
+                        .manager = manager,
+                        .calls = calls,
+                        .max_module_bytes = options.max_module_bytes}) {}
+
+  std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
+  CallTracker calls;
+  ModuleRegistry registry;
+  AdmissionController admission;
+  Executor executor;
+  ForwardHandler handler;
+  ModuleManager manager;
+  AttentionServiceImpl attention_service;
+  ModuleServiceImpl module_service;
+  std::unique_ptr<grpc::Server> grpc_server;
+};
+
+Server::Server(ServerOptions options) : options_(std::move(options)) {}
+
+Server::~Server() {
+  if (parts_ == nullptr) return;
+  if (parts_->grpc_server != nullptr && state_ != ServerState::kStopped) {
+    parts_->grpc_server->Shutdown(std::chrono::system_clock::now());
+  }
+  parts_->health = nullptr;
+}
+
+const std::vector<std::string>& Server::addresses() const { return addresses_; }
+
+ServerState Server::state() const { return state_; }
+
+absl::Status Server::Start(const std::stop_token& stop) {
+  state_ = ServerState::kStarting;
+  std::unique_ptr<ModuleRepository> repository;
+  if (!options_.modules.empty()) {
+    ATTENTION_ASSIGN_OR_RETURN(
+        repository,
+        ModuleRepository::Open(options_.modules, options_.max_module_bytes));
+  }
+  parts_ = std::make_unique<Parts>(options_, state_, std::move(repository));
+  ATTENTION_RETURN_IF_ERROR(Listen());
+  ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
+  state_ = ServerState::kServing;
+  SetHealth(/*name=*/"", true);
+  LogGrpcErrors();
+  for (const std::string& address : addresses_) {
+    spdlog::info("listening on {}", address);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::Listen() {
+  // Both are settings of the whole process, read by every builder.
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetListenerArguments(options_.max_message_bytes, &builder);
+  builder.RegisterService(&parts_->attention_service);
+  builder.RegisterService(&parts_->module_service);
+  addresses_ = options_.listen;
+  ATTENTION_ASSIGN_OR_RETURN(parts_->grpc_server,
+                             StartListening(&builder, &addresses_));
+  parts_->health = parts_->grpc_server->GetHealthCheckService();
+  SetHealth(/*name=*/"", false);
+  return absl::OkStatus();
+}
+
+absl::Status Server::LoadModules(const std::stop_token& stop) {
+  std::vector<std::string> names = options_.load;
+  if (std::ranges::find(names, kAllModules) != names.end()) {
+    ATTENTION_ASSIGN_OR_RETURN(names, parts_->manager.StoredNames());
+  }
+  for (const std::string& name : names) {
+    if (stop.stop_requested()) {
+      return absl::CancelledError("stopped while loading modules");
+    }
+    ATTENTION_RETURN_IF_ERROR(
+        parts_->manager.Load(name, /*replace=*/true).status());
+  }
+  return absl::OkStatus();
+}
+
+void Server::SetHealth(const std::string& name, bool serving) {
+  parts_->health.load()->SetServingStatus(name, serving);
+}
+
+void Server::Drain() {
+  if (parts_ == nullptr || parts_->grpc_server == nullptr) return;
+  spdlog::info("draining, at most {} s", options_.drain_grace.count());
+  parts_->health.load()->Shutdown();  // every name: NOT_SERVING
+  state_ = ServerState::kDraining;
+  parts_->attention_service.Drain();
+  if (!parts_->calls.WaitIdle(options_.drain_grace)) {
+    spdlog::warn("requests in flight did not finish in time, cancelling them");
+  }
+  parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);
+  state_ = ServerState::kStopped;
+  spdlog::info("stopped");
+}
+
+}  // namespace attention

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/server/gated_service.h"
+
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "core/tensor/random_tensor.h"
+#include "tests/server/test_module.h"
+#include "tests/testing/attention_case.h"
+
+namespace attention::testing {
+namespace {
+
+constexpr std::size_t kMaxMessageBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxReceiveBytes = std::size_t{64} << 20;
+
+std::shared_ptr<const AttentionModule> MakeModule(std::uint64_t version) {
+  const MultiHeadAttentionConfig config = MakeTestModule().config;
+  return AttentionModule::Create(
+             {.name = "m", .version = version, .weights_digest = ""}, config,
+             MakeWeights(config, DataType::kFloat32, /*seed=*/1))
+      .value();
+}
+
+// A task that computes nothing until it is released.
+class Blocker final : public ForwardTask::Caller {
+ public:
+  Blocker(std::promise<void>* started, std::shared_future<void> released)
+      : started_(started), released_(std::move(released)) {}
+
+  [[nodiscard]] ForwardTask::Work MakeWork() const {
+    AttentionInputs inputs;
+    inputs.query = query_.view();
+    ForwardTask::Work work;
+    work.module = MakeModule(/*version=*/1);
+    work.batch = ResolveRequest(MakeTestModule().config, inputs).value();
+    return work;
+  }
+
+  [[nodiscard]] bool IsCancelled() const override {
+    started_->set_value();
+    released_.wait();
+    return true;
+  }
+  [[nodiscard]] AttentionOutputs AllocateOutputs(const PackedBatch&) override {
+    return {};
+  }
+  void Complete(const absl::Status&, const ForwardTask::Times&) override {}
+
+ private:
+  const Tensor query_ = RandomTensor(DataType::kFloat32, {1, 8}, /*seed=*/1);
+  std::promise<void>* const started_;
+  const std::shared_future<void> released_;
+};
+
+}  // namespace
+
+GatedService::GatedService(std::size_t budget_bytes)
+    : admission_(budget_bytes),
+      executor_(/*num_threads=*/1),
+      handler_({.state = state_,
+                .registry = registry_,
+                .admission = admission_,
+                .executor = executor_,
+                .max_message_bytes = kMaxMessageBytes}),
+      service_(handler_, calls_) {
+  ModuleRegistry::LoadTicket ticket =
+      registry_.BeginLoad("m", /*replace=*/false).value();
+  const std::uint64_t version = ticket.version();
+  std::move(ticket).Publish(MakeModule(version));
+  grpc::ServerBuilder builder;
+  builder.RegisterService(&service_);
+  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  server_ = builder.BuildAndStart();
+  stub_ = v1::AttentionService::NewStub(server_->InProcessChannel({}));
+}
+
+GatedService::~GatedService() { Stop(); }
+
+void GatedService::Hold() {
+  std::promise<void> started;
+  release_ = std::promise<void>();
+  const auto blocker =
+      std::make_shared<Blocker>(&started, release_.get_future().share());
+  executor_.Submit(std::make_unique<ForwardTask>(blocker->MakeWork(), blocker));
+  started.get_future().wait();
+}
+
+void GatedService::Release() { release_.set_value(); }
+
+void GatedService::Stop() {
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now());
+  server_.reset();
+}
+
+}  // namespace attention::testing

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/server.h>
+
+#include <cstddef>
+#include <functional>
+#include <future>
+#include <memory>
+
+#include "attention/v1/attention_service.grpc.pb.h"
+#include "server/attention_service.h"
+
+namespace attention::testing {
+
+/// AttentionService in the process, serving a small module "m", with an
+/// executor that can be held, so that requests stay queued as long as a test
+/// wants.
+class GatedService {
+ public:
+  explicit GatedService(std::size_t budget_bytes = std::size_t{1} << 30);
+  ~GatedService();
+  GatedService(const GatedService&) = delete;
+  GatedService& operator=(const GatedService&) = delete;
+
+  [[nodiscard]] v1::AttentionService::Stub& stub() { return *stub_; }
+  [[nodiscard]] AttentionServiceImpl& service() { return service_; }
+  [[nodiscard]] AdmissionController& admission() { return admission_; }
+
+  /// Refuse new requests.
+  void StopServing() { state_ = ServerState::kDraining; }
+
+  /// Keep the executor busy from now on, until Release.
+  void Hold();
+  void Release();
+
+  /// Stop the server, which waits for every call.
+  void Stop();
+
+ private:
+  SharedServerState state_{ServerState::kServing};
+  CallTracker calls_;
+  ModuleRegistry registry_;
+  AdmissionController admission_;
+  Executor executor_;
+  ForwardHandler handler_;
+  AttentionServiceImpl service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::AttentionService::Stub> stub_;
+  std::promise<void> release_;
+};
+
+}  // namespace attention::testing

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// ModuleService: what becomes of modules.
+#include <gmock/gmock.h>
+#include <grpcpp/client_context.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "proto/wire/config_codec.h"
+#include "tests/server/repository/temporary_directory.h"
+#include "tests/server/test_module.h"
+#include "tests/server/test_server.h"
+
+namespace attention::testing {
+namespace {
+
+class ModuleServiceTest : public ::testing::Test {
+ protected:
+  ModuleServiceTest() : server_(Options(directory_)) {}
+
+  static ServerOptions Options(const TemporaryDirectory& directory) {
+    ServerOptions options;
+    options.modules = directory.path();
+    return options;
+  }
+
+  grpc::Status UploadAs(const std::string& name, const TestModule& module,
+                        bool replace, bool persist) {
+    v1::UploadModuleHeader header = module.Header(name);
+    header.set_replace(replace);
+    header.set_persist(persist);
+    return Upload(server_.modules(), header, module.file, &info_);
+  }
+  grpc::Status Get(const std::string& name) {
+    grpc::ClientContext context;
+    v1::GetModuleRequest request;
+    request.set_name(name);
+    v1::GetModuleResponse response;
+    const grpc::Status status =
+        server_.modules().GetModule(&context, request, &response);
+    info_ = response.module();
+    return status;
+  }
+  grpc::Status Load(const std::string& name, bool replace) {
+    grpc::ClientContext context;
+    v1::LoadModuleRequest request;
+    request.set_name(name);
+    request.set_replace(replace);
+    v1::LoadModuleResponse response;
+    const grpc::Status status =
+        server_.modules().LoadModule(&context, request, &response);
+    info_ = response.module();
+    return status;
+  }
+  grpc::Status Unload(const std::string& name) {
+    grpc::ClientContext context;
+    v1::UnloadModuleRequest request;
+    request.set_name(name);
+    v1::UnloadModuleResponse response;
+    return server_.modules().UnloadModule(&context, request, &response);
+  }
+
+  TemporaryDirectory directory_;
+  TestServer server_;
+  v1::ModuleInfo info_;  ///< of the last answer
+};
+
+TEST_F(ModuleServiceTest, DescribesAnUploadedModule) {
+  const TestModule module = MakeTestModule();
+
+  ASSERT_TRUE(UploadAs("m", module, false, false).ok());
+  ASSERT_TRUE(Get("m").ok());
+
+  EXPECT_EQ(info_.name(), "m");
+  EXPECT_EQ(info_.state(), v1::MODULE_STATE_READY);
+  EXPECT_EQ(info_.version(), 1U);
+  EXPECT_EQ(DecodeModuleConfig(info_.config()).value(),
+            ModuleConfig(module.config));
+  EXPECT_EQ(info_.weights_dtype(), v1::DATA_TYPE_FLOAT32);
+  EXPECT_EQ(info_.compute_dtype(), v1::DATA_TYPE_FLOAT32);
+  EXPECT_EQ(info_.implementation(), "onednn-matmul");
+  EXPECT_GT(info_.memory_bytes(), 4U * 8 * 8 * 4);
+  EXPECT_EQ(info_.weights_digest().size(), 64U);
+}
+
+TEST_F(ModuleServiceTest, DoesNotReplaceUnasked) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, false).ok());
+
+  EXPECT_EQ(UploadAs("m", MakeTestModule(), false, false).error_code(),
+            grpc::ALREADY_EXISTS);
+}
+
+TEST_F(ModuleServiceTest, ReplacesWhenAsked) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(8, 1), false, false).ok());
+  const std::string old_digest = info_.weights_digest();
+
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(8, 2), true, false).ok());
+
+  EXPECT_EQ(info_.version(), 2U);
+  EXPECT_NE(info_.weights_digest(), old_digest);
+}
+
+TEST_F(ModuleServiceTest, KeepsTheOldModuleWhenAReplacementFails) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, false).ok());
+  TestModule broken = MakeTestModule();
+  broken.file.pop_back();
+
+  EXPECT_EQ(UploadAs("m", broken, true, false).error_code(),
+            grpc::INVALID_ARGUMENT);
+
+  server_.ExpectServes();
+}
+
+TEST_F(ModuleServiceTest, LoadsWhatWasPersisted) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, true).ok());
+  const std::string digest = info_.weights_digest();
+  ASSERT_TRUE(Unload("m").ok());
+
+  ASSERT_TRUE(Load("m", false).ok());
+
+  EXPECT_EQ(info_.weights_digest(), digest);
+  server_.ExpectServes();
+}
+
+TEST_F(ModuleServiceTest, DoesNotOverwriteAStoredModuleUnasked) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, true).ok());
+  ASSERT_TRUE(Unload("m").ok());
+
+  EXPECT_EQ(UploadAs("m", MakeTestModule(8, 2), false, true).error_code(),
+            grpc::ALREADY_EXISTS);
+}
+
+TEST_F(ModuleServiceTest, LoadsOverAServedModuleOnlyWhenAsked) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, true).ok());
+
+  EXPECT_EQ(Load("m", false).error_code(), grpc::ALREADY_EXISTS);
+  EXPECT_TRUE(Load("m", true).ok());
+  EXPECT_EQ(info_.version(), 2U);
+}
+
+TEST_F(ModuleServiceTest, SaysWhyAFileIsNotLoaded) {
+  directory_.Write("bad.safetensors", "no safetensors");
+
+  const grpc::Status status = Load("bad", false);
+  ASSERT_TRUE(Get("bad").ok());
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(info_.state(), v1::MODULE_STATE_FAILED);
+  EXPECT_FALSE(info_.error().empty());
+}
+
+TEST_F(ModuleServiceTest, DoesNotLoadWhatIsNotStored) {
+  EXPECT_EQ(Load("m", false).error_code(), grpc::NOT_FOUND);
+  EXPECT_EQ(Get("m").error_code(), grpc::NOT_FOUND);
+}
+
+TEST_F(ModuleServiceTest, StopsServingAnUnloadedModule) {
+  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, false).ok());
+
+  ASSERT_TRUE(Unload("m").ok());
+
+  EXPECT_EQ(server_.Forward(MakeRequest("m")).error_code(), grpc::NOT_FOUND);
+  EXPECT_EQ(Unload("m").error_code(), grpc::NOT_FOUND);
+}
+
+TEST_F(ModuleServiceTest, ListsServedAndStoredModulesByName) {
+  ASSERT_TRUE(UploadAs("served", MakeTestModule(), false, false).ok());
+  ASSERT_TRUE(UploadAs("both", MakeTestModule(), false, true).ok());
+  directory_.Write("stored.safetensors", "");
+  grpc::ClientContext context;
+  v1::ListModulesResponse response;
+
+  ASSERT_TRUE(server_.modules().ListModules(&context, {}, &response).ok());
+
+  std::vector<std::string> names;
+  for (const v1::ModuleInfo& info : response.modules()) {
+    names.push_back(info.name());
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"both", "served", "stored"}));
+  EXPECT_EQ(response.modules(2).state(), v1::MODULE_STATE_AVAILABLE);
+}
+
+TEST(ModuleServiceWithoutRepositoryTest, CannotPersist) {
+  TestServer server;
+  const TestModule module = MakeTestModule();
+  v1::UploadModuleHeader header = module.Header("m");
+  header.set_persist(true);
+
+  EXPECT_EQ(Upload(server.modules(), header, module.file).error_code(),
+            grpc::FAILED_PRECONDITION);
+}
+
+}  // namespace
+}  // namespace attention::testing

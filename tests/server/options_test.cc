@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "server/cpu_count.h"
+
+namespace attention {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// Variables that are set while this lives.
+class Environment {
+ public:
+  explicit Environment(std::map<std::string, std::string> variables)
+      : variables_(std::move(variables)) {
+    for (const auto& [name, value] : variables_) {
+      setenv(name.c_str(), value.c_str(), /*overwrite=*/1);
+    }
+  }
+  ~Environment() {
+    for (const auto& [name, value] : variables_) unsetenv(name.c_str());
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  const std::map<std::string, std::string> variables_;
+};
+
+std::variant<ServerOptions, EarlyExit> Parse(
+    std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "attention-server");
+  return ParseOptions(static_cast<int>(arguments.size()), arguments.data());
+}
+
+ServerOptions ParseGood(std::vector<const char*> arguments) {
+  const auto parsed = Parse(std::move(arguments));
+  if (const auto* exit = std::get_if<EarlyExit>(&parsed)) {
+    ADD_FAILURE() << exit->text;
+    return {};
+  }
+  return std::get<ServerOptions>(parsed);
+}
+
+TEST(OptionsTest, HasDefaults) {
+  const ServerOptions options = ParseGood({});
+
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:50051"));
+  EXPECT_EQ(options.modules, "");
+  EXPECT_TRUE(options.load.empty());
+  EXPECT_EQ(options.threads, UsableCpus());
+  EXPECT_EQ(options.max_message_bytes, 256U << 20);
+  EXPECT_EQ(options.log_level, "info");
+  EXPECT_EQ(options.log_format, "text");
+  EXPECT_EQ(options.drain_grace, std::chrono::seconds(30));
+}
+
+TEST(OptionsTest, TakesFlags) {
+  const ServerOptions options = ParseGood({"--listen",  "127.0.0.1:1",
+                                           "--listen",  "unix:/s",
+                                           "--modules", "dir",
+                                           "--load",    "a",
+                                           "b",         "--threads",
+                                           "3",         "--max-message-bytes",
+                                           "1MiB",      "--max-module-bytes",
+                                           "2GiB",      "--max-queue-bytes",
+                                           "4096",      "--log-level",
+                                           "debug",     "--log-format",
+                                           "json",      "--drain-grace",
+                                           "5"});
+
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:1", "unix:/s"));
+  EXPECT_EQ(options.modules, "dir");
+  EXPECT_THAT(options.load, ElementsAre("a", "b"));
+  EXPECT_EQ(options.threads, 3U);
+  EXPECT_EQ(options.max_message_bytes, 1U << 20);
+  EXPECT_EQ(options.max_module_bytes, 2U << 30);
+  EXPECT_EQ(options.max_queue_bytes, 4096U);
+  EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.log_format, "json");
+  EXPECT_EQ(options.drain_grace, std::chrono::seconds(5));
+}
+
+TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
+  const Environment environment({{"ATTENTION_LISTEN", "127.0.0.1:1,unix:/s"},
+                                 {"ATTENTION_MODULES", "dir"},
+                                 {"ATTENTION_LOAD", "a,b"},
+                                 {"ATTENTION_THREADS", "3"},
+                                 {"ATTENTION_MAX_MESSAGE_BYTES", "1MiB"},
+                                 {"ATTENTION_MAX_MODULE_BYTES", "2GiB"},
+                                 {"ATTENTION_MAX_QUEUE_BYTES", "4096"},
+                                 {"ATTENTION_LOG_LEVEL", "debug"},
+                                 {"ATTENTION_LOG_FORMAT", "json"},
+                                 {"ATTENTION_DRAIN_GRACE", "5"}});
+
+  const ServerOptions options = ParseGood({});
+
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:1", "unix:/s"));
+  EXPECT_EQ(options.modules, "dir");
+  EXPECT_THAT(options.load, ElementsAre("a", "b"));
+  EXPECT_EQ(options.threads, 3U);
+  EXPECT_EQ(options.max_message_bytes, 1U << 20);
+  EXPECT_EQ(options.max_module_bytes, 2U << 30);
+  EXPECT_EQ(options.max_queue_bytes, 4096U);
+  EXPECT_EQ(options.log_level, "debug");
+  EXPECT_EQ(options.log_format, "json");
+  EXPECT_EQ(options.drain_grace, std::chrono::seconds(5));
+}
+
+TEST(OptionsTest, PrefersFlagsToTheEnvironment) {
+  const Environment environment(
+      {{"ATTENTION_THREADS", "3"}, {"ATTENTION_LISTEN", "127.0.0.1:1"}});
+
+  const ServerOptions options =
+      ParseGood({"--threads", "4", "--listen", "127.0.0.1:2"});
+
+  EXPECT_EQ(options.threads, 4U);
+  EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:2"));
+}
+
+TEST(OptionsTest, RefusesAnInvalidVariable) {
+  const Environment environment({{"ATTENTION_THREADS", "many"}});
+
+  const auto parsed = Parse({});
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  EXPECT_EQ(exit->code, kExitUsageError);
+  EXPECT_THAT(exit->text, HasSubstr("ATTENTION_THREADS"));
+}
+
+class BadOptionTest
+    : public ::testing::TestWithParam<std::vector<const char*>> {};
+
+TEST_P(BadOptionTest, IsRefusedInOneLine) {
+  const auto parsed = Parse(GetParam());
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  EXPECT_EQ(exit->code, kExitUsageError);
+  EXPECT_EQ(exit->text.find('\n'), exit->text.size() - 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, BadOptionTest,
+    ::testing::Values(
+        std::vector{"--unknown"}, std::vector{"--threads", "0"},
+        std::vector{"--threads", "1025"}, std::vector{"--threads", "-1"},
+        std::vector{"--listen", "nowhere"}, std::vector{"--load", "m"},
+        std::vector{"--max-message-bytes", "2GiB"},
+        std::vector{"--max-message-bytes", "0"},
+        std::vector{"--max-queue-bytes", "1 parsec"},
+        std::vector{"--max-queue-bytes", "99999999999999999999"},
+        std::vector{"--max-queue-bytes", "-1"},
+        std::vector{"--log-level", "loud"}, std::vector{"--log-format", "xml"},
+        std::vector{"--drain-grace", "-1"}, std::vector{"stray"}));
+
+TEST(OptionsTest, HelpsOnStdout) {
+  const auto parsed = Parse({"--help"});
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  EXPECT_EQ(exit->code, 0);
+  EXPECT_THAT(exit->text, HasSubstr("ATTENTION_MAX_QUEUE_BYTES"));
+}
+
+TEST(OptionsTest, TellsItsVersion) {
+  const auto parsed = Parse({"--version"});
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  EXPECT_EQ(exit->code, 0);
+  EXPECT_THAT(exit->text, ::testing::StartsWith("attention-server "));
+}
+
+}  // namespace
+}  // namespace attention

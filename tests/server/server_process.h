@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "server/repository/unix_file.h"
+
+namespace attention::testing {
+
+/// The real attention-server as a child process; killed when this dies before
+/// it has ended. Not thread-safe.
+class ServerProcess {
+ public:
+  /// Start it with these arguments behind its name.
+  explicit ServerProcess(std::vector<std::string> arguments);
+  ~ServerProcess();
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+  /// Wait for the address it logs; empty when it ends before.
+  [[nodiscard]] std::string WaitForAddress();
+
+  void Signal(int signal) const;
+
+  /// Wait for its end. \return its exit code, or -signal.
+  int WaitForExit();
+
+  /// What it has written to stderr, as far as it was read: all, once it ended.
+  [[nodiscard]] const std::string& log() const { return log_; }
+
+ private:
+  /// Read some of stderr. \return false at its end.
+  bool ReadLog();
+
+  pid_t process_ = -1;
+  UniqueFd stderr_;
+  std::string log_;
+};
+
+}  // namespace attention::testing

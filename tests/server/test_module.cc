@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/server/test_module.h"
+
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "core/attention/multi_head_attention.h"
+#include "core/module/safetensors.h"
+#include "core/module/safetensors_writer.h"
+#include "core/tensor/random_tensor.h"
+#include "proto/wire/config_codec.h"
+#include "proto/wire/forward_codec.h"
+#include "proto/wire/tensor_codec.h"
+#include "server/repository/stored_module.h"
+#include "tests/server/repository/module_tensors.h"
+#include "tests/testing/attention_case.h"
+
+namespace attention::testing {
+
+v1::UploadModuleHeader TestModule::Header(const std::string& name) const {
+  v1::UploadModuleHeader header;
+  header.set_name(name);
+  *header.mutable_config() = EncodeModuleConfig(config);
+  return header;
+}
+
+TestModule MakeTestModule(std::int64_t embed_dim, std::uint64_t seed) {
+  TestModule module;
+  module.config.embed_dim = embed_dim;
+  module.config.num_heads = 2;
+  const ModuleTensors tensors(module.config, DataType::kFloat32, seed);
+  module.file = SerializeSafetensors(tensors.views()).value().ToString();
+  return module;
+}
+
+v1::ForwardRequest MakeRequest(const std::string& module, std::int64_t length,
+                               std::int64_t embed_dim) {
+  v1::ForwardRequest request;
+  request.set_module(module);
+  EncodeTensor(RandomTensor(DataType::kFloat32, {length, 1, embed_dim},
+                            /*seed=*/9)
+                   .view(),
+               request.mutable_query());
+  return request;
+}
+
+Tensor ReferenceOutput(const TestModule& module,
+                       const v1::ForwardRequest& request) {
+  const SafetensorsView view =
+      SafetensorsView::Parse(std::as_bytes(std::span(module.file))).value();
+  StoredModule stored = ReadModule(view, module.config).value();
+  const auto reference = MakeReferenceAttention(
+      module.config,
+      std::make_shared<const AttentionWeights>(std::move(stored.weights)));
+  ComputePool pool(1);
+  return Compute(*reference, module.config,
+                 DecodeForwardRequest(request).value(), pool)
+      .output;
+}
+
+}  // namespace attention::testing
