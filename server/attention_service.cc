@@ -21,7 +21,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
   void Start(const ForwardHandler& handler, grpc::ByteBuffer* bytes) {
     const auto received = ForwardCall::Clock::now();
     auto request = std::make_unique<v1::ForwardRequest>();
-    const absl::Status parsed = ParseMessage(bytes, request.get());
+    const absl::Status parsed = ParseForwardMessage(bytes, request.get());
     if (!parsed.ok()) return Finish(ToRpcStatus(parsed, context_));
     call_ = std::make_shared<ForwardCall>(
         std::move(request), received, Deadline(*context_),

@@ -39,7 +39,7 @@ class ForwardCall final : public ForwardTask::Caller {
   /// Mark the end of decoding.
   void SetDecoded(std::uint64_t module_version);
 
-  /// Ask for the call to be dropped while it is queued. Thread-safe.
+  /// Ask for the call to be dropped, queued or computing. Thread-safe.
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
   [[nodiscard]] bool IsCancelled() const override {

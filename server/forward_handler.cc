@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <format>
-#include <iterator>
 #include <new>
 #include <utility>
 #include <variant>
@@ -21,27 +20,11 @@ namespace {
 // What a request's bookkeeping takes beside its messages.
 constexpr std::size_t kCallBytes = 4096;
 
-// Bounds the memory and time that validating a batch of tiny sequences takes.
-constexpr std::int64_t kMaxSequences = std::int64_t{1} << 20;
-
-absl::Status CheckBatchSize(const MultiHeadAttentionConfig& config,
-                            const AttentionInputs& inputs) {
-  const Shape& query = inputs.query.shape;
-  std::int64_t num_sequences = std::ssize(inputs.query_lengths);
-  if (num_sequences == 0 && query.rank() == 3 && query.num_elements() > 0) {
-    num_sequences = query.dim(config.batch_first ? 0 : 1);
-  }
-  if (num_sequences <= kMaxSequences) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      std::format("query: the batch has {} sequences, expected at most {}",
-                  num_sequences, kMaxSequences));
-}
-
 std::size_t BatchBytes(const PackedBatch& batch) {
   std::size_t num_bytes = 0;
   for (const Sequence& sequence : batch.sequences) {
     num_bytes += sizeof(Sequence) +
-                 sequence.visible_keys.capacity() * sizeof(std::int64_t);
+                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
   }
   return num_bytes;
 }
@@ -82,7 +65,6 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
                                DecodeForwardRequest(request));
     const auto& config =
         std::get<MultiHeadAttentionConfig>(work.module->config());
-    ATTENTION_RETURN_IF_ERROR(CheckBatchSize(config, inputs));
     ATTENTION_ASSIGN_OR_RETURN(work.batch, ResolveRequest(config, inputs));
     return Admit(call, work);
   };

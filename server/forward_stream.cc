@@ -94,7 +94,7 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
   }
   const std::size_t num_bytes = incoming_.Length();
   v1::ForwardStreamRequest message;
-  const absl::Status parsed = ParseMessage(&incoming_, &message);
+  const absl::Status parsed = ParseForwardMessage(&incoming_, &message);
 
   std::shared_ptr<ForwardCall> call;
   {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/details/log_msg.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -78,6 +79,12 @@ void LogGrpc(gpr_log_func_args* event) {
               "grpc: {}", event->message);
 }
 
+// Protobuf complains here of malformed messages, which the client is told.
+void LogProtobuf(google::protobuf::LogLevel /*level*/, const char* /*file*/,
+                 int /*line*/, const std::string& message) {
+  spdlog::debug("protobuf: {}", message);
+}
+
 }  // namespace
 
 std::unique_ptr<spdlog::formatter> MakeLogFormatter(const std::string& format) {
@@ -93,6 +100,7 @@ void SetUpLogging(const std::string& level, const std::string& format) {
   logger->flush_on(spdlog::level::debug);
   spdlog::set_default_logger(std::move(logger));
   gpr_set_log_function(LogGrpc);
+  google::protobuf::SetLogHandler(LogProtobuf);
 }
 
 void LogGrpcErrors() { grpc_error_level.store(spdlog::level::warn); }

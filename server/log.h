@@ -13,7 +13,7 @@ namespace attention {
 /// \param level "debug", "info", "warning", "error" or "off".
 /// \param format "text": `2026-01-31T12:00:00.000Z info listening on …`, or
 ///   "json": an object with the fields time, level and message.
-/// gRPC's own log is included from debug on.
+/// The logs of gRPC and protobuf are included from debug on.
 void SetUpLogging(const std::string& level, const std::string& format);
 
 /// From now on, log what gRPC calls an error as a warning. Before a server

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <format>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "core/module/module_registry.h"
@@ -32,6 +33,9 @@ namespace attention {
 namespace {
 
 constexpr std::string_view kAllModules = "all";
+// How long new requests get UNAVAILABLE before the connections close: gRPC
+// answers those that cross with its closing with a bare CANCELLED.
+constexpr std::chrono::milliseconds kLameDuckTime{500};
 // Streams that are nobody's request, such as health's Watch, end after this.
 constexpr std::chrono::milliseconds kLingerTime{500};
 
@@ -148,7 +152,10 @@ void Server::Drain() {
   parts_->health.load()->Shutdown();  // every name: NOT_SERVING
   state_ = ServerState::kDraining;
   parts_->attention_service.Drain();
-  if (!parts_->calls.WaitIdle(options_.drain_grace)) {
+  const auto lame_duck =
+      std::min<std::chrono::milliseconds>(kLameDuckTime, options_.drain_grace);
+  std::this_thread::sleep_for(lame_duck);
+  if (!parts_->calls.WaitIdle(options_.drain_grace - lame_duck)) {
     spdlog::warn("requests in flight did not finish in time, cancelling them");
   }
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);

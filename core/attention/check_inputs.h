@@ -18,8 +18,9 @@ struct Layout {
   std::int64_t query_length = 0;  ///< L, of the longest sequence
   std::int64_t key_length = 0;    ///< S, of the longest sequence
 
-  /// Largest N. Bounds what is kept for each sequence.
-  static constexpr std::int64_t kMaxBatchSize = std::int64_t{1} << 20;
+  /// Largest N: bounds what is kept for the sequences of a request, however few
+  /// bytes they took on the wire.
+  static constexpr std::int64_t kMaxBatchSize = std::int64_t{1} << 16;
 };
 
 /// Check that inputs fit each other and the module, in torch's order.

@@ -49,9 +49,10 @@ std::byte* ComputePool::Scratch(std::size_t slot, std::size_t num_bytes) {
 }
 
 void ComputePool::TrimScratch() {
-  for (AlignedBuffer& buffer : scratch_) {
-    if (buffer.size() > kMaxKeptScratch) buffer = AlignedBuffer();
-  }
+  std::size_t kept = 0;
+  for (const AlignedBuffer& buffer : scratch_) kept += buffer.size();
+  if (kept <= kMaxKeptScratch) return;
+  for (AlignedBuffer& buffer : scratch_) buffer = AlignedBuffer();
 }
 
 void ComputePool::WorkerLoop(std::size_t thread) {

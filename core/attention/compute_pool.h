@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/tensor/tensor.h"
@@ -35,13 +36,20 @@ class ComputePool {
   void Run(std::int64_t num_items,
            const std::function<void(std::int64_t, std::size_t)>& work);
 
+  /// Ask whoever computes on the pool to end early once `stop` returns true;
+  /// empty: never. `stop` must be thread-safe. Not during Run.
+  void SetStop(std::function<bool()> stop) { stop_ = std::move(stop); }
+  /// Whether to end early. Thread-safe, also during Run.
+  [[nodiscard]] bool StopRequested() const { return stop_ && stop_(); }
+
   /// Return at least `num_bytes` of uninitialised memory, valid until the next
   /// call with the same slot: slot t belongs to thread t of Run, slot
   /// num_threads() to the caller. Only the slot's owner may call. Kept from
   /// call to call, as touching fresh pages costs more than computing on them.
   /// Throws std::bad_alloc.
   [[nodiscard]] std::byte* Scratch(std::size_t slot, std::size_t num_bytes);
-  /// Free the slots that hold more than kMaxKeptScratch bytes. Caller only.
+  /// Free all scratch if it is more than kMaxKeptScratch bytes together. Caller
+  /// only, not during Run.
   void TrimScratch();
   static constexpr std::size_t kMaxKeptScratch = std::size_t{64} << 20U;
 
@@ -49,6 +57,7 @@ class ComputePool {
   void WorkerLoop(std::size_t thread);
   void WorkThrough(std::size_t thread);
 
+  std::function<bool()> stop_;
   std::vector<AlignedBuffer> scratch_;
   std::vector<std::jthread> workers_;
   // The current call. Written only while no item is unclaimed or unfinished,

@@ -19,11 +19,11 @@ struct MultiHeadAttentionConfig {
   bool bias = true;                  ///< in_proj_bias and out_proj.bias
   bool add_bias_kv = false;          ///< append bias_k, bias_v to key, value
   bool add_zero_attn = false;        ///< append a row of zeros to key, value
-  std::optional<std::int64_t> kdim;  ///< width of key; default embed_dim
-  std::optional<std::int64_t> vdim;  ///< width of value; default embed_dim
+  std::optional<std::int64_t> kdim = {};  ///< width of key; default embed_dim
+  std::optional<std::int64_t> vdim = {};  ///< width of value; default embed_dim
   bool batch_first = false;          ///< (N, L, E) instead of (L, N, E)
   /// dtype of the parameters; default: as stored.
-  std::optional<DataType> dtype;
+  std::optional<DataType> dtype = {};
 
   /// Largest embed_dim, kdim and vdim.
   static constexpr std::int64_t kMaxWidth = 65536;

@@ -14,12 +14,12 @@ namespace {
 template <typename Real>
 constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
 
-// Hide every column whose position is above `last`.
+// Hide every column whose position is `end` or above.
 template <typename Real>
-void HideAbove(const Sequence& sequence, std::int64_t last,
-               std::int64_t num_columns, Real* mask) {
+void HideFrom(const Sequence& sequence, std::int64_t end,
+              std::int64_t num_columns, Real* mask) {
   for (std::int64_t k = 0; k < num_columns; ++k) {
-    if (sequence.column(k) > last) mask[k] = kMinusInfinity<Real>;
+    if (sequence.column(k) >= end) mask[k] = kMinusInfinity<Real>;
   }
 }
 
@@ -46,27 +46,26 @@ void MaskReader<Real>::AddTensorRow(const TensorView& tensor,
                                               DataTypeSize(tensor.dtype);
   const auto count = static_cast<std::size_t>(sequence.key_length);
   if (tensor.dtype == DataType::kBool) {
-    for (std::size_t k = 0; k < sequence.visible_keys.size(); ++k) {
-      const auto j = static_cast<std::size_t>(sequence.visible_keys[k]);
-      if (source[j] != std::byte{0}) mask[k] = kMinusInfinity<Real>;
+    for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
+      const std::byte hidden = source[sequence.visible_key(k)];
+      if (hidden != std::byte{0}) mask[k] = kMinusInfinity<Real>;
     }
     return;
   }
   row_.resize(count);
   LoadReals(tensor.dtype, source, count, row_.data());
-  for (std::size_t k = 0; k < sequence.visible_keys.size(); ++k) {
-    mask[k] += row_[static_cast<std::size_t>(sequence.visible_keys[k])];
+  for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
+    mask[k] += row_[static_cast<std::size_t>(sequence.visible_key(k))];
   }
 }
 
 template <typename Real>
 void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
                             std::int64_t row, Real* mask) {
-  const auto num_visible =
-      static_cast<std::int64_t>(sequence.visible_keys.size());
+  const std::int64_t num_visible = sequence.num_visible;
   std::fill_n(mask, sequence.num_columns(), Real{0});
   if (batch_.causal_over_appended) {
-    HideAbove(sequence, row, sequence.num_columns(), mask);
+    HideFrom(sequence, row + 1, sequence.num_columns(), mask);
   } else if (batch_.attn_mask) {
     const std::int64_t matrix =
         differs_by_head() ? sequence.index * batch_.num_heads + head : 0;
@@ -77,15 +76,16 @@ void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
     AddTensorRow(*batch_.key_padding_mask, sequence.index, sequence, mask);
   }
   if (batch_.causal == Causal::kTopLeft) {
-    HideAbove(sequence, row, num_visible, mask);
+    HideFrom(sequence, row + 1, num_visible, mask);
   } else if (batch_.causal == Causal::kBottomRight) {
-    HideAbove(sequence, row + sequence.key_length - sequence.query_length,
-              num_visible, mask);
+    HideFrom(sequence,
+             row + 1 + sequence.key_length - sequence.query_length,
+             num_visible, mask);
   }
   if (batch_.row_valid_lens) {
     const std::int64_t place = sequence.index * batch_.max_query_length + row;
-    HideAbove(sequence, LoadInteger(*batch_.row_valid_lens, place) - 1,
-              num_visible, mask);
+    HideFrom(sequence, LoadInteger(*batch_.row_valid_lens, place), num_visible,
+             mask);
   }
 }
 

@@ -29,16 +29,18 @@ class MultiHeadAttention {
   [[nodiscard]] virtual std::string_view implementation() const = 0;
   /// dtype the pass computes in.
   [[nodiscard]] virtual DataType compute_dtype() const = 0;
-  /// Memory held, weights included, in bytes.
+  /// Memory its weights take as it holds them, in bytes. Compiled kernels, which
+  /// modules of the same sizes share, are not counted.
   [[nodiscard]] virtual std::size_t memory_bytes() const = 0;
-  /// Upper bound, in bytes, of the scratch memory Forward will allocate.
+  /// Upper bound, in bytes, of the memory Forward will allocate, beside a
+  /// bounded cache of compiled kernels.
   [[nodiscard]] virtual std::size_t ScratchBytes(
       const PackedBatch& batch, std::size_t num_threads) const = 0;
 
   /// Compute `batch` into `outputs`, whose views have batch.shapes and the
   /// query's dtype. Every element of `outputs` is written.
-  /// \return RESOURCE_EXHAUSTED when scratch cannot be allocated, INTERNAL when
-  ///   a primitive fails.
+  /// \return CANCELLED when the pool was asked to stop, RESOURCE_EXHAUSTED when
+  ///   memory cannot be allocated, INTERNAL when a primitive fails.
   [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
                                              const AttentionOutputs& outputs,
                                              ComputePool& pool) const = 0;

@@ -14,7 +14,7 @@ namespace attention {
 /// One sequence of a packed batch: rows of the request's tensors, by index.
 ///
 /// Batched, sequence-first, ragged and padded inputs all become lists of
-/// these. Keys that are padding are absent from key_rows and key_columns.
+/// these. Keys that are padding are left out.
 struct Sequence {
   std::int64_t index = 0;  ///< n, its place in the request
   std::int64_t query_length = 0;
@@ -25,21 +25,25 @@ struct Sequence {
   std::int64_t key_length = 0;  ///< S of this sequence, padding included
   std::int64_t first_key_row = 0;
   std::int64_t key_row_step = 1;
-  /// Positions j in [0, key_length), ascending, of the keys that are not
-  /// padding.
-  std::vector<std::int64_t> visible_keys;
+  std::int64_t num_visible = 0;  ///< keys that are not padding
+  /// Their positions in [0, key_length), ascending; empty when they are the
+  /// first num_visible.
+  std::vector<std::int32_t> visible_keys;
   std::int64_t appended_keys = 0;  ///< rows behind them: bias_k, then zeros
 
+  /// Position of visible key k in [0, num_visible).
+  [[nodiscard]] std::int64_t visible_key(std::int64_t k) const {
+    return visible_keys.empty() ? k
+                                : visible_keys[static_cast<std::size_t>(k)];
+  }
   /// Columns of the sequence's scores: its visible and its appended keys.
   [[nodiscard]] std::int64_t num_columns() const {
-    return static_cast<std::int64_t>(visible_keys.size()) + appended_keys;
+    return num_visible + appended_keys;
   }
   /// Position of score column k among the key_length + appended_keys columns
   /// the sequence has with its padding.
   [[nodiscard]] std::int64_t column(std::int64_t k) const {
-    const auto num_visible = static_cast<std::int64_t>(visible_keys.size());
-    return k < num_visible ? visible_keys[static_cast<std::size_t>(k)]
-                           : key_length + (k - num_visible);
+    return k < num_visible ? visible_key(k) : key_length + (k - num_visible);
   }
   [[nodiscard]] std::int64_t query_row(std::int64_t i) const {
     return first_query_row + i * query_row_step;

@@ -98,15 +98,19 @@ bool Softmax(double masked_weight, std::span<double> scores) {
   return false;
 }
 
+// Bound on the small objects of a pass.
+constexpr std::size_t kFixedBytes = 4096;
+
 // One forward pass over one sequence after another.
 class ReferencePass {
  public:
   ReferencePass(const MultiHeadAttentionConfig& config,
                 const AttentionWeights& weights, const PackedBatch& batch,
-                const AttentionOutputs& outputs)
+                const AttentionOutputs& outputs, const ComputePool& pool)
       : config_(config),
         batch_(batch),
         outputs_(outputs),
+        pool_(pool),
         query_(weights.query),
         key_(weights.key),
         value_(weights.value),
@@ -117,7 +121,8 @@ class ReferencePass {
     if (weights.bias_v) bias_v_ = ToMatrix(*weights.bias_v);
   }
 
-  void Compute(const Sequence& sequence) {
+  // Returns whether it came to its end.
+  bool Compute(const Sequence& sequence) {
     const Matrix keys = ProjectKeys(sequence, batch_.key, key_, bias_k_);
     const Matrix values = ProjectKeys(sequence, batch_.value, value_, bias_v_);
     std::vector<double> input(
@@ -125,12 +130,14 @@ class ReferencePass {
     std::vector<double> query(static_cast<std::size_t>(config_.embed_dim));
     std::vector<double> context(query.size());
     for (std::int64_t i = 0; i < sequence.query_length; ++i) {
+      if (pool_.StopRequested()) return false;
       LoadRow(batch_.query, sequence.query_row(i), input.data());
       query_.Apply(input.data(), query.data());
       AttendRow(sequence, i, {query.data(), keys, values, context.data()});
       output_.Apply(context.data(), query.data());
       StoreRow(query.data(), sequence.query_row(i), outputs_.output);
     }
+    return true;
   }
 
  private:
@@ -148,9 +155,10 @@ class ReferencePass {
     Matrix projected(sequence.num_columns(), config_.embed_dim);
     std::vector<double> input(static_cast<std::size_t>(tensor.shape.back()));
     std::int64_t row = 0;
-    for (const std::int64_t j : sequence.visible_keys) {
-      LoadRow(tensor, sequence.key_row(j), input.data());
-      linear.Apply(input.data(), projected.row(row++));
+    for (; row < sequence.num_visible && !pool_.StopRequested(); ++row) {
+      LoadRow(tensor, sequence.key_row(sequence.visible_key(row)),
+              input.data());
+      linear.Apply(input.data(), projected.row(row));
     }
     if (bias_row) {
       std::copy_n(bias_row->row(0), config_.embed_dim, projected.row(row));
@@ -231,6 +239,7 @@ class ReferencePass {
   const MultiHeadAttentionConfig& config_;
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
+  const ComputePool& pool_;
   const Linear query_, key_, value_, output_;
   std::optional<Matrix> bias_k_, bias_v_;
   MaskReader<double> masks_;
@@ -251,24 +260,29 @@ class ReferenceAttention final : public MultiHeadAttention {
 
   std::size_t ScratchBytes(const PackedBatch& batch,
                            std::size_t /*num_threads*/) const override {
-    const auto embed_dim = static_cast<std::size_t>(config_.embed_dim);
+    const auto widest = static_cast<std::size_t>(
+        std::max({config_.embed_dim, config_.key_dim(), config_.value_dim()}));
     const auto columns = static_cast<std::size_t>(batch.weight_columns());
     const std::size_t weight_elements =
         weights_->num_bytes() / DataTypeSize(weights_->dtype);
-    return sizeof(double) *
-           (weight_elements + columns * (2 * embed_dim + 4) + 4 * embed_dim);
+    return sizeof(double) * (weight_elements + 4 * columns + 6 * widest +
+                             2 * columns *
+                                 static_cast<std::size_t>(config_.embed_dim)) +
+           kFixedBytes;
   }
 
   absl::Status Forward(const PackedBatch& batch,
                        const AttentionOutputs& outputs,
-                       ComputePool& /*pool*/) const override try {
+                       ComputePool& pool) const override try {
     if (outputs.weights) {
       // Rows behind a ragged sequence's end are zeros.
       std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
                   std::byte{0});
     }
-    ReferencePass pass(config_, *weights_, batch, outputs);
-    for (const Sequence& sequence : batch.sequences) pass.Compute(sequence);
+    ReferencePass pass(config_, *weights_, batch, outputs, pool);
+    for (const Sequence& sequence : batch.sequences) {
+      if (!pass.Compute(sequence)) return absl::CancelledError("stopped");
+    }
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory for scratch");

@@ -26,15 +26,9 @@ bool IsPadding(const TensorView& key_padding_mask, std::int64_t n,
   if (key_padding_mask.dtype == DataType::kBool) {
     return *element != std::byte{0};
   }
-  float value = 0.0F;
+  double value = 0.0;
   LoadReals(key_padding_mask.dtype, element, 1, &value);
-  // A float64 below float's range narrows to -inf but is not -inf itself.
-  if (key_padding_mask.dtype == DataType::kFloat64) {
-    double wide = 0.0;
-    LoadReals(key_padding_mask.dtype, element, 1, &wide);
-    return wide == -std::numeric_limits<double>::infinity();
-  }
-  return value == -std::numeric_limits<float>::infinity();
+  return value == -std::numeric_limits<double>::infinity();
 }
 
 // Number of leading keys of sequence n that valid_lens leaves, at most S.
@@ -50,18 +44,30 @@ std::int64_t ValidKeys(const TensorView& valid_lens, const Sequence& sequence) {
   return std::min(longest, sequence.key_length);
 }
 
-// List the keys of `sequence` that are not padding.
+// Find the keys of `sequence` that are not padding; list them if they are not
+// the first ones.
 void FindVisibleKeys(const AttentionInputs& inputs, Sequence& sequence) {
   const std::int64_t end = inputs.valid_lens
                                ? ValidKeys(*inputs.valid_lens, sequence)
                                : sequence.key_length;
-  sequence.visible_keys.reserve(static_cast<std::size_t>(end));
+  sequence.num_visible = end;
+  if (!inputs.key_padding_mask) return;
+  const auto is_padding = [&](std::int64_t j) {
+    return IsPadding(*inputs.key_padding_mask, sequence.index, j);
+  };
+  std::int64_t count = 0;
+  std::int64_t last = -1;
   for (std::int64_t j = 0; j < end; ++j) {
-    if (inputs.key_padding_mask &&
-        IsPadding(*inputs.key_padding_mask, sequence.index, j)) {
-      continue;
-    }
-    sequence.visible_keys.push_back(j);
+    if (is_padding(j)) continue;
+    ++count;
+    last = j;
+  }
+  sequence.num_visible = count;
+  if (count == last + 1) return;
+  sequence.visible_keys.reserve(static_cast<std::size_t>(count));
+  for (std::int64_t j = 0; j <= last; ++j) {
+    if (is_padding(j)) continue;
+    sequence.visible_keys.push_back(static_cast<std::int32_t>(j));
   }
 }
 
@@ -165,6 +171,7 @@ absl::StatusOr<PackedBatch> ResolveRequest(
   ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(config, layout, batch));
   // Without query rows there is nothing to compute, however many sequences.
   if (layout.query_length == 0) return batch;
+  batch.sequences.reserve(static_cast<std::size_t>(layout.batch_size));
   if (layout.ragged) {
     AddRaggedSequences(inputs, batch);
   } else {

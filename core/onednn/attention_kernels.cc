@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "core/onednn/round_up.h"
 #include "core/tensor/tensor.h"
@@ -15,17 +16,15 @@ using Dims = dnnl::memory::dims;
 constexpr auto kF32 = dnnl::memory::data_type::f32;
 
 // G heads of `rows` rows of a row-major [rows, E] matrix: [G, rows, D].
-Desc Heads(std::int64_t num_heads, std::int64_t rows, std::int64_t head_dim,
-           std::int64_t embed_dim) {
-  return Desc(Dims{num_heads, rows, head_dim}, kF32,
-              Dims{head_dim, embed_dim, 1});
+Desc Heads(const AttentionShape& shape, std::int64_t rows) {
+  return Desc(Dims{shape.num_heads, rows, shape.head_dim}, kF32,
+              Dims{shape.head_dim, shape.embed_dim, 1});
 }
 
 // The same, each head transposed: [G, D, rows].
-Desc TransposedHeads(std::int64_t num_heads, std::int64_t rows,
-                     std::int64_t head_dim, std::int64_t embed_dim) {
-  return Desc(Dims{num_heads, head_dim, rows}, kF32,
-              Dims{head_dim, 1, embed_dim});
+Desc TransposedHeads(const AttentionShape& shape, std::int64_t rows) {
+  return Desc(Dims{shape.num_heads, shape.head_dim, rows}, kF32,
+              Dims{shape.head_dim, 1, shape.embed_dim});
 }
 
 Desc Scores(const AttentionShape& shape) {
@@ -35,21 +34,17 @@ Desc Scores(const AttentionShape& shape) {
 
 }  // namespace
 
-AttentionKernels::AttentionKernels(const AttentionShape& shape,
-                                   std::int64_t head_dim,
-                                   std::int64_t embed_dim)
-    : scores({.src = Heads(shape.num_heads, shape.height, head_dim, embed_dim),
-              .weights = TransposedHeads(shape.num_heads, shape.columns,
-                                         head_dim, embed_dim),
+AttentionKernels::AttentionKernels(const AttentionShape& shape)
+    : scores({.src = Heads(shape, shape.height),
+              .weights = TransposedHeads(shape, shape.columns),
               .dst = Scores(shape),
               .bias = {},
               .scale = static_cast<float>(
-                  1.0 / std::sqrt(static_cast<double>(head_dim)))}),
+                  1.0 / std::sqrt(static_cast<double>(shape.head_dim)))}),
       softmax(shape.num_heads * shape.height, shape.columns),
       values({.src = Scores(shape),
-              .weights =
-                  Heads(shape.num_heads, shape.columns, head_dim, embed_dim),
-              .dst = Heads(shape.num_heads, shape.height, head_dim, embed_dim),
+              .weights = Heads(shape, shape.columns),
+              .dst = Heads(shape, shape.height),
               .bias = {}}),
       scratchpad_bytes(RoundUp(
           std::max({scores.scratchpad_bytes(), softmax.scratchpad_bytes(),
@@ -63,15 +58,24 @@ std::shared_ptr<const AttentionKernels> AttentionKernelCache::Get(
     uses_.splice(uses_.begin(), uses_, found->second.use);
     return found->second.kernels;
   }
-  auto kernels =
-      std::make_shared<const AttentionKernels>(shape, head_dim_, embed_dim_);
-  if (entries_.size() == kCapacity) {
+  auto kernels = std::make_shared<const AttentionKernels>(shape);
+  while (entries_.size() >= kCapacity) {
     entries_.erase(uses_.back());
     uses_.pop_back();
   }
   uses_.push_front(shape);
-  entries_.emplace(shape, Entry{kernels, uses_.begin()});
+  try {
+    entries_.emplace(shape, Entry{kernels, uses_.begin()});
+  } catch (const std::bad_alloc&) {
+    uses_.pop_front();
+    throw;
+  }
   return kernels;
+}
+
+AttentionKernelCache& AttentionKernelCache::Process() {
+  static AttentionKernelCache cache;
+  return cache;
 }
 
 }  // namespace attention

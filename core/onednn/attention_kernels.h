@@ -15,6 +15,8 @@ namespace attention {
 
 /// What the kernels of one attention tile are compiled for.
 struct AttentionShape {
+  std::int64_t head_dim = 0;   ///< D
+  std::int64_t embed_dim = 0;  ///< E
   std::int64_t num_heads = 0;  ///< G, heads computed together
   std::int64_t height = 0;     ///< query rows, one of kTileHeights
   std::int64_t columns = 0;    ///< score columns, padded; at least 1
@@ -35,8 +37,7 @@ inline constexpr std::size_t kKernelScratchBytes = std::size_t{1} << 20U;
 ///   softmax  P = softmax(S)        in place, rows of [G * height, columns]
 ///   values   O = P V               V like K; O like Q
 struct AttentionKernels {
-  AttentionKernels(const AttentionShape& shape, std::int64_t head_dim,
-                   std::int64_t embed_dim);
+  explicit AttentionKernels(const AttentionShape& shape);
 
   MatmulKernel scores;
   SoftmaxKernel softmax;
@@ -48,16 +49,16 @@ struct AttentionKernels {
 /// Thread-safe.
 class AttentionKernelCache {
  public:
-  AttentionKernelCache(std::int64_t head_dim, std::int64_t embed_dim)
-      : head_dim_(head_dim), embed_dim_(embed_dim) {}
-
   /// Return the kernels of a shape, compiling them (about a millisecond) unless
   /// kept. Throws dnnl::error.
   [[nodiscard]] std::shared_ptr<const AttentionKernels> Get(
       const AttentionShape& shape);
 
-  /// Shapes kept; a compiled shape holds about 100 KiB.
-  static constexpr std::size_t kCapacity = 256;
+  /// Shapes kept; a compiled shape takes up to 0.7 MB (measured with AVX-512).
+  static constexpr std::size_t kCapacity = 128;
+
+  /// The cache all modules of the process share.
+  [[nodiscard]] static AttentionKernelCache& Process();
 
  private:
   struct Entry {
@@ -65,8 +66,6 @@ class AttentionKernelCache {
     std::list<AttentionShape>::iterator use;
   };
 
-  const std::int64_t head_dim_;
-  const std::int64_t embed_dim_;
   std::mutex mutex_;
   std::map<AttentionShape, Entry> entries_;
   std::list<AttentionShape> uses_;  // most recent first

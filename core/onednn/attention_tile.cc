@@ -15,6 +15,28 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
+// Scores computed together, in bytes.
+constexpr std::int64_t kScoresBytes = std::int64_t{256} << 10U;
+
+// Heads computed together: as many as fit, with their scores, beside keys and
+// values in a core's L2 cache. A function of the sequence alone, as bits may
+// depend on it.
+std::int64_t GroupHeads(std::int64_t num_heads, std::int64_t num_rows,
+                        std::int64_t columns) {
+  const std::int64_t bytes_per_head = TileHeight(num_rows) * columns *
+                                      static_cast<std::int64_t>(sizeof(float));
+  if (bytes_per_head == 0) return num_heads;
+  return std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, num_heads);
+}
+
+// Heads of one tile: a group, or all where their weights are to be averaged.
+std::int64_t TileHeads(const PackedBatch& batch, std::int64_t num_rows,
+                       std::int64_t columns) {
+  return batch.need_weights && batch.average_attn_weights
+             ? batch.num_heads
+             : GroupHeads(batch.num_heads, num_rows, columns);
+}
+
 bool SeesNothing(const float* scores, std::int64_t count) {
   return std::all_of(scores, scores + count,
                      [](float score) { return score == kMinusInfinity; });
@@ -39,43 +61,95 @@ AttentionTileComputer::AttentionTileComputer(const PackedBatch& batch,
   }
 }
 
-std::size_t AttentionTileComputer::ScratchBytes(
-    const AttentionTile& tile) const {
-  if (tile.kernels == nullptr) return 0;
-  const std::int64_t height = TileHeight(tile.num_rows);
-  const std::int64_t floats =
-      (tile.group_heads * height + 1) * tile.packed->padded_columns +
-      (batch_.need_weights ? height * batch_.weight_columns() : 0);
-  return tile.kernels->scratchpad_bytes +
-         static_cast<std::size_t>(floats) * sizeof(float);
+void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
+              std::vector<AttentionTile>& tiles) {
+  const std::int64_t length = packed.sequence->query_length;
+  for (std::int64_t row = 0; row < length; row += kTileRows) {
+    AttentionTile tile;
+    tile.packed = &packed;
+    tile.first_row = row;
+    tile.num_rows = std::min(kTileRows, length - row);
+    const std::int64_t heads =
+        TileHeads(batch, tile.num_rows, packed.padded_columns);
+    for (; tile.first_head < batch.num_heads; tile.first_head += heads) {
+      tile.num_heads = std::min(heads, batch.num_heads - tile.first_head);
+      tiles.push_back(tile);
+    }
+  }
+}
+
+std::int64_t NumTiles(const PackedBatch& batch, const Sequence& sequence) {
+  const std::int64_t columns = ExtentOf(sequence).key_rows;
+  const auto tiles_of_rows = [&](std::int64_t num_rows) {
+    if (num_rows == 0) return std::int64_t{0};
+    const std::int64_t heads = TileHeads(batch, num_rows, columns);
+    return (batch.num_heads + heads - 1) / heads;
+  };
+  return sequence.query_length / kTileRows * tiles_of_rows(kTileRows) +
+         tiles_of_rows(sequence.query_length % kTileRows);
+}
+
+std::size_t TileBytes(const PackedBatch& batch, const Sequence& sequence) {
+  const std::int64_t height = TileHeight(
+      std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
+  const std::int64_t columns = ExtentOf(sequence).key_rows;
+  const std::int64_t scores =
+      std::max(kScoresBytes / static_cast<std::int64_t>(sizeof(float)),
+               height * columns);
+  const std::int64_t returned =
+      batch.need_weights ? (height + 1) * batch.weight_columns() : 0;
+  const std::int64_t mask_row = sequence.key_length;
+  const std::int64_t masked_rows = kTileRows * batch.num_heads / 32;
+  return kKernelScratchBytes +
+         static_cast<std::size_t>(scores + columns + returned + mask_row +
+                                  masked_rows) *
+             sizeof(float);
 }
 
 void AttentionTileComputer::Compute(const AttentionTile& tile,
                                     std::byte* scratch) {
-  if (tile.kernels == nullptr) return FillWithoutColumns(tile);
-  const std::int64_t height = TileHeight(tile.num_rows);
   const std::int64_t columns = tile.packed->padded_columns;
-  auto* scores =
-      reinterpret_cast<float*>(scratch + tile.kernels->scratchpad_bytes);
-  float* mask = scores + tile.group_heads * height * columns;
-  Group group{tile, tile.first_head, height, scores, mask, mask + columns};
+  if (columns == 0) return FillWithoutColumns(tile);
+  const std::int64_t height = TileHeight(tile.num_rows);
+  const std::int64_t group_heads = GroupHeads(batch_.num_heads, tile.num_rows, columns);
+  auto* scores = reinterpret_cast<float*>(scratch + kKernelScratchBytes);
+  float* mask = scores + group_heads * height * columns;
   const std::int64_t end = tile.first_head + tile.num_heads;
-  for (; group.first_head < end; group.first_head += tile.group_heads) {
-    ComputeGroup(group, scratch);
+  float* average = mask + columns;
+  for (std::int64_t first = tile.first_head; first < end;
+       first += group_heads) {
+    ComputeGroup({tile, first, std::min(group_heads, end - first), height,
+                  scores, mask, average},
+                 scratch);
   }
   if (!batch_.need_weights || !batch_.average_attn_weights) return;
   for (std::int64_t i = 0; i < tile.num_rows; ++i) {
-    float* average = group.average + i * batch_.weight_columns();
+    float* row = average + i * batch_.weight_columns();
     for (std::int64_t j = 0; j < batch_.weight_columns(); ++j) {
-      average[j] /= static_cast<float>(batch_.num_heads);
+      row[j] /= static_cast<float>(batch_.num_heads);
     }
-    StoreWeights(*tile.packed->sequence, /*head=*/0, tile.first_row + i,
-                 average);
+    StoreWeights(*tile.packed->sequence, /*head=*/0, tile.first_row + i, row);
+  }
+}
+
+// Consecutive tiles mostly have one shape; the last kernels are kept at hand.
+void AttentionTileComputer::UseKernels(const Group& group) {
+  const AttentionShape shape = {.head_dim = head_dim_,
+                                .embed_dim = embed_dim_,
+                                .num_heads = group.num_heads,
+                                .height = group.height,
+                                .columns = group.tile.packed->padded_columns};
+  if (kernels_ != nullptr && shape == shape_) return;
+  kernels_ = AttentionKernelCache::Process().Get(shape);
+  shape_ = shape;
+  if (kernels_->scratchpad_bytes > kKernelScratchBytes) {
+    throw dnnl::error(dnnl_unimplemented, "a scratchpad exceeds its bound");
   }
 }
 
 void AttentionTileComputer::ComputeGroup(const Group& group,
                                          std::byte* scratchpad) {
+  UseKernels(group);
   const AttentionTile& tile = group.tile;
   const PackedSequence& packed = *tile.packed;
   const std::int64_t first_column = group.first_head * head_dim_;
@@ -84,20 +158,20 @@ void AttentionTileComputer::ComputeGroup(const Group& group,
                  first_column;
   const std::int64_t keys = packed.key_offset * embed_dim_ + first_column;
 
-  tile.kernels->scores.Execute({.src = query,
+  kernels_->scores.Execute({.src = query,
                                 .weights = matrices_.key + keys,
                                 .dst = group.scores,
                                 .scratchpad = scratchpad});
-  masked_rows_.assign(static_cast<std::size_t>(tile.group_heads * group.height),
+  masked_rows_.assign(static_cast<std::size_t>(group.num_heads * group.height),
                       false);
-  for (std::int64_t h = 0; h < tile.group_heads; ++h) {
+  for (std::int64_t h = 0; h < group.num_heads; ++h) {
     for (std::int64_t i = 0; i < tile.num_rows; ++i) MaskRow(group, h, i);
   }
-  tile.kernels->softmax.Execute(group.scores, scratchpad);
-  for (std::int64_t h = 0; h < tile.group_heads; ++h) {
+  kernels_->softmax.Execute(group.scores, scratchpad);
+  for (std::int64_t h = 0; h < group.num_heads; ++h) {
     for (std::int64_t i = 0; i < tile.num_rows; ++i) FinishRow(group, h, i);
   }
-  tile.kernels->values.Execute({.src = group.scores,
+  kernels_->values.Execute({.src = group.scores,
                                 .weights = matrices_.value + keys,
                                 .dst = query,
                                 .scratchpad = scratchpad});

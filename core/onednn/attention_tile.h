@@ -28,11 +28,20 @@ struct AttentionTile {
   std::int64_t first_row = 0;  ///< of the sequence's query rows
   std::int64_t num_rows = 0;
   std::int64_t first_head = 0;
-  std::int64_t num_heads = 0;    ///< all of them when weights are averaged
-  std::int64_t group_heads = 0;  ///< computed together; divides num_heads
-  /// Null when the sequence has no columns at all.
-  std::shared_ptr<const AttentionKernels> kernels;
+  std::int64_t num_heads = 0;  ///< all of them when weights are averaged
 };
+
+/// Append the tiles of a sequence.
+void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
+              std::vector<AttentionTile>& tiles);
+/// How many AddTiles appends.
+[[nodiscard]] std::int64_t NumTiles(const PackedBatch& batch,
+                                    const Sequence& sequence);
+
+/// Bound on the memory one AttentionTileComputer takes for a sequence, scratch
+/// included, in bytes.
+[[nodiscard]] std::size_t TileBytes(const PackedBatch& batch,
+                                    const Sequence& sequence);
 
 /// Computes attention tiles:
 ///
@@ -46,10 +55,8 @@ class AttentionTileComputer {
                         const AttentionOutputs& outputs,
                         const PackedMatrices& matrices, std::int64_t embed_dim);
 
-  /// Scratch for Compute, in bytes.
-  [[nodiscard]] std::size_t ScratchBytes(const AttentionTile& tile) const;
-
-  /// Throws dnnl::error.
+  /// Compute a tile in `scratch`, TileBytes long.
+  /// Throws dnnl::error, std::bad_alloc.
   void Compute(const AttentionTile& tile, std::byte* scratch);
 
  private:
@@ -57,13 +64,15 @@ class AttentionTileComputer {
   struct Group {
     const AttentionTile& tile;
     std::int64_t first_head;
+    std::int64_t num_heads;
     std::int64_t height;
-    float* scores;   // [group_heads, height, padded_columns]
+    float* scores;   // [num_heads, height, padded_columns]
     float* mask;     // [num_columns]
     float* average;  // [height, weight_columns]
   };
 
   void ComputeGroup(const Group& group, std::byte* scratchpad);
+  void UseKernels(const Group& group);
   void MaskRow(const Group& group, std::int64_t head, std::int64_t row);
   void FinishRow(const Group& group, std::int64_t head, std::int64_t row);
   void KeepWeights(const Group& group, std::int64_t head, std::int64_t row);
@@ -80,11 +89,13 @@ class AttentionTileComputer {
   const PackedMatrices matrices_;
   const std::int64_t embed_dim_;
   const std::int64_t head_dim_;
+  AttentionShape shape_;  // of kernels_
+  std::shared_ptr<const AttentionKernels> kernels_;
   const float masked_weight_;  // of every column of a row that sees none
   MaskReader<float> masks_;
   DropoutMask dropout_;
   std::vector<float> line_;        // one row of returned weights
-  std::vector<bool> masked_rows_;  // [group_heads, height]
+  std::vector<bool> masked_rows_;  // [num_heads, height] of a group
 };
 
 }  // namespace attention

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/catch_dnnl.h"
 
-#include <format>
 #include <new>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <stdexcept>
 
 namespace attention {
+namespace {
 
-absl::Status CatchDnnl(std::string_view what,
-                       const std::function<void()>& body) {
+constexpr char kOutOfMemory[] = "memory is exhausted";
+
+}  // namespace
+
+absl::Status CatchDnnl(const std::function<void()>& body) {
   try {
     body();
     return absl::OkStatus();
   } catch (const dnnl::error& error) {
     if (error.status == dnnl_out_of_memory) {
-      return absl::ResourceExhaustedError(
-          std::format("{}: out of memory", what));
+      return absl::ResourceExhaustedError(kOutOfMemory);
     }
-    return absl::InternalError(
-        std::format("{}: oneDNN reports \"{}\" (status {})", what, error.what(),
-                    static_cast<int>(error.status)));
+    return absl::InternalError("a compute primitive failed");
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(std::format("{}: out of memory", what));
+    return absl::ResourceExhaustedError(kOutOfMemory);
+  } catch (const std::length_error&) {
+    return absl::ResourceExhaustedError(kOutOfMemory);
+  } catch (...) {
+    return absl::InternalError("the forward pass failed");
   }
 }
 

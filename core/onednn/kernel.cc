@@ -39,7 +39,12 @@ const dnnl::stream& ThreadStream() {
 }  // namespace
 
 const dnnl::engine& CpuEngine() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static const dnnl::engine engine = [] {
+    // What oneDNN keeps beside the kernels we hold: enough for modules of one
+    // size to share their kernels.
+    dnnl::set_primitive_cache_capacity(256);
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  }();
   return engine;
 }
 

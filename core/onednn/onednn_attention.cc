@@ -2,17 +2,15 @@
 #include "core/onednn/onednn_attention.h"
 
 #include <algorithm>
-#include <atomic>
+#include <memory>
 #include <mutex>
 #include <vector>
 
-#include "core/onednn/attention_kernels.h"
 #include "core/onednn/attention_tile.h"
 #include "core/onednn/catch_dnnl.h"
 #include "core/onednn/compute_thread.h"
 #include "core/onednn/packed_rows.h"
 #include "core/onednn/projection.h"
-#include "core/onednn/round_up.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
@@ -20,29 +18,8 @@
 namespace attention {
 namespace {
 
-// Scores computed together, in bytes: as many heads as fit beside their keys
-// and values in a core's L2 cache.
-constexpr std::int64_t kScoresBytes = std::int64_t{256} << 10U;
-
-std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
-  if (!tensor) return {};
-  std::vector<float> floats(
-      static_cast<std::size_t>(tensor->shape().num_elements()));
-  LoadReals(tensor->dtype(), tensor->view().data, floats.size(), floats.data());
-  return floats;
-}
-
-// Largest divisor of num_heads whose scores fit kScoresBytes, at least 1. A
-// function of the sequence alone, as bits may depend on it.
-std::int64_t GroupHeads(std::int64_t num_heads, std::int64_t height,
-                        std::int64_t columns) {
-  const std::int64_t bytes_per_head =
-      height * columns * static_cast<std::int64_t>(sizeof(float));
-  std::int64_t group =
-      std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, num_heads);
-  while (num_heads % group != 0) --group;
-  return group;
-}
+// Bound on the small objects a thread makes in a pass.
+constexpr std::size_t kThreadBytes = 16384;
 
 class OneDnnAttention final : public MultiHeadAttention {
  public:
@@ -55,8 +32,7 @@ class OneDnnAttention final : public MultiHeadAttention {
         value_(weights.value),
         output_(weights.output),
         bias_k_(ToFloats(weights.bias_k)),
-        bias_v_(ToFloats(weights.bias_v)),
-        kernels_(config.head_dim(), config.embed_dim) {}
+        bias_v_(ToFloats(weights.bias_v)) {}
 
   std::string_view implementation() const override { return "onednn-matmul"; }
   DataType compute_dtype() const override { return DataType::kFloat32; }
@@ -76,7 +52,6 @@ class OneDnnAttention final : public MultiHeadAttention {
   MultiHeadAttentionConfig config_;
   Projection query_, key_, value_, output_;
   std::vector<float> bias_k_, bias_v_;  // [E], or empty
-  mutable AttentionKernelCache kernels_;
 };
 
 // One forward pass.
@@ -129,8 +104,7 @@ class OneDnnAttention::Pass {
         TiledRows(sequence.query_length) - sequence.query_length;
     std::fill_n(matrices_.query + query_end * width, query_padding * width,
                 0.0F);
-    const auto visible =
-        static_cast<std::int64_t>(sequence.visible_keys.size());
+    const std::int64_t visible = sequence.num_visible;
     const std::int64_t end = (packed.key_offset + visible) * width;
     const std::int64_t padding = (packed.padded_columns - visible) * width;
     std::fill_n(matrices_.key + end, padding, 0.0F);
@@ -148,9 +122,12 @@ class OneDnnAttention::Pass {
     absl::Status status;
     pool_.Run(num_items, [&](std::int64_t item, std::size_t thread) {
       const ComputeThreadScope scope;
-      absl::Status result = CatchDnnl("attention", [&] {
-        work(item, thread, pool_.Scratch(thread, scratch_bytes));
-      });
+      const absl::Status result =
+          pool_.StopRequested()
+              ? absl::CancelledError("stopped")
+              : CatchDnnl([&] {
+                  work(item, thread, pool_.Scratch(thread, scratch_bytes));
+                });
       if (result.ok()) return;
       const std::lock_guard lock(mutex);
       status.Update(result);
@@ -205,52 +182,29 @@ class OneDnnAttention::Pass {
   }
 
   absl::Status Attend() {
-    std::vector<AttentionTile> tiles;
-    for (const PackedSequence& packed : rows_.sequences) {
-      AddTiles(packed, tiles);
-    }
-    std::vector<AttentionTileComputer> computers;
-    computers.reserve(pool_.num_threads());
-    for (std::size_t t = 0; t < pool_.num_threads(); ++t) {
-      computers.emplace_back(batch_, outputs_, matrices_, embed_dim());
-    }
+    std::int64_t num_tiles = 0;
     std::size_t scratch_bytes = 0;
-    for (const AttentionTile& tile : tiles) {
-      scratch_bytes =
-          std::max(scratch_bytes, computers.front().ScratchBytes(tile));
+    for (const Sequence& sequence : batch_.sequences) {
+      num_tiles += NumTiles(batch_, sequence);
+      scratch_bytes = std::max(scratch_bytes, TileBytes(batch_, sequence));
     }
+    std::vector<AttentionTile> tiles;
+    tiles.reserve(static_cast<std::size_t>(num_tiles));
+    for (const PackedSequence& packed : rows_.sequences) {
+      AddTiles(batch_, packed, tiles);
+    }
+    std::vector<std::unique_ptr<AttentionTileComputer>> computers(
+        pool_.num_threads());
     return ForEach(
-        static_cast<std::int64_t>(tiles.size()), scratch_bytes,
+        num_tiles, scratch_bytes,
         [&](std::int64_t item, std::size_t thread, std::byte* scratch) {
-          computers[thread].Compute(tiles[static_cast<std::size_t>(item)],
-                                    scratch);
+          std::unique_ptr<AttentionTileComputer>& computer = computers[thread];
+          if (computer == nullptr) {
+            computer = std::make_unique<AttentionTileComputer>(
+                batch_, outputs_, matrices_, embed_dim());
+          }
+          computer->Compute(tiles[static_cast<std::size_t>(item)], scratch);
         });
-  }
-
-  // Split a sequence into tiles of query rows, and into groups of heads unless
-  // their weights are to be averaged.
-  void AddTiles(const PackedSequence& packed,
-                std::vector<AttentionTile>& tiles) {
-    const std::int64_t num_heads = module_.config_.num_heads;
-    const bool average = batch_.need_weights && batch_.average_attn_weights;
-    const std::int64_t length = packed.sequence->query_length;
-    for (std::int64_t first = 0; first < length; first += kTileRows) {
-      AttentionTile tile;
-      tile.packed = &packed;
-      tile.first_row = first;
-      tile.num_rows = std::min(kTileRows, length - first);
-      tile.group_heads = num_heads;
-      if (packed.padded_columns > 0) {
-        const std::int64_t height = TileHeight(tile.num_rows);
-        tile.group_heads = GroupHeads(num_heads, height, packed.padded_columns);
-        tile.kernels = module_.kernels_.Get(
-            {tile.group_heads, height, packed.padded_columns});
-      }
-      tile.num_heads = average ? num_heads : tile.group_heads;
-      for (; tile.first_head < num_heads; tile.first_head += tile.num_heads) {
-        tiles.push_back(tile);
-      }
-    }
   }
 
   const OneDnnAttention& module_;
@@ -263,39 +217,36 @@ class OneDnnAttention::Pass {
 
 std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
                                           std::size_t num_threads) const {
-  std::int64_t floats = 0;       // of the packed matrices
-  std::int64_t row_entries = 0;  // of the row maps
-  std::int64_t tile_floats = 0;  // of one thread
+  std::int64_t num_rows = 0;  // of the packed matrices
+  std::int64_t num_row_entries = 0;
+  std::int64_t num_tiles = 0;
+  std::size_t tile_bytes = 0;
   for (const Sequence& sequence : batch.sequences) {
     const PackedExtent extent = ExtentOf(sequence);
-    floats += (extent.query_rows + 2 * extent.key_rows) * config_.embed_dim;
-    row_entries += 2 * (sequence.query_length + sequence.num_columns());
-    const std::int64_t height = TileHeight(
-        std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
-    tile_floats = std::max(
-        tile_floats,
-        std::max(kScoresBytes / static_cast<std::int64_t>(sizeof(float)),
-                 height * extent.key_rows) +
-            extent.key_rows +
-            (batch.need_weights ? height * batch.weight_columns() : 0));
+    num_rows += extent.query_rows + 2 * extent.key_rows;
+    num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
+    num_tiles += NumTiles(batch, sequence);
+    tile_bytes = std::max(tile_bytes, TileBytes(batch, sequence));
   }
-  const std::size_t projection =
+  const std::size_t projection_bytes =
       std::max({query_.scratch_bytes(), key_.scratch_bytes(),
                 value_.scratch_bytes(), output_.scratch_bytes()});
-  const std::size_t per_thread =
-      std::max(projection,
-               static_cast<std::size_t>(tile_floats) * sizeof(float)) +
-      kKernelScratchBytes;
-  return static_cast<std::size_t>(floats) * sizeof(float) +
-         static_cast<std::size_t>(row_entries) * sizeof(std::int64_t) +
-         num_threads * per_thread;
+  const std::size_t busy_threads =
+      std::min(num_threads, static_cast<std::size_t>(num_tiles));
+  return static_cast<std::size_t>(num_rows * config_.embed_dim) *
+             sizeof(float) +
+         static_cast<std::size_t>(num_row_entries) * sizeof(std::int64_t) +
+         static_cast<std::size_t>(num_tiles) * sizeof(AttentionTile) +
+         batch.sequences.size() * sizeof(PackedSequence) +
+         busy_threads * tile_bytes +
+         num_threads * (projection_bytes + kThreadBytes);
 }
 
 absl::Status OneDnnAttention::Forward(const PackedBatch& batch,
                                       const AttentionOutputs& outputs,
                                       ComputePool& pool) const {
   absl::Status status;
-  const absl::Status thrown = CatchDnnl("attention", [&] {
+  const absl::Status thrown = CatchDnnl([&] {
     if (outputs.weights) {
       // Rows behind a ragged sequence's end are zeros.
       std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
@@ -317,7 +268,7 @@ absl::StatusOr<std::unique_ptr<MultiHeadAttention>> MakeOneDnnAttention(
         "weights: expected float32, bfloat16 or float16, got float64");
   }
   std::unique_ptr<MultiHeadAttention> attention;
-  ATTENTION_RETURN_IF_ERROR(CatchDnnl("preparing the weights", [&] {
+  ATTENTION_RETURN_IF_ERROR(CatchDnnl([&] {
     const ComputeThreadScope scope;
     attention = std::make_unique<OneDnnAttention>(config, weights);
   }));

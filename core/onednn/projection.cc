@@ -18,13 +18,6 @@ constexpr auto kF32 = dnnl::memory::data_type::f32;
 // core's L2 cache while the tiles pass by.
 constexpr std::int64_t kSliceWidth = 256;
 
-std::vector<float> ToFloats(const Tensor& tensor) {
-  std::vector<float> floats(
-      static_cast<std::size_t>(tensor.shape().num_elements()));
-  LoadReals(tensor.dtype(), tensor.view().data, floats.size(), floats.data());
-  return floats;
-}
-
 bool AreConsecutive(std::span<const std::int64_t> rows) {
   return rows.back() - rows.front() ==
              static_cast<std::int64_t>(rows.size()) - 1 &&
@@ -70,10 +63,21 @@ AlignedBuffer Pack(const float* weight, std::int64_t in, std::int64_t width,
 
 }  // namespace
 
+std::vector<float> ToFloats(const Tensor& tensor) {
+  std::vector<float> floats(
+      static_cast<std::size_t>(tensor.shape().num_elements()));
+  LoadReals(tensor.dtype(), tensor.view().data, floats.size(), floats.data());
+  return floats;
+}
+
+std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
+  return tensor ? ToFloats(*tensor) : std::vector<float>();
+}
+
 Projection::Projection(const LinearWeights& weights)
     : in_(weights.weight.shape().dim(1)), out_(weights.weight.shape().dim(0)) {
   const std::vector<float> weight = ToFloats(weights.weight);
-  if (weights.bias) bias_ = ToFloats(*weights.bias);
+  bias_ = ToFloats(weights.bias);
   for (std::int64_t first = 0; first < out_; first += kSliceWidth) {
     AddSlice(weight, first, std::min(kSliceWidth, out_ - first));
   }
@@ -123,10 +127,7 @@ void Projection::Compute(const ProjectionRows& rows, std::int64_t item,
   tile.height = TileHeight(tile.count);
 
   auto* gathered = reinterpret_cast<float*>(scratch + kernel_scratch_bytes_);
-  float* computed =
-      gathered +
-      RoundUp(kTileRows * in_,
-              static_cast<std::int64_t>(kTensorAlignment / sizeof(float)));
+  float* computed = gathered + kTileRows * in_;
   const auto first = static_cast<std::size_t>(tile.first);
   const bool in_place = rows.output.dtype == DataType::kFloat32 &&
                         tile.count == tile.height &&

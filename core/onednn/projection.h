@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,10 @@
 #include "core/tensor/tensor.h"
 
 namespace attention {
+
+/// Elements of a floating tensor, empty for none, as float32.
+[[nodiscard]] std::vector<float> ToFloats(const Tensor& tensor);
+[[nodiscard]] std::vector<float> ToFloats(const std::optional<Tensor>& tensor);
 
 /// Which rows a projection reads and writes: row sources[t] of the input
 /// becomes row targets[t] of the output. Lifetime: borrows.

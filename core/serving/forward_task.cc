@@ -23,6 +23,7 @@ void ForwardTask::Run(ComputePool& pool) {
   absl::Status status = CheckWanted(start);
   if (status.ok()) {
     status = Compute(pool);
+    pool.SetStop({});
     times_.compute = Clock::now() - start;
   }
   Complete(status);
@@ -36,7 +37,7 @@ absl::Status ForwardTask::CheckWanted(Clock::time_point now) const {
   }
   if (now >= work_.deadline) {
     return absl::DeadlineExceededError(
-        "the deadline passed while the request was queued");
+        "the deadline passed before the answer was computed");
   }
   return absl::OkStatus();
 }
@@ -44,8 +45,12 @@ absl::Status ForwardTask::CheckWanted(Clock::time_point now) const {
 absl::Status ForwardTask::Compute(ComputePool& pool) {
   try {
     const AttentionOutputs outputs = caller_->AllocateOutputs(work_.batch);
-    return work_.module->attention(work_.batch.query.dtype)
-        .Forward(work_.batch, outputs, pool);
+    pool.SetStop([this] { return !CheckWanted(Clock::now()).ok(); });
+    const absl::Status status =
+        work_.module->attention(work_.batch.query.dtype)
+            .Forward(work_.batch, outputs, pool);
+    // A pass that was stopped fails with the reason.
+    return absl::IsCancelled(status) ? CheckWanted(Clock::now()) : status;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("memory is exhausted");
   } catch (const std::length_error&) {

@@ -29,7 +29,10 @@ void SendUntilRefused(TestServer& server, std::latch& first_answer,
     if (!counted) first_answer.count_down();
     counted = true;
     if (status.ok()) continue;
-    if (status.error_code() != grpc::UNAVAILABLE) ++lost;
+    if (status.error_code() != grpc::UNAVAILABLE) {
+      ADD_FAILURE() << status.error_code() << ": " << status.error_message();
+      ++lost;
+    }
     return;
   }
 }

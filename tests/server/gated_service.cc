@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/server/gated_service.h"
 
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
 #include <chrono>
-#include <optional>
+#include <string>
 #include <utility>
 
 #include "core/tensor/random_tensor.h"
 #include "tests/server/test_module.h"
+#include "tests/server/test_server.h"
 #include "tests/testing/attention_case.h"
 
 namespace attention::testing {
@@ -74,8 +76,12 @@ GatedService::GatedService(std::size_t budget_bytes)
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
   server_ = builder.BuildAndStart();
-  stub_ = v1::AttentionService::NewStub(server_->InProcessChannel({}));
+  stub_ = v1::AttentionService::NewStub(
+      Connect("127.0.0.1:" + std::to_string(port)));
 }
 
 GatedService::~GatedService() { Stop(); }
@@ -95,6 +101,9 @@ void GatedService::Stop() {
   if (server_ == nullptr) return;
   server_->Shutdown(std::chrono::system_clock::now());
   server_.reset();
+  // Once the executor takes another task, nothing of those before it is left.
+  Hold();
+  Release();
 }
 
 }  // namespace attention::testing

@@ -127,7 +127,7 @@ TEST_F(HostileForwardTest, RefusesMillionsOfEmptySequences) {
   EXPECT_EQ(server_.Forward(request).error_code(), grpc::INVALID_ARGUMENT);
 }
 
-TEST_F(HostileForwardTest, AnswersBillionsOfSequencesWithoutRows) {
+TEST_F(HostileForwardTest, RefusesBillionsOfSequencesWithoutRows) {
   v1::ForwardRequest request = MakeRequest("m");
   v1::Tensor& query = *request.mutable_query();
   query.mutable_shape()->Clear();
@@ -137,7 +137,18 @@ TEST_F(HostileForwardTest, AnswersBillionsOfSequencesWithoutRows) {
   query.clear_data();
   request.set_need_weights(true);
 
-  EXPECT_TRUE(server_.Forward(request).ok());
+  EXPECT_EQ(server_.Forward(request).error_code(), grpc::INVALID_ARGUMENT);
+}
+
+TEST_F(HostileForwardTest, RefusesFieldsThatWouldGrowWhenParsed) {
+  // 40 MiB of one-byte numbers, which would take eight times that.
+  v1::ForwardRequest request = MakeRequest("m");
+  request.mutable_query()->mutable_shape()->Resize(40 << 20, 1);
+
+  const grpc::Status status = server_.Forward(request);
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("beside tensor elements"));
 }
 
 // A change to a valid request, and what the answer must speak of.

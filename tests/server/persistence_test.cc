@@ -31,8 +31,8 @@ constexpr int kMeasurements = 5;
 class Repository {
  public:
   [[nodiscard]] std::vector<std::string> Arguments() const {
-    return {"--listen",        "127.0.0.1:0", "--modules",
-            directory_.path(), "--load",      "all"};
+    return {"--listen", "127.0.0.1:0", "--modules",     directory_.path(),
+            "--load",   "all",         "--drain-grace", "0"};
   }
   [[nodiscard]] std::set<std::string> Names() const {
     return directory_.Names();
