@@ -83,7 +83,8 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
   ATTENTION_ASSIGN_OR_RETURN(ModuleRegistry::LoadTicket ticket,
                              registry_.BeginLoad(name, replace));
   ATTENTION_RETURN_IF_ERROR(
-      Publish(std::move(ticket), repository_->Load(name)));
+      Publish(std::move(ticket), repository_->Load(name),
+              /*commit=*/[] { return absl::OkStatus(); }));
   return Describe(name);
 }
 
@@ -118,39 +119,40 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
   ATTENTION_ASSIGN_OR_RETURN(
       ModuleRegistry::LoadTicket ticket,
       registry_.BeginLoad(header.name(), header.replace()));
+  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
+                             DecodeModuleConfig(header.config()));
+  const absl::StatusOr<SafetensorsView> view = SafetensorsView::Parse(file);
+  // Stored once it is known to work, and before it is served.
+  const auto commit = [&] {
+    return header.persist()
+               ? repository_->Store(header.name(), config, view->tensors(),
+                                    header.weights_prefix())
+               : absl::OkStatus();
+  };
+  absl::StatusOr<StoredModule> stored =
+      view.ok() ? ReadModule(*view, config, header.weights_prefix())
+                : view.status();
   ATTENTION_RETURN_IF_ERROR(
-      Publish(std::move(ticket), ReadUpload(header, file)));
+      Publish(std::move(ticket), std::move(stored), commit));
   return Describe(header.name());
 }
 
-absl::StatusOr<StoredModule> ModuleManager::ReadUpload(
-    const v1::UploadModuleHeader& header,
-    std::span<const std::byte> file) const {
-  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
-                             DecodeModuleConfig(header.config()));
-  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsView view,
-                             SafetensorsView::Parse(file));
-  ATTENTION_ASSIGN_OR_RETURN(StoredModule module,
-                             ReadModule(view, config, header.weights_prefix()));
-  if (header.persist()) {
-    ATTENTION_RETURN_IF_ERROR(repository_->Store(
-        header.name(), config, view.tensors(), header.weights_prefix()));
-  }
-  return module;
-}
-
 absl::Status ModuleManager::Publish(ModuleRegistry::LoadTicket ticket,
-                                    absl::StatusOr<StoredModule> stored) {
+                                    absl::StatusOr<StoredModule> stored,
+                                    const std::function<absl::Status()>& commit) {
   const std::string name = ticket.name();
   const std::uint64_t version = ticket.version();
   const auto create =
       [&]() -> absl::StatusOr<std::shared_ptr<const AttentionModule>> {
     if (!stored.ok()) return stored.status();
-    return AttentionModule::Create(
-        {.name = name,
-         .version = version,
-         .weights_digest = std::move(stored->weights_digest)},
-        stored->config, std::move(stored->weights));
+    absl::StatusOr<std::shared_ptr<const AttentionModule>> created =
+        AttentionModule::Create(
+            {.name = name,
+             .version = version,
+             .weights_digest = std::move(stored->weights_digest)},
+            stored->config, std::move(stored->weights));
+    if (created.ok()) ATTENTION_RETURN_IF_ERROR(commit());
+    return created;
   };
   absl::StatusOr<std::shared_ptr<const AttentionModule>> module =
       absl::ResourceExhaustedError("memory is exhausted");

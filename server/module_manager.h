@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -53,11 +54,10 @@ class ModuleManager {
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> StoredNames() const;
 
  private:
-  [[nodiscard]] absl::Status Publish(ModuleRegistry::LoadTicket ticket,
-                                     absl::StatusOr<StoredModule> stored);
-  [[nodiscard]] absl::StatusOr<StoredModule> ReadUpload(
-      const v1::UploadModuleHeader& header,
-      std::span<const std::byte> file) const;
+  // Make a module of what was read and, once `commit` has succeeded, serve it.
+  [[nodiscard]] absl::Status Publish(
+      ModuleRegistry::LoadTicket ticket, absl::StatusOr<StoredModule> stored,
+      const std::function<absl::Status()>& commit);
   [[nodiscard]] absl::StatusOr<bool> IsStored(const std::string& name) const;
 
   ModuleRegistry& registry_;

@@ -50,7 +50,7 @@ void ModuleUploadReactor::OnReadDone(bool ok) {
     return Load();
   }
   v1::UploadModuleRequest message;
-  absl::Status status = ParseMessage(&incoming_, &message);
+  absl::Status status = ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
   if (status.ok()) status = Take(message);
   if (!status.ok()) return Complete(status);
   StartRead(&incoming_);
@@ -80,6 +80,11 @@ absl::Status ModuleUploadReactor::TakeHeader(
     return absl::InvalidArgumentError(
         "the upload has a second header, expected data");
   }
+  if (header.ByteSizeLong() > kMaxManagementBytes) {
+    return absl::InvalidArgumentError(
+        std::format("the upload's header has {} bytes, expected at most {}",
+                    header.ByteSizeLong(), kMaxManagementBytes));
+  }
   ATTENTION_RETURN_IF_ERROR(parts_.manager.CheckUpload(header));
   header_ = header;
   ATTENTION_ASSIGN_OR_RETURN(AdmissionController::Reservation reservation,
@@ -90,6 +95,10 @@ absl::Status ModuleUploadReactor::TakeHeader(
 
 void ModuleUploadReactor::Load() {
   const bool posted = parts_.work_thread.TryPost([this] {
+    // Nobody waits for an upload whose client has gone meanwhile.
+    if (context_->IsCancelled()) {
+      return Complete(absl::CancelledError("the client stopped the upload"));
+    }
     absl::StatusOr<v1::ModuleInfo> info =
         absl::ResourceExhaustedError("memory is exhausted");
     try {

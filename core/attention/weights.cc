@@ -79,7 +79,7 @@ absl::Status CheckNothingUnexpected(const std::vector<WeightSpec>& specs,
   for (const auto& [name, tensor] : tensors) {
     const bool expected = std::ranges::any_of(
         specs,
-        [&name = name](const WeightSpec& spec) { return spec.name == name; });
+        [&wanted = name](const WeightSpec& spec) { return spec.name == wanted; });
     if (!expected) {
       return absl::InvalidArgumentError(std::format(
           "weights: tensor \"{:.128}\" of shape {} does not belong to a module "

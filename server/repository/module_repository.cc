@@ -166,12 +166,16 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFolder(
   const absl::StatusOr<ModuleConfig> config =
       DecodeModuleConfig(stored->config());
   if (!config.ok()) return AnnotateStatus(kConfigFile, config.status());
-  ATTENTION_ASSIGN_OR_RETURN(
-      const UniqueFd fd,
-      OpenBeneath(directory_.get(), FolderPath(name, stored->weights_file())));
+  const absl::StatusOr<UniqueFd> fd =
+      OpenBeneath(directory_.get(), FolderPath(name, stored->weights_file()));
+  // A caller takes NOT_FOUND for an unknown module; this one is there, broken.
+  if (absl::IsNotFound(fd.status())) {
+    return absl::InvalidArgumentError(fd.status().message());
+  }
+  if (!fd.ok()) return fd.status();
   ATTENTION_ASSIGN_OR_RETURN(
       const SafetensorsFile file,
-      SafetensorsFile::Read(fd.get(), max_module_bytes_));
+      SafetensorsFile::Read(fd->get(), max_module_bytes_));
   return ReadModule(file.view(), *config, stored->weights_prefix());
 }
 

@@ -31,7 +31,7 @@ TEST_P(ForwardAnswerTest, IsWhatProtobufParses) {
 
   grpc::ByteBuffer bytes = SerializeAnswer(answer);
   v1::ForwardResponse parsed;
-  ASSERT_TRUE(ParseMessage(&bytes, &parsed).ok());
+  ASSERT_TRUE(ParseMessage(&bytes, kMaxUploadMessageBytes, &parsed).ok());
 
   EXPECT_EQ(parsed.SerializeAsString(), answer->response.SerializeAsString());
 }
@@ -44,7 +44,7 @@ TEST_P(ForwardAnswerTest, IsWhatProtobufParsesOnAStream) {
 
   grpc::ByteBuffer bytes = SerializeStreamAnswer(77, answer);
   v1::ForwardStreamResponse parsed;
-  ASSERT_TRUE(ParseMessage(&bytes, &parsed).ok());
+  ASSERT_TRUE(ParseMessage(&bytes, kMaxUploadMessageBytes, &parsed).ok());
 
   EXPECT_EQ(parsed.SerializeAsString(), want.SerializeAsString());
 }

@@ -220,7 +220,7 @@ TEST(ModuleRepositoryLoadTest, ReportsAMissingWeightsFile) {
   const TemporaryDirectory directory;
   directory.Write("m/config.json", kConfigJson);
 
-  ExpectLoadError(directory, absl::StatusCode::kNotFound,
+  ExpectLoadError(directory, absl::StatusCode::kInvalidArgument,
                   "'m/model.safetensors'");
 }
 
