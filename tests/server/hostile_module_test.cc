@@ -41,7 +41,22 @@ class HostileModuleTest : public ::testing::Test {
 };
 
 class HostileMethodTest : public HostileModuleTest,
-                          public ::testing::WithParamInterface<std::string> {};
+                          public ::testing::WithParamInterface<std::string> {
+ protected:
+  void TooLongHeaderIsRefused() {
+    v1::UploadModuleRequest upload;
+    *upload.mutable_header() = MakeTestModule().Header("long");
+    upload.mutable_header()->set_weights_prefix(
+        std::string(std::size_t{1} << 17, 'x'));
+
+    const grpc::Status status =
+        CallRaw(server_.channel(), "/attention.v1.ModuleService/UploadModule",
+                upload.SerializeAsString());
+
+    EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(), HasSubstr("expected at most 65536"));
+  }
+};
 
 TEST_P(HostileMethodTest, AnswersRandomBytes) {
   std::mt19937 random(/*seed=*/4);
@@ -66,6 +81,19 @@ INSTANTIATE_TEST_SUITE_P(Methods, HostileMethodTest,
                          ::testing::Values("ListModules", "GetModule",
                                            "LoadModule", "UploadModule",
                                            "UnloadModule"));
+
+TEST_P(HostileMethodTest, RefusesAMessageLongerThanAnyNameOrConfig) {
+  if (GetParam() == "UploadModule") return TooLongHeaderIsRefused();
+  const std::string method = "/attention.v1.ModuleService/" + GetParam();
+  v1::GetModuleRequest get;
+  get.set_name(std::string(std::size_t{1} << 17, 'x'));
+
+  const grpc::Status status =
+      CallRaw(server_.channel(), method, get.SerializeAsString());
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("expected at most 65536"));
+}
 
 class HostileNameTest : public HostileModuleTest,
                         public ::testing::WithParamInterface<std::string> {};
