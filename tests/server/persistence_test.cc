@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <iostream>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -63,17 +64,17 @@ std::string ServedDigest(const std::string& address) {
   return response.module().weights_digest();
 }
 
-// Store both modules in turn. \return the digest of each, and how long the
-// slowest replacement took.
+// Store both modules in turn, each time in a fresh server as the kills do.
+// \return the digest of each, and how long the slowest replacement took.
 struct Measured {
   std::string digests[2];
   Clock::duration duration{0};
 };
 Measured Measure(const Repository& repository, const TestModule (&modules)[2]) {
   Measured measured;
-  ServerProcess process(repository.Arguments());
-  const std::string address = process.WaitForAddress();
   for (int i = 0; i < 2 * kMeasurements; ++i) {
+    ServerProcess process(repository.Arguments());
+    const std::string address = process.WaitForAddress();
     const Clock::time_point start = Clock::now();
     v1::ModuleInfo info;
     const grpc::Status status = Replace(address, modules[i % 2], &info);
@@ -84,14 +85,20 @@ Measured Measure(const Repository& repository, const TestModule (&modules)[2]) {
   return measured;
 }
 
-// Kill the server so long after the beginning of a replacement.
+// Kill the server so long after the beginning of a replacement, or else at
+// its very end, when it is answered.
 void KillDuringReplacement(const Repository& repository,
-                           const TestModule& module, Clock::duration after) {
+                           const TestModule& module,
+                           std::optional<Clock::duration> after) {
   ServerProcess process(repository.Arguments());
   const std::string address = process.WaitForAddress();
   std::jthread upload(
       [&] { static_cast<void>(Replace(address, module, nullptr)); });
-  std::this_thread::sleep_for(after);
+  if (after) {
+    std::this_thread::sleep_for(*after);
+  } else {
+    upload.join();
+  }
   process.Signal(SIGKILL);
   EXPECT_EQ(process.WaitForExit(), -SIGKILL);
 }
@@ -107,8 +114,11 @@ TEST(PersistenceTest, HoldsTheOldModuleOrTheNewOneAfterAKill) {
   int num_old = 0;
   int num_new = 0;
   for (int i = 0; i < kKills; ++i) {
-    KillDuringReplacement(repository, modules[1 - held],
-                          measured.duration * i / (kKills - 1));
+    const bool last = i == kKills - 1;
+    KillDuringReplacement(
+        repository, modules[1 - held],
+        last ? std::nullopt
+             : std::optional(measured.duration * i / (kKills - 1)));
 
     ServerProcess process(repository.Arguments());
     const std::string address = process.WaitForAddress();
