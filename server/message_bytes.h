@@ -15,8 +15,8 @@ inline constexpr std::size_t kMaxManagementBytes = std::size_t{64} << 10U;
 /// Longest message of an upload.
 inline constexpr std::size_t kMaxUploadMessageBytes = std::size_t{16} << 20U;
 
-/// Parse a message of at most `max_bytes` and free its bytes. Unknown fields are
-/// dropped.
+/// Parse a message of at most `max_bytes` and free its bytes. Unknown fields
+/// are dropped.
 /// \return INVALID_ARGUMENT naming the message's type when they are not one or
 ///   too many, RESOURCE_EXHAUSTED when memory is.
 [[nodiscard]] absl::Status ParseMessage(grpc::ByteBuffer* bytes,

@@ -137,9 +137,9 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
   return Describe(header.name());
 }
 
-absl::Status ModuleManager::Publish(ModuleRegistry::LoadTicket ticket,
-                                    absl::StatusOr<StoredModule> stored,
-                                    const std::function<absl::Status()>& commit) {
+absl::Status ModuleManager::Publish(
+    ModuleRegistry::LoadTicket ticket, absl::StatusOr<StoredModule> stored,
+    const std::function<absl::Status()>& commit) {
   const std::string name = ticket.name();
   const std::uint64_t version = ticket.version();
   const auto create =

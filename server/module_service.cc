@@ -45,7 +45,8 @@ absl::StatusOr<Request> Receive(const SharedServerState& state,
   if (!serving.ok()) return serving;
   grpc::ByteBuffer bytes = *call.request;
   Request request;
-  const absl::Status parsed = ParseMessage(&bytes, kMaxManagementBytes, &request);
+  const absl::Status parsed =
+      ParseMessage(&bytes, kMaxManagementBytes, &request);
   if (!parsed.ok()) return parsed;
   return request;
 }
@@ -77,20 +78,20 @@ grpc::ServerUnaryReactor* RespondLater(const ModuleServiceImpl::Parts& parts,
     reactor->Complete(request.status());
     return reactor;
   }
-  const bool posted = thread.TryPost([reactor, respond,
-                                      request = *std::move(request), call] {
-    absl::Status status = absl::CancelledError("the client has gone");
-    if (!call.context->IsCancelled()) {
-      try {
-        const auto response = respond(request);
-        if (response.ok()) *call.response = SerializeMessage(*response);
-        status = response.status();
-      } catch (const std::bad_alloc&) {
-        status = absl::ResourceExhaustedError("memory is exhausted");
-      }
-    }
-    reactor->Complete(status);
-  });
+  const bool posted =
+      thread.TryPost([reactor, respond, request = *std::move(request), call] {
+        absl::Status status = absl::CancelledError("the client has gone");
+        if (!call.context->IsCancelled()) {
+          try {
+            const auto response = respond(request);
+            if (response.ok()) *call.response = SerializeMessage(*response);
+            status = response.status();
+          } catch (const std::bad_alloc&) {
+            status = absl::ResourceExhaustedError("memory is exhausted");
+          }
+        }
+        reactor->Complete(status);
+      });
   if (!posted) reactor->Complete(TooManyLoadsError());
   return reactor;
 }

@@ -50,7 +50,8 @@ void ModuleUploadReactor::OnReadDone(bool ok) {
     return Load();
   }
   v1::UploadModuleRequest message;
-  absl::Status status = ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
+  absl::Status status =
+      ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
   if (status.ok()) status = Take(message);
   if (!status.ok()) return Complete(status);
   StartRead(&incoming_);

@@ -13,15 +13,15 @@ namespace attention {
 /// Constructor parameters of torch.nn.MultiheadAttention.
 /// Source: https://pytorch.org/docs/2.6/generated/torch.nn.MultiheadAttention
 struct MultiHeadAttentionConfig {
-  std::int64_t embed_dim = 0;        ///< E, in [1, kMaxWidth]
-  std::int64_t num_heads = 0;        ///< H, divides embed_dim
-  double dropout = 0.0;              ///< in [0, 1]; used in training only
-  bool bias = true;                  ///< in_proj_bias and out_proj.bias
-  bool add_bias_kv = false;          ///< append bias_k, bias_v to key, value
-  bool add_zero_attn = false;        ///< append a row of zeros to key, value
+  std::int64_t embed_dim = 0;  ///< E, in [1, kMaxWidth]
+  std::int64_t num_heads = 0;  ///< H, divides embed_dim
+  double dropout = 0.0;        ///< in [0, 1]; used in training only
+  bool bias = true;            ///< in_proj_bias and out_proj.bias
+  bool add_bias_kv = false;    ///< append bias_k, bias_v to key, value
+  bool add_zero_attn = false;  ///< append a row of zeros to key, value
   std::optional<std::int64_t> kdim = {};  ///< width of key; default embed_dim
   std::optional<std::int64_t> vdim = {};  ///< width of value; default embed_dim
-  bool batch_first = false;          ///< (N, L, E) instead of (L, N, E)
+  bool batch_first = false;               ///< (N, L, E) instead of (L, N, E)
   /// dtype of the parameters; default: as stored.
   std::optional<DataType> dtype = {};
 

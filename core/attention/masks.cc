@@ -78,8 +78,7 @@ void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
   if (batch_.causal == Causal::kTopLeft) {
     HideFrom(sequence, row + 1, num_visible, mask);
   } else if (batch_.causal == Causal::kBottomRight) {
-    HideFrom(sequence,
-             row + 1 + sequence.key_length - sequence.query_length,
+    HideFrom(sequence, row + 1 + sequence.key_length - sequence.query_length,
              num_visible, mask);
   }
   if (batch_.row_valid_lens) {

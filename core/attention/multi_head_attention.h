@@ -29,8 +29,8 @@ class MultiHeadAttention {
   [[nodiscard]] virtual std::string_view implementation() const = 0;
   /// dtype the pass computes in.
   [[nodiscard]] virtual DataType compute_dtype() const = 0;
-  /// Memory its weights take as it holds them, in bytes. Compiled kernels, which
-  /// modules of the same sizes share, are not counted.
+  /// Memory its weights take as it holds them, in bytes. Compiled kernels,
+  /// which modules of the same sizes share, are not counted.
   [[nodiscard]] virtual std::size_t memory_bytes() const = 0;
   /// Upper bound, in bytes, of the memory Forward will allocate, beside a
   /// bounded cache of compiled kernels.

@@ -33,8 +33,7 @@ struct Sequence {
 
   /// Position of visible key k in [0, num_visible).
   [[nodiscard]] std::int64_t visible_key(std::int64_t k) const {
-    return visible_keys.empty() ? k
-                                : visible_keys[static_cast<std::size_t>(k)];
+    return visible_keys.empty() ? k : visible_keys[static_cast<std::size_t>(k)];
   }
   /// Columns of the sequence's scores: its visible and its appended keys.
   [[nodiscard]] std::int64_t num_columns() const {

@@ -265,9 +265,9 @@ class ReferenceAttention final : public MultiHeadAttention {
     const auto columns = static_cast<std::size_t>(batch.weight_columns());
     const std::size_t weight_elements =
         weights_->num_bytes() / DataTypeSize(weights_->dtype);
-    return sizeof(double) * (weight_elements + 4 * columns + 6 * widest +
-                             2 * columns *
-                                 static_cast<std::size_t>(config_.embed_dim)) +
+    return sizeof(double) *
+               (weight_elements + 4 * columns + 6 * widest +
+                2 * columns * static_cast<std::size_t>(config_.embed_dim)) +
            kFixedBytes;
   }
 

@@ -77,9 +77,10 @@ absl::Status CheckTensor(const WeightSpec& spec, const NamedTensors& tensors,
 absl::Status CheckNothingUnexpected(const std::vector<WeightSpec>& specs,
                                     const NamedTensors& tensors) {
   for (const auto& [name, tensor] : tensors) {
-    const bool expected = std::ranges::any_of(
-        specs,
-        [&wanted = name](const WeightSpec& spec) { return spec.name == wanted; });
+    const bool expected =
+        std::ranges::any_of(specs, [&wanted = name](const WeightSpec& spec) {
+          return spec.name == wanted;
+        });
     if (!expected) {
       return absl::InvalidArgumentError(std::format(
           "weights: tensor \"{:.128}\" of shape {} does not belong to a module "

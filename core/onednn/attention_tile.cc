@@ -23,8 +23,8 @@ constexpr std::int64_t kScoresBytes = std::int64_t{256} << 10U;
 // depend on it.
 std::int64_t GroupHeads(std::int64_t num_heads, std::int64_t num_rows,
                         std::int64_t columns) {
-  const std::int64_t bytes_per_head = TileHeight(num_rows) * columns *
-                                      static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t bytes_per_head =
+      TileHeight(num_rows) * columns * static_cast<std::int64_t>(sizeof(float));
   if (bytes_per_head == 0) return num_heads;
   return std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, num_heads);
 }
@@ -90,8 +90,8 @@ std::int64_t NumTiles(const PackedBatch& batch, const Sequence& sequence) {
 }
 
 std::size_t TileBytes(const PackedBatch& batch, const Sequence& sequence) {
-  const std::int64_t height = TileHeight(
-      std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
+  const std::int64_t height =
+      TileHeight(std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
   const std::int64_t columns = ExtentOf(sequence).key_rows;
   const std::int64_t scores =
       std::max(kScoresBytes / static_cast<std::int64_t>(sizeof(float)),
@@ -111,7 +111,8 @@ void AttentionTileComputer::Compute(const AttentionTile& tile,
   const std::int64_t columns = tile.packed->padded_columns;
   if (columns == 0) return FillWithoutColumns(tile);
   const std::int64_t height = TileHeight(tile.num_rows);
-  const std::int64_t group_heads = GroupHeads(batch_.num_heads, tile.num_rows, columns);
+  const std::int64_t group_heads =
+      GroupHeads(batch_.num_heads, tile.num_rows, columns);
   auto* scores = reinterpret_cast<float*>(scratch + kKernelScratchBytes);
   float* mask = scores + group_heads * height * columns;
   const std::int64_t end = tile.first_head + tile.num_heads;
@@ -159,9 +160,9 @@ void AttentionTileComputer::ComputeGroup(const Group& group,
   const std::int64_t keys = packed.key_offset * embed_dim_ + first_column;
 
   kernels_->scores.Execute({.src = query,
-                                .weights = matrices_.key + keys,
-                                .dst = group.scores,
-                                .scratchpad = scratchpad});
+                            .weights = matrices_.key + keys,
+                            .dst = group.scores,
+                            .scratchpad = scratchpad});
   masked_rows_.assign(static_cast<std::size_t>(group.num_heads * group.height),
                       false);
   for (std::int64_t h = 0; h < group.num_heads; ++h) {
@@ -172,9 +173,9 @@ void AttentionTileComputer::ComputeGroup(const Group& group,
     for (std::int64_t i = 0; i < tile.num_rows; ++i) FinishRow(group, h, i);
   }
   kernels_->values.Execute({.src = group.scores,
-                                .weights = matrices_.value + keys,
-                                .dst = query,
-                                .scratchpad = scratchpad});
+                            .weights = matrices_.value + keys,
+                            .dst = query,
+                            .scratchpad = scratchpad});
 }
 
 float* AttentionTileComputer::ScoresRow(const Group& group, std::int64_t head,

@@ -11,8 +11,8 @@ namespace attention {
 namespace {
 
 // Score columns are padded to the floats of a 512-bit register, and beyond 256
-// of them to a sixteenth of their magnitude: that bounds the number of shapes to
-// compile to 16 for each doubling, at the cost of at most 6 % of padding.
+// of them to a sixteenth of their magnitude: that bounds the number of shapes
+// to compile to 16 for each doubling, at the cost of at most 6 % of padding.
 std::int64_t PaddedColumns(std::int64_t columns) {
   constexpr std::uint64_t kMinStep = 16;
   const std::uint64_t step = std::max(

@@ -20,9 +20,9 @@ AttentionWeights MakeWeights(const MultiHeadAttentionConfig& config,
   std::vector<Tensor> tensors;
   NamedTensors named;
   for (const WeightSpec& spec : ExpectedWeights(config)) {
-    tensors.push_back(
-        RandomTensor(dtype, spec.shape, 1,
-                     static_cast<std::uint32_t>(tensors.size()), 0.0625F));
+    tensors.push_back(RandomTensor(dtype, spec.shape, 1,
+                                   static_cast<std::uint32_t>(tensors.size()),
+                                   0.0625F));
   }
   std::size_t next = 0;
   for (const WeightSpec& spec : ExpectedWeights(config)) {
