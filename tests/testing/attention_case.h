@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct ImplementationKind {
   std::function<std::unique_ptr<MultiHeadAttention>(
       const MultiHeadAttentionConfig&, AttentionWeights)>
       make;
+
+  friend void PrintTo(const ImplementationKind& kind, std::ostream* out) {
+    *out << kind.name;
+  }
 };
 [[nodiscard]] ImplementationKind ReferenceKind();
 [[nodiscard]] ImplementationKind OneDnnKind();
@@ -36,16 +41,5 @@ struct Answer {
 [[nodiscard]] Answer Compute(const MultiHeadAttention& attention,
                              const MultiHeadAttentionConfig& config,
                              const AttentionInputs& inputs, ComputePool& pool);
-
-/// A module and a request drawn at random: every flag, mask kind, layout and
-/// degenerate size has its share. Owns its tensors; move-only.
-struct RandomCase {
-  RandomCase(std::uint64_t seed, DataType dtype);
-
-  MultiHeadAttentionConfig config;
-  AttentionWeights weights;
-  std::vector<std::unique_ptr<Tensor>> storage;
-  AttentionInputs inputs;
-};
 
 }  // namespace attention::testing

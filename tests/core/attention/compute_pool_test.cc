@@ -44,14 +44,23 @@ TEST(ComputePoolTest, OneThreadRunsItemsInOrderOnTheCaller) {
   EXPECT_EQ(items, (std::vector<std::int64_t>{0, 1, 2, 3}));
 }
 
-TEST(ComputePoolTest, KeepsSmallScratchAndFreesLarge) {
+TEST(ComputePoolTest, KeepsLittleScratch) {
   ComputePool pool(1);
-  const std::byte* small = pool.Scratch(0, 1000);
+  const std::byte* scratch = pool.Scratch(0, 1000);
   pool.TrimScratch();
-  EXPECT_EQ(pool.Scratch(0, 500), small);
-  EXPECT_NE(pool.Scratch(1, ComputePool::kMaxKeptScratch + 1), nullptr);
-  pool.TrimScratch();
-  EXPECT_EQ(pool.Scratch(0, 1000), small);
+  EXPECT_EQ(pool.Scratch(0, 500), scratch);
+}
+
+TEST(ComputePoolTest, StopsWhenItsConditionSaysSo) {
+  ComputePool pool(1);
+  EXPECT_FALSE(pool.StopRequested());
+  bool stop = false;
+  pool.SetStop([&stop] { return stop; });
+  EXPECT_FALSE(pool.StopRequested());
+  stop = true;
+  EXPECT_TRUE(pool.StopRequested());
+  pool.SetStop({});
+  EXPECT_FALSE(pool.StopRequested());
 }
 
 }  // namespace

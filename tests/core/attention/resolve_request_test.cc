@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -79,6 +80,22 @@ TEST_F(ResolveRequestTest, LeavesPaddedKeysOut) {
   ASSERT_TRUE(batch.ok());
   EXPECT_EQ(batch->sequences[0].num_visible, 0);
   EXPECT_EQ(batch->sequences[1].num_visible, 4);
+}
+
+TEST_F(ResolveRequestTest, ListsVisibleKeysWherePaddingHasHoles) {
+  Tensor padding(DataType::kBool, {2, 4});
+  std::ranges::copy(std::array{false, false, true, true,  // at the end alone
+                               true, false, true, false},
+                    padding.data<bool>().begin());
+  inputs_.key_padding_mask = padding.view();
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok());
+  EXPECT_EQ(batch->sequences[0].num_visible, 2);
+  EXPECT_TRUE(batch->sequences[0].visible_keys.empty());
+  EXPECT_EQ(batch->sequences[0].visible_key(1), 1);
+  EXPECT_EQ(batch->sequences[1].num_visible, 2);
+  EXPECT_EQ(batch->sequences[1].visible_key(0), 1);
+  EXPECT_EQ(batch->sequences[1].visible_key(1), 3);
 }
 
 TEST_F(ResolveRequestTest, KeepsNoSequencesWithoutQueryRows) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "tests/core/conformance/conformance.h"
@@ -159,82 +158,7 @@ TEST_P(BatchInvarianceTest, UnalignedInputsGiveTheSameBits) {
   }
 }
 
-// A padded batch: keys beyond each length are padding, and so is a hole.
-class PaddingTest : public ConformanceTest {
- protected:
-  static constexpr std::int64_t kBatch = 2, kKeys = 21, kWidth = 16;
-
-  PaddingTest() {
-    config_.embed_dim = kWidth;
-    config_.num_heads = 2;
-    config_.batch_first = true;
-    std::ranges::fill(mask_.data<bool>(), false);
-    for (std::int64_t j = 0; j < kKeys; ++j) {
-      Pad(0, j, j >= 9);
-      Pad(1, j, j == 0 || j == 7 || j >= 20);
-    }
-    inputs_.query = query_.view();
-    inputs_.key = key_.view();
-    inputs_.key_padding_mask = mask_.view();
-  }
-  void Pad(std::int64_t n, std::int64_t j, bool padding) {
-    mask_.data<bool>()[static_cast<std::size_t>(n * kKeys + j)] = padding;
-  }
-  // Put `value` into every padded key.
-  void FillPadding(float value) {
-    for (std::size_t row = 0; row < mask_.data<bool>().size(); ++row) {
-      if (!mask_.data<bool>()[row]) continue;
-      std::fill_n(key_.data<float>().data() + row * kWidth, kWidth, value);
-    }
-  }
-
-  MultiHeadAttentionConfig config_;
-  Tensor query_ = RandomTensor(DataType::kFloat32, {kBatch, 5, kWidth}, 1);
-  Tensor key_ = RandomTensor(DataType::kFloat32, {kBatch, kKeys, kWidth}, 2);
-  Tensor mask_{DataType::kBool, {kBatch, kKeys}};
-  AttentionInputs inputs_;
-};
-
-TEST_P(PaddingTest, WhatStandsInPaddingChangesNothing) {
-  const auto attention = Make(config_);
-  const Answer before = Compute(*attention, config_, inputs_, pool_);
-  for (const float value : {std::numeric_limits<float>::quiet_NaN(),
-                            std::numeric_limits<float>::infinity(), 1e30F}) {
-    FillPadding(value);
-    const Answer after = Compute(*attention, config_, inputs_, pool_);
-    EXPECT_TRUE(IsIdentical(after.output.view(), before.output.view()));
-    EXPECT_TRUE(IsIdentical(after.weights->view(), before.weights->view()));
-  }
-}
-
-TEST_P(PaddingTest, PaddingGetsNoWeight) {
-  const Answer answer = Compute(*Make(config_), config_, inputs_, pool_);
-  for (std::size_t n = 0; n < kBatch; ++n) {
-    for (std::size_t i = 0; i < 5; ++i) {
-      for (std::size_t j = 0; j < kKeys; ++j) {
-        const float weight =
-            answer.weights->data<float>()[(n * 5 + i) * kKeys + j];
-        EXPECT_EQ(mask_.data<bool>()[n * kKeys + j], weight == 0.0F);
-      }
-    }
-  }
-}
-
-TEST_P(PaddingTest, AdditiveInfinityIsPaddingToo) {
-  const Answer want = Compute(*Make(config_), config_, inputs_, pool_);
-  Tensor additive(DataType::kFloat32, {kBatch, kKeys});
-  for (std::size_t k = 0; k < mask_.data<bool>().size(); ++k) {
-    additive.data<float>()[k] =
-        mask_.data<bool>()[k] ? -std::numeric_limits<float>::infinity() : 0.0F;
-  }
-  inputs_.key_padding_mask = additive.view();
-  FillPadding(std::numeric_limits<float>::quiet_NaN());
-  const Answer got = Compute(*Make(config_), config_, inputs_, pool_);
-  EXPECT_TRUE(IsIdentical(got.output.view(), want.output.view()));
-}
-
 ATTENTION_INSTANTIATE_CONFORMANCE(BatchInvarianceTest);
-ATTENTION_INSTANTIATE_CONFORMANCE(PaddingTest);
 
 }  // namespace
 }  // namespace attention::testing

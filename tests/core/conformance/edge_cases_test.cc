@@ -19,7 +19,7 @@ class EdgeCasesTest : public ConformanceTest {
     config_.batch_first = true;
   }
 
-  // A batch of `batch` with L query rows and S keys of 1s and -1s.
+  // A batch of `batch` sequences of L random query rows and S random keys.
   void SetSizes(std::int64_t batch, std::int64_t length, std::int64_t keys) {
     query_ = RandomTensor(DataType::kFloat32, {batch, length, kWidth}, 1);
     key_ = RandomTensor(DataType::kFloat32, {batch, keys, kWidth}, 2);

@@ -20,7 +20,8 @@ TEST(AttentionKernelCacheTest, ForgetsTheLeastRecentlyUsedShape) {
   const ComputeThreadScope scope;
   AttentionKernelCache cache;
   const std::weak_ptr<const AttentionKernels> old = cache.Get({4, 8, 1, 4, 16});
-  const std::weak_ptr<const AttentionKernels> used = cache.Get({4, 8, 2, 4, 16});
+  const std::weak_ptr<const AttentionKernels> used =
+      cache.Get({4, 8, 2, 4, 16});
   for (std::size_t i = 1; i < AttentionKernelCache::kCapacity; ++i) {
     (void)cache.Get({4, 8, 1, 4, 16 + 16 * static_cast<std::int64_t>(i)});
     (void)cache.Get({4, 8, 2, 4, 16});

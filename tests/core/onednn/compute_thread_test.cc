@@ -7,6 +7,7 @@
 #include <iterator>
 #include <limits>
 
+#include "core/tensor/random_tensor.h"
 #include "tests/testing/attention_case.h"
 
 extern "C" int omp_get_max_threads();
@@ -33,18 +34,29 @@ TEST(ComputeThreadScopeTest, KeepsOpenMpToOneThread) {
   EXPECT_EQ(omp_get_max_threads(), 1);
 }
 
-TEST(ComputeThreadScopeTest, ForwardStartsNoThreads) {
-  const testing::RandomCase random(3, DataType::kFloat32);
-  ComputePool pool(2);
+class ForwardThreadsTest : public ::testing::TestWithParam<std::size_t> {};
+
+// Large enough for every primitive to be worth several threads to oneDNN.
+TEST_P(ForwardThreadsTest, ForwardStartsNone) {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 256;
+  config.num_heads = 4;
+  const Tensor query = RandomTensor(DataType::kFloat32, {200, 256}, 1);
+  AttentionInputs inputs;
+  inputs.query = query.view();
+  ComputePool pool(GetParam());
   const std::ptrdiff_t before = NumThreadsOfProcess();
   const auto attention = testing::OneDnnKind().make(
-      random.config,
-      testing::MakeWeights(random.config, DataType::kFloat32, 1));
+      config, testing::MakeWeights(config, DataType::kFloat32, 1));
+  EXPECT_LE(NumThreadsOfProcess(), before);
   const testing::Answer answer =
-      testing::Compute(*attention, random.config, random.inputs, pool);
-  EXPECT_EQ(answer.output.dtype(), DataType::kFloat32);
-  EXPECT_EQ(NumThreadsOfProcess(), before);
+      testing::Compute(*attention, config, inputs, pool);
+  EXPECT_EQ(answer.weights->shape(), (Shape{200, 200}));
+  EXPECT_LE(NumThreadsOfProcess(), before);
 }
+
+INSTANTIATE_TEST_SUITE_P(PoolSizes, ForwardThreadsTest,
+                         ::testing::Values(2, 3));
 
 }  // namespace
 }  // namespace attention

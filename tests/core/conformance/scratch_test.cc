@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/core/conformance/allocation_counter.h"
+#include "tests/core/conformance/conformance.h"
+#include "tests/testing/random_case.h"
+
+namespace attention::testing {
+namespace {
+
+// Compute a request and return how many bytes Forward held at most.
+std::size_t PeakOfForward(const MultiHeadAttention& attention,
+                          const PackedBatch& batch, std::size_t num_threads) {
+  Tensor output(batch.query.dtype, batch.shapes.output);
+  AttentionOutputs outputs{output.mutable_view(), {}};
+  Tensor weights;
+  if (batch.shapes.weights) {
+    weights = Tensor(batch.query.dtype, *batch.shapes.weights);
+    outputs.weights = weights.mutable_view();
+  }
+  ComputePool pool(num_threads);  // without any scratch yet
+  const std::size_t before = AllocationCounter::Current();
+  AllocationCounter::ResetPeak();
+  const absl::Status status = attention.Forward(batch, outputs, pool);
+  EXPECT_TRUE(status.ok()) << status;
+  return AllocationCounter::Peak() - before;
+}
+
+// The admission of requests relies on ScratchBytes.
+class ScratchTest : public ::testing::TestWithParam<ImplementationKind> {
+ protected:
+  ScratchTest() {
+    config_.embed_dim = 8;
+    config_.num_heads = 2;
+    config_.batch_first = true;
+  }
+
+  TensorView Keep(Tensor tensor) {
+    storage_.push_back(std::move(tensor));
+    return storage_.back().view();
+  }
+  TensorView Random(const Shape& shape) {
+    return Keep(RandomTensor(dtype_, shape, 1, ++stream_));
+  }
+
+  void ExpectWithinScratchBytes() {
+    const auto attention =
+        GetParam().make(config_, MakeWeights(config_, dtype_, 7));
+    ExpectWithinScratchBytes(*attention, config_, inputs_);
+  }
+  static void ExpectWithinScratchBytes(const MultiHeadAttention& attention,
+                                       const MultiHeadAttentionConfig& config,
+                                       const AttentionInputs& inputs) {
+    const auto batch = ResolveRequest(config, inputs);
+    ASSERT_TRUE(batch.ok()) << batch.status();
+    for (const std::size_t num_threads : {1U, 2U}) {
+      // Compiled kernels, which are no scratch, are kept from a first pass.
+      (void)PeakOfForward(attention, *batch, num_threads);
+      EXPECT_LE(PeakOfForward(attention, *batch, num_threads),
+                attention.ScratchBytes(*batch, num_threads))
+          << num_threads << " threads";
+    }
+  }
+
+  // The widest the implementation computes in.
+  const DataType dtype_ =
+      GetParam().name == "Reference" ? DataType::kFloat64 : DataType::kFloat32;
+  MultiHeadAttentionConfig config_;
+  AttentionInputs inputs_;
+
+ private:
+  std::vector<Tensor> storage_;
+  std::uint32_t stream_ = 0;
+};
+
+TEST_P(ScratchTest, HoldsForRandomCases) {
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    const RandomCase random(seed, dtype_);
+    const auto attention = GetParam().make(random.config, random.Weights());
+    ExpectWithinScratchBytes(*attention, random.config, random.inputs);
+  }
+}
+
+TEST_P(ScratchTest, HoldsForManyTinySequences) {
+  constexpr std::int64_t kBatch = std::int64_t{1} << 16U;
+  for (std::int64_t n = 0; n < kBatch; ++n) {
+    inputs_.query_lengths.push_back(n % 3);
+    inputs_.key_lengths.push_back(n % 2);
+  }
+  inputs_.query = Random({(kBatch - 1) / 3 * 3, 8});
+  inputs_.key = Random({kBatch / 2, 8});
+  ExpectWithinScratchBytes();
+}
+
+TEST_P(ScratchTest, HoldsForManyDistinctLengths) {
+  constexpr std::int64_t kBatch = 100;
+  std::int64_t rows = 0;
+  for (std::int64_t n = 0; n < kBatch; ++n) {
+    inputs_.query_lengths.push_back(n);
+    inputs_.key_lengths.push_back(kBatch - 1 - n);
+    rows += n;
+  }
+  inputs_.query = Random({rows, 8});
+  inputs_.key = Random({rows, 8});
+  ExpectWithinScratchBytes();
+}
+
+TEST_P(ScratchTest, HoldsForAPrimeNumberOfNarrowHeads) {
+  config_.embed_dim = 211;
+  config_.num_heads = 211;
+  inputs_.query = Random({2, 70, 211});
+  inputs_.key = Random({2, 90, 211});
+  for (const bool average : {false, true}) {
+    inputs_.average_attn_weights = average;
+    ExpectWithinScratchBytes();
+  }
+}
+
+TEST_P(ScratchTest, HoldsForManyKeysWithWeightsAndMasks) {
+  constexpr std::int64_t kKeys = 100'000;
+  inputs_.query = Random({1, 3, 8});
+  inputs_.key = Random({1, kKeys, 8});
+  inputs_.attn_mask = Random({3, kKeys});
+  Tensor holes(DataType::kBool, {1, kKeys});
+  for (std::size_t j = 0; j < kKeys; ++j) holes.data<bool>()[j] = j % 7 == 0;
+  inputs_.key_padding_mask = Keep(std::move(holes));
+  for (const bool average : {false, true}) {
+    inputs_.average_attn_weights = average;
+    ExpectWithinScratchBytes();
+  }
+}
+
+TEST_P(ScratchTest, HoldsForManyQueriesOfOneKey) {
+  inputs_.query = Random({1, 100'000, 8});
+  inputs_.key = Random({1, 1, 8});
+  ExpectWithinScratchBytes();
+}
+
+TEST_P(ScratchTest, HoldsForWideKeys) {
+  config_.kdim = 5000;
+  config_.vdim = 3000;
+  inputs_.query = Random({1, 1, 8});
+  inputs_.key = Random({1, 2, 5000});
+  inputs_.value = Random({1, 2, 3000});
+  ExpectWithinScratchBytes();
+}
+
+ATTENTION_INSTANTIATE_CONFORMANCE(ScratchTest);
+
+TEST(TrimScratchTest, FreesEverySlotOnceTheyHoldTooMuchTogether) {
+  ComputePool pool(2);
+  const std::size_t before = AllocationCounter::Current();
+  (void)pool.Scratch(0, ComputePool::kMaxKeptScratch / 2);
+  (void)pool.Scratch(2, ComputePool::kMaxKeptScratch / 2);
+  pool.TrimScratch();
+  EXPECT_EQ(AllocationCounter::Current(),
+            before + ComputePool::kMaxKeptScratch);
+  (void)pool.Scratch(1, 1);
+  pool.TrimScratch();
+  EXPECT_EQ(AllocationCounter::Current(), before);
+}
+
+}  // namespace
+}  // namespace attention::testing
