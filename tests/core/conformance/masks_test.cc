@@ -99,6 +99,12 @@ TEST_P(MasksTest, LargeNegativeValuesHideBesideOthersButNotAlone) {
   ExpectWeights({0, 1.0 / 2, 1.0 / 2, 1.0 / 3, 1.0 / 3, 1.0 / 3});
 }
 
+TEST_P(MasksTest, FiniteValuesAreNoPadding) {
+  SetSizes(1, 1, 2);
+  inputs_.key_padding_mask = Keep({1, 2}, std::vector{-3e38F, -3e38F});
+  ExpectWeights({1.0 / 2, 1.0 / 2});
+}
+
 TEST_P(MasksTest, SequenceLengthsMayBeAnyInteger) {
   SetSizes(4, 1, 2);
   using Limits = std::numeric_limits<std::int64_t>;
