@@ -26,8 +26,6 @@ ModuleUploadReactor::ModuleUploadReactor(grpc::CallbackServerContext* context,
   parts_.num_uploads.fetch_add(1);
 }
 
-ModuleUploadReactor::~ModuleUploadReactor() { parts_.num_uploads.fetch_sub(1); }
-
 void ModuleUploadReactor::Start(const absl::Status& serving) {
   if (!serving.ok()) return Complete(serving);
   if (parts_.num_uploads.load() > parts_.max_uploads) {
@@ -119,6 +117,9 @@ void ModuleUploadReactor::Load() {
 }
 
 void ModuleUploadReactor::Complete(const absl::Status& status) {
+  // Here and not when gRPC is done with the call, which may be long after the
+  // client has seen its end and started another.
+  parts_.num_uploads.fetch_sub(1);
   Finish(ToRpcStatus(status, context_));
 }
 

@@ -38,7 +38,6 @@ class ModuleUploadReactor final
 
   ModuleUploadReactor(grpc::CallbackServerContext* context,
                       grpc::ByteBuffer* response, const Parts& parts);
-  ~ModuleUploadReactor() override;
 
   /// Begin reading, unless `serving` refuses. Call once.
   void Start(const absl::Status& serving);

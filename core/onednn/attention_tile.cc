@@ -89,21 +89,27 @@ std::int64_t NumTiles(const PackedBatch& batch, const Sequence& sequence) {
          tiles_of_rows(sequence.query_length % kTileRows);
 }
 
-std::size_t TileBytes(const PackedBatch& batch, const Sequence& sequence) {
+std::size_t TileScratchBytes(const PackedBatch& batch,
+                             const Sequence& sequence) {
   const std::int64_t height =
       TileHeight(std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
   const std::int64_t columns = ExtentOf(sequence).key_rows;
   const std::int64_t scores =
       std::max(kScoresBytes / static_cast<std::int64_t>(sizeof(float)),
                height * columns);
-  const std::int64_t returned =
-      batch.need_weights ? (height + 1) * batch.weight_columns() : 0;
-  const std::int64_t mask_row = sequence.key_length;
-  const std::int64_t masked_rows = kTileRows * batch.num_heads / 32;
+  const std::int64_t average =
+      batch.need_weights ? height * batch.weight_columns() : 0;
   return kKernelScratchBytes +
-         static_cast<std::size_t>(scores + columns + returned + mask_row +
-                                  masked_rows) *
-             sizeof(float);
+         static_cast<std::size_t>(scores + columns + average) * sizeof(float);
+}
+
+std::size_t TileObjectBytes(const PackedBatch& batch,
+                            const Sequence& sequence) {
+  const std::int64_t line = batch.need_weights ? batch.weight_columns() : 0;
+  const std::int64_t mask_row = sequence.key_length;
+  const std::int64_t masked_rows = kTileRows * batch.num_heads / 8;  // bits
+  return static_cast<std::size_t>(line + mask_row) * sizeof(float) +
+         static_cast<std::size_t>(masked_rows);
 }
 
 void AttentionTileComputer::Compute(const AttentionTile& tile,

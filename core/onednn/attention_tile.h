@@ -38,10 +38,12 @@ void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
 [[nodiscard]] std::int64_t NumTiles(const PackedBatch& batch,
                                     const Sequence& sequence);
 
-/// Bound on the memory one AttentionTileComputer takes for a sequence, scratch
-/// included, in bytes.
-[[nodiscard]] std::size_t TileBytes(const PackedBatch& batch,
-                                    const Sequence& sequence);
+/// Scratch an AttentionTileComputer works in for the tiles of a sequence, and a
+/// bound on the memory it takes beside that, in bytes.
+[[nodiscard]] std::size_t TileScratchBytes(const PackedBatch& batch,
+                                           const Sequence& sequence);
+[[nodiscard]] std::size_t TileObjectBytes(const PackedBatch& batch,
+                                          const Sequence& sequence);
 
 /// Computes attention tiles:
 ///
@@ -55,7 +57,7 @@ class AttentionTileComputer {
                         const AttentionOutputs& outputs,
                         const PackedMatrices& matrices, std::int64_t embed_dim);
 
-  /// Compute a tile in `scratch`, TileBytes long.
+  /// Compute a tile in `scratch`, TileScratchBytes long.
   /// Throws dnnl::error, std::bad_alloc.
   void Compute(const AttentionTile& tile, std::byte* scratch);
 

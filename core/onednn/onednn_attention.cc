@@ -186,7 +186,8 @@ class OneDnnAttention::Pass {
     std::size_t scratch_bytes = 0;
     for (const Sequence& sequence : batch_.sequences) {
       num_tiles += NumTiles(batch_, sequence);
-      scratch_bytes = std::max(scratch_bytes, TileBytes(batch_, sequence));
+      scratch_bytes =
+          std::max(scratch_bytes, TileScratchBytes(batch_, sequence));
     }
     std::vector<AttentionTile> tiles;
     tiles.reserve(static_cast<std::size_t>(num_tiles));
@@ -226,7 +227,8 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
     num_rows += extent.query_rows + 2 * extent.key_rows;
     num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
     num_tiles += NumTiles(batch, sequence);
-    tile_bytes = std::max(tile_bytes, TileBytes(batch, sequence));
+    tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence) +
+                                          TileObjectBytes(batch, sequence));
   }
   const std::size_t projection_bytes =
       std::max({query_.scratch_bytes(), key_.scratch_bytes(),
