@@ -222,13 +222,14 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
   std::int64_t num_row_entries = 0;
   std::int64_t num_tiles = 0;
   std::size_t tile_bytes = 0;
+  std::size_t object_bytes = 0;
   for (const Sequence& sequence : batch.sequences) {
     const PackedExtent extent = ExtentOf(sequence);
     num_rows += extent.query_rows + 2 * extent.key_rows;
     num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
     num_tiles += NumTiles(batch, sequence);
-    tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence) +
-                                          TileObjectBytes(batch, sequence));
+    tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence));
+    object_bytes = std::max(object_bytes, TileObjectBytes(batch, sequence));
   }
   const std::size_t projection_bytes =
       std::max({query_.scratch_bytes(), key_.scratch_bytes(),
@@ -240,7 +241,7 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
          static_cast<std::size_t>(num_row_entries) * sizeof(std::int64_t) +
          static_cast<std::size_t>(num_tiles) * sizeof(AttentionTile) +
          batch.sequences.size() * sizeof(PackedSequence) +
-         busy_threads * tile_bytes +
+         busy_threads * (tile_bytes + object_bytes) +
          num_threads * (projection_bytes + kThreadBytes);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -22,8 +23,8 @@ enum class Masks : std::uint8_t {
 using Parameter = std::tuple<ImplementationKind, DataType, Masks>;
 
 std::string NameOf(const ::testing::TestParamInfo<Parameter>& info) {
-  constexpr std::string_view kNames[] = {"Lengths", "Holes", "Matrices",
-                                         "TopLeft", "BottomRight"};
+  constexpr std::array<std::string_view, 5> kNames = {
+      "Lengths", "Holes", "Matrices", "TopLeft", "BottomRight"};
   const auto& [kind, dtype, masks] = info.param;
   return kind.name + "_" + std::string(DataTypeName(dtype)) + "_" +
          std::string(kNames[static_cast<std::size_t>(masks)]);
@@ -65,8 +66,8 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
  protected:
   static constexpr std::int64_t kBatch = 4, kLength = 70, kKeys = 300;
   static constexpr std::int64_t kWidth = 24, kHeads = 3, kValueWidth = 9;
-  static constexpr std::int64_t kLengths[kBatch] = {70, 1, 20, 5};
-  static constexpr std::int64_t kKeyLengths[kBatch] = {45, 3, 300, 17};
+  const std::vector<std::int64_t> lengths_ = {70, 1, 20, 5};
+  const std::vector<std::int64_t> key_lengths_ = {45, 3, 300, 17};
 
   LayoutInvarianceTest() {
     config_.embed_dim = kWidth;
@@ -85,10 +86,10 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
 
   void SetMasks(Masks masks) {
     for (std::size_t n = 0; n < kBatch; ++n) {
-      lens_.data<std::int64_t>()[n] = kKeyLengths[n];
+      lens_.data<std::int64_t>()[n] = key_lengths_[n];
       for (std::size_t j = 0; j < kKeys; ++j) {
         padding_.data<bool>()[n * kKeys + j] =
-            static_cast<std::int64_t>(j) >= kKeyLengths[n] || j % 5 == n;
+            static_cast<std::int64_t>(j) >= key_lengths_[n] || j % 5 == n;
       }
     }
     if (masks == Masks::kHoles) {
@@ -129,17 +130,25 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
     return inputs;
   }
   AttentionInputs Single(std::int64_t n) {
-    return Single(n, kLengths[n], kKeyLengths[n]);
+    return Single(n, LengthOf(n), KeysOf(n));
+  }
+  std::int64_t LengthOf(std::int64_t n) const {
+    return lengths_[static_cast<std::size_t>(n)];
+  }
+  std::int64_t KeysOf(std::int64_t n) const {
+    return key_lengths_[static_cast<std::size_t>(n)];
   }
 
   // The rows of a padded tensor that are no padding.
-  TensorView Pack(const TensorView& padded, const std::int64_t* lengths) {
+  TensorView Pack(const TensorView& padded,
+                  const std::vector<std::int64_t>& lengths) {
     const std::int64_t width = padded.shape.back();
     Tensor packed(padded.dtype,
-                  {std::reduce(lengths, lengths + kBatch), width});
+                  {std::reduce(lengths.begin(), lengths.end()), width});
     std::byte* target = packed.mutable_view().data;
-    for (std::int64_t n = 0; n < kBatch; ++n) {
-      const Tensor rows = Corner(padded, n, lengths[n], width);
+    std::int64_t n = 0;
+    for (const std::int64_t length : lengths) {
+      const Tensor rows = Corner(padded, n++, length, width);
       std::memcpy(target, rows.view().data, rows.num_bytes());
       target += rows.num_bytes();
     }
@@ -147,11 +156,11 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
   }
   AttentionInputs Ragged() {
     AttentionInputs inputs = padded_;
-    inputs.query = Pack(padded_.query, kLengths);
-    inputs.key = Pack(*padded_.key, kKeyLengths);
-    inputs.value = Pack(*padded_.value, kKeyLengths);
-    inputs.query_lengths.assign(kLengths, kLengths + kBatch);
-    inputs.key_lengths.assign(kKeyLengths, kKeyLengths + kBatch);
+    inputs.query = Pack(padded_.query, lengths_);
+    inputs.key = Pack(*padded_.key, key_lengths_);
+    inputs.value = Pack(*padded_.value, key_lengths_);
+    inputs.query_lengths = lengths_;
+    inputs.key_lengths = key_lengths_;
     return inputs;
   }
 
@@ -218,12 +227,12 @@ TEST_P(LayoutInvarianceTest, RaggedBatchEqualsSingles) {
     for (std::int64_t n = 0; n < kBatch; ++n) {
       SCOPED_TRACE("sequence " + std::to_string(n));
       const Answer single = Run(Single(n), /*num_threads=*/1);
-      const Tensor rows = Slice(batch.output.view(), 0, first, kLengths[n]);
+      const Tensor rows = Slice(batch.output.view(), 0, first, LengthOf(n));
       EXPECT_TRUE(IsIdentical(
-          {rows.view().data, rows.dtype(), Shape{1, kLengths[n], kWidth}},
+          {rows.view().data, rows.dtype(), Shape{1, LengthOf(n), kWidth}},
           single.output.view()));
-      ExpectWeights(batch, n, single, kKeyLengths[n]);
-      first += kLengths[n];
+      ExpectWeights(batch, n, single, KeysOf(n));
+      first += LengthOf(n);
     }
   });
 }
@@ -238,30 +247,31 @@ TEST_P(PaddingInvarianceTest, PaddedBatchEqualsUnpaddedSingles) {
       SCOPED_TRACE("sequence " + std::to_string(n));
       const Answer single = Run(Single(n), /*num_threads=*/1);
       EXPECT_TRUE(IsIdentical(
-          Corner(batch.output.view(), n, kLengths[n], kWidth).view(),
+          Corner(batch.output.view(), n, LengthOf(n), kWidth).view(),
           single.output.view()));
-      ExpectWeights(batch, n, single, kKeyLengths[n]);
+      ExpectWeights(batch, n, single, KeysOf(n));
     }
   });
 }
 
-const auto kKinds = ::testing::Values(ReferenceKind(), OneDnnKind());
-const auto kDtypes = ::testing::Values(DataType::kFloat32, DataType::kBFloat16,
-                                       DataType::kFloat16);
+auto AllKindsAndDtypesWith(const std::vector<Masks>& masks) {
+  return ::testing::Combine(
+      ::testing::Values(ReferenceKind(), OneDnnKind()),
+      ::testing::Values(DataType::kFloat32, DataType::kBFloat16,
+                        DataType::kFloat16),
+      ::testing::ValuesIn(masks));
+}
 
 INSTANTIATE_TEST_SUITE_P(
     All, LayoutInvarianceTest,
-    ::testing::Combine(kKinds, kDtypes,
-                       ::testing::Values(Masks::kLengths, Masks::kHoles,
-                                         Masks::kMatrices, Masks::kTopLeft,
-                                         Masks::kBottomRight)),
+    AllKindsAndDtypesWith({Masks::kLengths, Masks::kHoles, Masks::kMatrices,
+                           Masks::kTopLeft, Masks::kBottomRight}),
     NameOf);
-INSTANTIATE_TEST_SUITE_P(
-    All, PaddingInvarianceTest,
-    ::testing::Combine(kKinds, kDtypes,
-                       ::testing::Values(Masks::kLengths, Masks::kHoles,
-                                         Masks::kMatrices, Masks::kTopLeft)),
-    NameOf);
+INSTANTIATE_TEST_SUITE_P(All, PaddingInvarianceTest,
+                         AllKindsAndDtypesWith({Masks::kLengths, Masks::kHoles,
+                                                Masks::kMatrices,
+                                                Masks::kTopLeft}),
+                         NameOf);
 
 }  // namespace
 }  // namespace attention::testing

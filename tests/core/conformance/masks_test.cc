@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 #include <vector>
 
 #include "tests/core/conformance/zero_scores.h"
@@ -10,9 +10,9 @@ namespace attention::testing {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-const float kLog2 = std::log(2.0F);
-const float kLog3 = std::log(3.0F);
-const float kLog4 = std::log(4.0F);
+constexpr float kLog2 = std::numbers::ln2_v<float>;
+constexpr float kLog3 = 1.0986123F;
+constexpr float kLog4 = 2.0F * kLog2;
 
 using MasksTest = ZeroScoresTest;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 #include <map>
@@ -12,7 +13,7 @@ namespace attention::testing {
 namespace {
 
 constexpr std::uint64_t kCases = 150;
-constexpr DataType kDtypes[] = {DataType::kFloat32, DataType::kBFloat16,
+constexpr std::array kDtypes = {DataType::kFloat32, DataType::kBFloat16,
                                 DataType::kFloat16};
 
 class RandomConfigurationsTest : public ::testing::TestWithParam<DataType> {
@@ -79,7 +80,7 @@ struct Kind {
   std::string_view name;
   bool (*holds)(const Sample&);
 };
-constexpr Kind kKinds[] = {
+constexpr auto kKinds = std::to_array<Kind>({
     {"unbatched",
      [](const Sample& s) {
        return s.in.query.shape.rank() == 2 && !s.ragged();
@@ -196,7 +197,7 @@ constexpr Kind kKinds[] = {
      [](const Sample& s) {
        return s.in.need_weights && !s.in.average_attn_weights;
      }},
-};
+});
 
 TEST(RandomConfigurationsCoverageTest, EveryKindHasItsShare) {
   constexpr int kLeast = 5;
@@ -208,7 +209,8 @@ TEST(RandomConfigurationsCoverageTest, EveryKindHasItsShare) {
       ASSERT_TRUE(batch.ok()) << "seed " << seed << ": " << batch.status();
       const Sample sample = {random.config, random.inputs, random.weights_dtype,
                              *batch};
-      for (const Kind& kind : kKinds) counts[kind.name] += kind.holds(sample);
+      for (const Kind& kind : kKinds)
+        counts[kind.name] += kind.holds(sample) ? 1 : 0;
     }
   }
   for (const Kind& kind : kKinds) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -132,6 +134,21 @@ TEST_P(ScratchTest, HoldsForManyKeysWithWeightsAndMasks) {
     inputs_.average_attn_weights = average;
     ExpectWithinScratchBytes();
   }
+}
+
+// The first sequence needs the larger scores, the other the longer mask rows.
+TEST_P(ScratchTest, HoldsWhenSequencesNeedDifferentThings) {
+  constexpr std::int64_t kKeys = 100'000;
+  inputs_.query_lengths = {64, 1};
+  inputs_.key_lengths = {2000, kKeys};
+  inputs_.query = Random({65, 8});
+  inputs_.key = Random({2000 + kKeys, 8});
+  inputs_.need_weights = false;
+  Tensor padding = RandomTensor(DataType::kFloat32, {2, kKeys}, 1);
+  std::ranges::fill(padding.data<float>().subspan(kKeys + 1),
+                    -std::numeric_limits<float>::infinity());
+  inputs_.key_padding_mask = Keep(std::move(padding));
+  ExpectWithinScratchBytes();
 }
 
 TEST_P(ScratchTest, HoldsForManyQueriesOfOneKey) {
