@@ -43,14 +43,14 @@ exec_in_container() {
   shift
   image=$(container_image "$sets")
   docker image inspect "$image" >/dev/null 2>&1 || with_lock container build_container_image "$sets"
-  mkdir -p "$CACHE/work/ccache"
+  mkdir -p "$CACHE/container/ccache"
   if [ -t 0 ] && [ -t 1 ]; then terminal=(--tty); fi
   case $PWD/ in "$ROOT"/*) ;; *) directory=$ROOT ;; esac
   objects=$(git_directory)
   exec docker run --rm --init --interactive "${terminal[@]}" --network host \
     --cap-add SYS_PTRACE --security-opt seccomp=unconfined --user "$(id -u):$(id -g)" \
-    --volume "$ROOT:$ROOT" --volume "$CACHE/work:$CACHE/work" --volume /tmp:/tmp \
+    --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" --volume /tmp:/tmp \
     ${objects:+--volume "$objects:$objects"} --workdir "$directory" \
-    --env HOME="$CACHE/work" --env CCACHE_DIR="$CACHE/work/ccache" --env ATTENTION_DEV_INSIDE=1 --env CI \
+    --env HOME="$CACHE/container" --env CCACHE_DIR="$CACHE/container/ccache" --env ATTENTION_DEV_INSIDE=1 --env CI \
     --env LANG=C.UTF-8 "$image" "$@"
 }
