@@ -5,7 +5,6 @@
 #include <format>
 #include <new>
 #include <utility>
-#include <variant>
 
 #include "core/attention/packed_batch.h"
 #include "core/tensor/status_macros.h"
@@ -19,15 +18,6 @@ namespace {
 
 // What a request's bookkeeping takes beside its messages.
 constexpr std::size_t kCallBytes = 4096;
-
-std::size_t BatchBytes(const PackedBatch& batch) {
-  std::size_t num_bytes = 0;
-  for (const Sequence& sequence : batch.sequences) {
-    num_bytes += sizeof(Sequence) +
-                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
-  }
-  return num_bytes;
-}
 
 }  // namespace
 
@@ -63,9 +53,8 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
   const auto resolve = [&]() -> absl::Status {
     ATTENTION_ASSIGN_OR_RETURN(const AttentionInputs inputs,
                                DecodeForwardRequest(request));
-    const auto& config =
-        std::get<MultiHeadAttentionConfig>(work.module->config());
-    ATTENTION_ASSIGN_OR_RETURN(work.batch, ResolveRequest(config, inputs));
+    ATTENTION_ASSIGN_OR_RETURN(work.batch,
+                               ResolveRequest(work.module->config(), inputs));
     return Admit(call, work);
   };
   const absl::Status status = resolve();
@@ -89,8 +78,8 @@ absl::Status ForwardHandler::Admit(ForwardCall& call,
                                   : "none",
         parts_.max_message_bytes));
   }
-  return call.ExtendReservation(answer_bytes + BatchBytes(work.batch),
-                                work.module->attention(dtype).ScratchBytes(
+  return call.ExtendReservation(answer_bytes + CopyBytes(work.batch),
+                                work.module->implementation(dtype).ScratchBytes(
                                     work.batch, parts_.executor.num_threads()));
 }
 

@@ -43,12 +43,13 @@ v1::ModuleInfo EncodeRecord(const ModuleRecord& record) {
   if (record.module == nullptr) return info;
   const AttentionModule& module = *record.module;
   // What a float32 query is served with, unless the module is float64.
-  const MultiHeadAttention& attention = module.attention(DataType::kFloat32);
+  const ModuleImplementation& implementation =
+      module.implementation(DataType::kFloat32);
   info.set_version(module.version());
   *info.mutable_config() = EncodeModuleConfig(module.config());
   info.set_weights_dtype(EncodeDataType(module.weights_dtype()));
-  info.set_compute_dtype(EncodeDataType(attention.compute_dtype()));
-  info.set_implementation(std::string(attention.implementation()));
+  info.set_compute_dtype(EncodeDataType(implementation.compute_dtype()));
+  info.set_implementation(std::string(implementation.name()));
   info.set_memory_bytes(module.memory_bytes());
   info.set_weights_digest(module.weights_digest());
   return info;
@@ -122,16 +123,16 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
   ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
                              DecodeModuleConfig(header.config()));
   const absl::StatusOr<SafetensorsView> view = SafetensorsView::Parse(file);
+  const WeightSource source =
+      DecodeWeightSource(header.weights_prefix(), header.weight_names());
   // Stored once it is known to work, and before it is served.
   const auto commit = [&] {
-    return header.persist()
-               ? repository_->Store(header.name(), config, view->tensors(),
-                                    header.weights_prefix())
-               : absl::OkStatus();
+    return header.persist() ? repository_->Store(header.name(), config,
+                                                 view->tensors(), source)
+                            : absl::OkStatus();
   };
   absl::StatusOr<StoredModule> stored =
-      view.ok() ? ReadModule(*view, config, header.weights_prefix())
-                : view.status();
+      view.ok() ? ReadModule(*view, config, source) : view.status();
   ATTENTION_RETURN_IF_ERROR(
       Publish(std::move(ticket), std::move(stored), commit));
   return Describe(header.name());
@@ -166,7 +167,7 @@ absl::Status ModuleManager::Publish(
     return InModule(name, module.status());
   }
   spdlog::info("serving module {} version {} ({}, {} bytes)", name, version,
-               (*module)->attention(DataType::kFloat32).implementation(),
+               (*module)->implementation(DataType::kFloat32).name(),
                (*module)->memory_bytes());
   std::move(ticket).Publish(*std::move(module));
   return absl::OkStatus();

@@ -50,8 +50,7 @@ struct UploadOptions {
   ModuleConfig config;   ///< must fit the weights
   bool replace = false;  ///< a module of this name may be replaced
   bool persist = false;  ///< also write it to the server's repository
-  /// Put before every weight's name in the file; see UploadModuleHeader.
-  std::string weights_prefix;
+  WeightSource source;   ///< where in the file the weights are
 };
 
 /// What grpc.health.v1.Health/Check answers.

@@ -25,7 +25,8 @@ v1::UploadModuleRequest MakeHeader(const UploadOptions& options) {
   *header.mutable_config() = EncodeModuleConfig(options.config);
   header.set_replace(options.replace);
   header.set_persist(options.persist);
-  header.set_weights_prefix(options.weights_prefix);
+  header.set_weights_prefix(options.source.prefix);
+  *header.mutable_weight_names() = EncodeWeightNames(options.source);
   return request;
 }
 

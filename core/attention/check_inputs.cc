@@ -43,15 +43,23 @@ absl::Status CheckMaskDtype(std::string_view name,
                   name, DataTypeName(mask->dtype)));
 }
 
-// query, key and value have one rank, 2 or 3, and one floating dtype.
-absl::Status CheckRanksAndDtypes(const AttentionInputs& inputs) {
+std::string_view RankText(std::size_t rank) {
+  if (rank == 2) return "unbatched (2-D)";
+  return rank == 3 ? "batched (3-D)" : "batched (4-D)";
+}
+
+// query, key and value have one rank, 2 or 3, and one floating dtype. Heads
+// that are not projected may be apart: rank 4.
+absl::Status CheckRanksAndDtypes(const AttentionSpec& spec,
+                                 const AttentionInputs& inputs) {
   const TensorView& query = inputs.query;
   const std::size_t rank = query.shape.rank();
-  if (rank != 2 && rank != 3) {
+  const bool may_be_4d = !spec.input_projections;
+  if (rank != 2 && rank != 3 && !(rank == 4 && may_be_4d)) {
     return Invalid(std::format(
-        "query: expected an unbatched 2-D or batched 3-D tensor, got a {}-D "
+        "query: expected an unbatched 2-D or batched 3-D{} tensor, got a {}-D "
         "tensor of shape {}",
-        rank, query.shape.ToString()));
+        may_be_4d ? " or 4-D" : "", rank, query.shape.ToString()));
   }
   if (!IsFloating(query.dtype)) {
     return Invalid(std::format("query: expected a floating dtype, got {}",
@@ -63,8 +71,8 @@ absl::Status CheckRanksAndDtypes(const AttentionInputs& inputs) {
       return Invalid(std::format(
           "{}: expected a {}-D tensor as query is {}, got a {}-D tensor of "
           "shape {}",
-          name, rank, rank == 3 ? "batched (3-D)" : "unbatched (2-D)",
-          tensor->shape.rank(), tensor->shape.ToString()));
+          name, rank, RankText(rank), tensor->shape.rank(),
+          tensor->shape.ToString()));
     }
     if (tensor && tensor->dtype != query.dtype) {
       return Invalid(std::format("{}: expected query's dtype {}, got {}", name,
@@ -77,7 +85,8 @@ absl::Status CheckRanksAndDtypes(const AttentionInputs& inputs) {
   return check("value", inputs.value);
 }
 
-absl::Status CheckMaskRanks(const AttentionInputs& inputs, bool batched) {
+absl::Status CheckMaskRanks(const AttentionSpec& spec,
+                            const AttentionInputs& inputs, bool batched) {
   const std::string_view kind = batched ? "batched" : "unbatched";
   const std::size_t padding_rank = batched ? 2 : 1;
   if (inputs.key_padding_mask &&
@@ -86,11 +95,14 @@ absl::Status CheckMaskRanks(const AttentionInputs& inputs, bool batched) {
         "key_padding_mask: expected a {}-D tensor for a {} query, got shape {}",
         padding_rank, kind, inputs.key_padding_mask->shape.ToString()));
   }
+  const bool may_be_4d = !spec.input_projections;
   if (inputs.attn_mask && inputs.attn_mask->shape.rank() != 2 &&
-      inputs.attn_mask->shape.rank() != 3) {
+      inputs.attn_mask->shape.rank() != 3 &&
+      !(may_be_4d && inputs.attn_mask->shape.rank() == 4)) {
     return Invalid(std::format(
-        "attn_mask: expected a 2-D or 3-D tensor for a {} query, got shape {}",
-        kind, inputs.attn_mask->shape.ToString()));
+        "attn_mask: expected a 2-D{} tensor for a {} query, got shape {}",
+        may_be_4d ? ", 3-D or 4-D" : " or 3-D", kind,
+        inputs.attn_mask->shape.ToString()));
   }
   if (inputs.is_causal && !inputs.attn_mask) {
     return Invalid(
@@ -100,7 +112,8 @@ absl::Status CheckMaskRanks(const AttentionInputs& inputs, bool batched) {
   return absl::OkStatus();
 }
 
-absl::Status CheckWidths(const MultiHeadAttentionConfig& config,
+// The last dimension of query, key and value.
+absl::Status CheckWidths(const AttentionSpec& spec,
                          const AttentionInputs& inputs) {
   const TensorView& key = inputs.key.value_or(inputs.query);
   const TensorView& value = inputs.value.value_or(key);
@@ -112,11 +125,35 @@ absl::Status CheckWidths(const MultiHeadAttentionConfig& config,
         width, tensor.shape.back(), tensor.shape.ToString()));
   };
   ATTENTION_RETURN_IF_ERROR(
-      check("query", inputs.query, "embed_dim", config.embed_dim));
+      check("query", inputs.query, spec.width_names[0], spec.query_dim));
   ATTENTION_RETURN_IF_ERROR(check(inputs.key ? "key" : "key (= query)", key,
-                                  "kdim", config.key_dim()));
-  return check(inputs.value ? "value" : "value (= key)", value, "vdim",
-               config.value_dim());
+                                  spec.width_names[1], spec.key_dim));
+  return check(inputs.value ? "value" : "value (= key)", value,
+               spec.width_names[2], spec.value_dim);
+}
+
+// The head and last dimensions of 4-D query, key and value.
+absl::Status CheckHeads(const AttentionSpec& spec,
+                        const AttentionInputs& inputs) {
+  const TensorView& key = inputs.key.value_or(inputs.query);
+  const TensorView& value = inputs.value.value_or(key);
+  const auto check = [](std::string_view name, const Shape& shape,
+                        std::int64_t num_heads, std::int64_t head_dim) {
+    if (shape.dim(1) == num_heads && shape.dim(3) == head_dim) {
+      return absl::OkStatus();
+    }
+    return Invalid(std::format(
+        "{}: expected {} heads of size {}, (N, {}, length, {}), "
+        "got shape {}",
+        name, num_heads, head_dim, num_heads, head_dim, shape.ToString()));
+  };
+  ATTENTION_RETURN_IF_ERROR(
+      check("query", inputs.query.shape, spec.num_heads, spec.head_dim));
+  ATTENTION_RETURN_IF_ERROR(check(inputs.key ? "key" : "key (= query)",
+                                  key.shape, spec.num_key_value_heads,
+                                  spec.head_dim));
+  return check(inputs.value ? "value" : "value (= key)", value.shape,
+               spec.num_key_value_heads, spec.value_head_dim);
 }
 
 // value has key's sequence and batch dimensions.
@@ -190,18 +227,21 @@ absl::StatusOr<Layout> RaggedLayout(const AttentionInputs& inputs) {
   return layout;
 }
 
-absl::StatusOr<Layout> DenseLayout(const MultiHeadAttentionConfig& config,
+absl::StatusOr<Layout> DenseLayout(const AttentionSpec& spec,
                                    const AttentionInputs& inputs) {
   const Shape& query = inputs.query.shape;
   const Shape& key = inputs.key.value_or(inputs.query).shape;
   Layout layout;
-  layout.batched = query.rank() == 3;
-  layout.sequence_first = layout.batched && !config.batch_first;
-  const std::size_t length_axis = layout.batched && config.batch_first ? 1 : 0;
+  layout.batched = query.rank() >= 3;
+  layout.heads_apart = query.rank() == 4;
+  layout.sequence_first = layout.batched && !spec.batch_first;
+  const std::size_t batched_axis = layout.heads_apart ? 2 : 1;
+  const std::size_t length_axis =
+      layout.batched && spec.batch_first ? batched_axis : 0;
   layout.query_length = query.dim(length_axis);
   layout.key_length = key.dim(length_axis);
   if (!layout.batched) return layout;
-  const std::size_t batch_axis = config.batch_first ? 0 : 1;
+  const std::size_t batch_axis = spec.batch_first ? 0 : 1;
   layout.batch_size = query.dim(batch_axis);
   if (key.dim(batch_axis) != layout.batch_size) {
     return Invalid(
@@ -211,7 +251,37 @@ absl::StatusOr<Layout> DenseLayout(const MultiHeadAttentionConfig& config,
   return layout;
 }
 
-absl::Status CheckMaskShapes(const MultiHeadAttentionConfig& config,
+// (N or 1, H or 1, L or 1, S)
+absl::Status CheckBroadcastMask(const Shape& mask, const Dims& full) {
+  bool fits = mask.dim(3) == full[3];
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    fits = fits && (mask.dim(axis) == full[axis] || mask.dim(axis) == 1);
+  }
+  if (fits) return absl::OkStatus();
+  return Invalid(std::format(
+      "attn_mask: expected shape (N or 1, H or 1, L or 1, S) with N={}, H={}, "
+      "L={} and S={}, got {}",
+      full[0], full[1], full[2], full[3], mask.ToString()));
+}
+
+absl::Status CheckAttentionMask(const AttentionSpec& spec,
+                                const TensorView& mask, const Layout& layout) {
+  const std::int64_t length = layout.query_length;
+  switch (mask.shape.rank()) {
+    case 2:
+      return CheckDims("attn_mask", mask, {length, layout.key_length}, "L, S");
+    case 3:
+      return CheckDims(
+          "attn_mask", mask,
+          {layout.batch_size * spec.num_heads, length, layout.key_length},
+          "N*H, L, S");
+    default:
+      return CheckBroadcastMask(mask.shape, {layout.batch_size, spec.num_heads,
+                                             length, layout.key_length});
+  }
+}
+
+absl::Status CheckMaskShapes(const AttentionSpec& spec,
                              const AttentionInputs& inputs,
                              const Layout& layout) {
   // torch discards attn_mask, unseen, in this one case.
@@ -220,13 +290,8 @@ absl::Status CheckMaskShapes(const MultiHeadAttentionConfig& config,
       !inputs.need_weights &&
       (layout.batched || inputs.attn_mask->shape.rank() == 2);
   if (inputs.attn_mask && !discarded) {
-    const Dims two = {layout.query_length, layout.key_length};
-    const Dims three = {layout.batch_size * config.num_heads,
-                        layout.query_length, layout.key_length};
-    const bool is_2d = inputs.attn_mask->shape.rank() == 2;
-    ATTENTION_RETURN_IF_ERROR(CheckDims("attn_mask", *inputs.attn_mask,
-                                        is_2d ? two : three,
-                                        is_2d ? "L, S" : "N*H, L, S"));
+    ATTENTION_RETURN_IF_ERROR(
+        CheckAttentionMask(spec, *inputs.attn_mask, layout));
   }
   if (!inputs.key_padding_mask) return absl::OkStatus();
   const Dims batched = {layout.batch_size, layout.key_length};
@@ -252,26 +317,29 @@ absl::Status CheckValidLens(const AttentionInputs& inputs,
 
 }  // namespace
 
-absl::StatusOr<Layout> CheckInputs(const MultiHeadAttentionConfig& config,
+absl::StatusOr<Layout> CheckInputs(const ModuleSpec& model,
                                    const AttentionInputs& inputs) {
+  const AttentionSpec& spec = model.attention;
   ATTENTION_RETURN_IF_ERROR(
       CheckMaskDtype("key_padding_mask", inputs.key_padding_mask));
   ATTENTION_RETURN_IF_ERROR(CheckMaskDtype("attn_mask", inputs.attn_mask));
-  ATTENTION_RETURN_IF_ERROR(CheckRanksAndDtypes(inputs));
+  ATTENTION_RETURN_IF_ERROR(CheckRanksAndDtypes(spec, inputs));
   const bool ragged =
       !inputs.query_lengths.empty() || !inputs.key_lengths.empty();
   ATTENTION_RETURN_IF_ERROR(
-      CheckMaskRanks(inputs, ragged || inputs.query.shape.rank() == 3));
-  ATTENTION_RETURN_IF_ERROR(CheckWidths(config, inputs));
+      CheckMaskRanks(spec, inputs, ragged || inputs.query.shape.rank() >= 3));
+  ATTENTION_RETURN_IF_ERROR(inputs.query.shape.rank() == 4
+                                ? CheckHeads(spec, inputs)
+                                : CheckWidths(spec, inputs));
   ATTENTION_RETURN_IF_ERROR(CheckKeyAgainstValue(inputs));
   ATTENTION_ASSIGN_OR_RETURN(
       const Layout layout,
-      ragged ? RaggedLayout(inputs) : DenseLayout(config, inputs));
+      ragged ? RaggedLayout(inputs) : DenseLayout(spec, inputs));
   if (layout.batch_size > Layout::kMaxBatchSize) {
     return Invalid(std::format("query: expected a batch of at most {}, got {}",
                                Layout::kMaxBatchSize, layout.batch_size));
   }
-  ATTENTION_RETURN_IF_ERROR(CheckMaskShapes(config, inputs, layout));
+  ATTENTION_RETURN_IF_ERROR(CheckMaskShapes(spec, inputs, layout));
   ATTENTION_RETURN_IF_ERROR(CheckValidLens(inputs, layout));
   return layout;
 }

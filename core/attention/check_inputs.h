@@ -4,14 +4,15 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
-#include "core/attention/config.h"
+#include "core/attention/module_spec.h"
 #include "core/attention/request.h"
 
 namespace attention {
 
 /// How the rows of a request's tensors form sequences.
 struct Layout {
-  bool batched = false;           ///< 3-D, or ragged
+  bool batched = false;           ///< 3-D, 4-D, or ragged
+  bool heads_apart = false;       ///< (N, H, L, D)
   bool ragged = false;            ///< packed rows with lengths
   bool sequence_first = false;    ///< (L, N, E)
   std::int64_t batch_size = 1;    ///< N
@@ -27,7 +28,7 @@ struct Layout {
 /// \return the layout, or INVALID_ARGUMENT saying what, got, expected and
 /// where. Source: torch/nn/functional.py (2.6), _mha_shape_check and
 /// multi_head_attention_forward. Thread-safe.
-[[nodiscard]] absl::StatusOr<Layout> CheckInputs(
-    const MultiHeadAttentionConfig& config, const AttentionInputs& inputs);
+[[nodiscard]] absl::StatusOr<Layout> CheckInputs(const ModuleSpec& model,
+                                                 const AttentionInputs& inputs);
 
 }  // namespace attention

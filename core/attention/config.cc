@@ -1,50 +1,115 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/attention/config.h"
 
+#include <cmath>
 #include <format>
 #include <string_view>
+
+#include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
 
-absl::Status CheckWidth(std::string_view name, std::int64_t width) {
-  if (width >= 1 && width <= MultiHeadAttentionConfig::kMaxWidth) {
-    return absl::OkStatus();
-  }
+absl::Status CheckRange(std::string_view name, std::int64_t value,
+                        std::int64_t max) {
+  if (value >= 1 && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      std::format("{}: expected 1 to {}, got {}", name,
-                  MultiHeadAttentionConfig::kMaxWidth, width));
+      std::format("{}: expected 1 to {}, got {}", name, max, value));
+}
+
+absl::Status CheckWidth(std::string_view name, std::int64_t width) {
+  return CheckRange(name, width, kMaxWidth);
+}
+
+struct NamedValue {
+  std::string_view name;
+  std::int64_t value;
+};
+
+// `divisor`, which is at least 1, divides `number`.
+absl::Status CheckDivides(const NamedValue& divisor, const NamedValue& number) {
+  if (divisor.value < 1) {
+    return absl::InvalidArgumentError(std::format(
+        "{}: expected at least 1, got {}", divisor.name, divisor.value));
+  }
+  if (number.value % divisor.value != 0) {
+    return absl::InvalidArgumentError(std::format(
+        "{} must be divisible by {}, got {}={} and {}={}", number.name,
+        divisor.name, number.name, number.value, divisor.name, divisor.value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDropout(double dropout) {
+  // Written so that NaN fails.
+  if (dropout >= 0.0 && dropout <= 1.0) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::format(
+      "dropout: expected a probability in [0, 1], got {}", dropout));
+}
+
+absl::Status CheckDtype(const std::optional<DataType>& dtype) {
+  if (!dtype || IsFloating(*dtype)) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::format(
+      "dtype: expected a floating dtype, got {}", DataTypeName(*dtype)));
+}
+
+absl::Status Check(const MultiHeadAttentionConfig& config) {
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("embed_dim", config.embed_dim));
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("kdim", config.key_dim()));
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("vdim", config.value_dim()));
+  const std::int64_t query_dim = config.query_dim.value_or(config.embed_dim);
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("query_dim", query_dim));
+  if (query_dim != config.embed_dim && !config.separate_projections) {
+    return absl::InvalidArgumentError(std::format(
+        "query_dim: expected embed_dim={} without separate_projections, got {}",
+        config.embed_dim, query_dim));
+  }
+  ATTENTION_RETURN_IF_ERROR(CheckDivides({"num_heads", config.num_heads},
+                                         {"embed_dim", config.embed_dim}));
+  ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
+  return CheckDtype(config.dtype);
+}
+
+absl::Status Check(const D2lMultiHeadAttentionConfig& config) {
+  const std::int64_t num_hiddens = config.num_hiddens;
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("num_hiddens", num_hiddens));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckWidth("query_size", config.query_size.value_or(num_hiddens)));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckWidth("key_size", config.key_size.value_or(num_hiddens)));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckWidth("value_size", config.value_size.value_or(num_hiddens)));
+  ATTENTION_RETURN_IF_ERROR(CheckDivides({"num_heads", config.num_heads},
+                                         {"num_hiddens", num_hiddens}));
+  ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
+  return CheckDtype(config.dtype);
+}
+
+absl::Status Check(const ScaledDotProductAttentionConfig& config) {
+  const std::int64_t value_head_dim =
+      config.value_head_dim.value_or(config.head_dim);
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("num_heads", config.num_heads));
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("head_dim", config.head_dim));
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("value_head_dim", value_head_dim));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckWidth("num_heads * head_dim", config.num_heads * config.head_dim));
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("num_heads * value_head_dim",
+                                       config.num_heads * value_head_dim));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckDivides({"num_key_value_heads",
+                    config.num_key_value_heads.value_or(config.num_heads)},
+                   {"num_heads", config.num_heads}));
+  if (config.scale && !std::isfinite(*config.scale)) {
+    return absl::InvalidArgumentError(
+        std::format("scale: expected a finite number, got {}", *config.scale));
+  }
+  return CheckDropout(config.dropout);
 }
 
 }  // namespace
 
-absl::Status ValidateConfig(const MultiHeadAttentionConfig& config) {
-  for (const absl::Status& status : {CheckWidth("embed_dim", config.embed_dim),
-                                     CheckWidth("kdim", config.key_dim()),
-                                     CheckWidth("vdim", config.value_dim())}) {
-    if (!status.ok()) return status;
-  }
-  if (config.num_heads < 1) {
-    return absl::InvalidArgumentError(std::format(
-        "num_heads: expected at least 1, got {}", config.num_heads));
-  }
-  if (config.embed_dim % config.num_heads != 0) {
-    return absl::InvalidArgumentError(std::format(
-        "embed_dim must be divisible by num_heads, got embed_dim={} and "
-        "num_heads={}",
-        config.embed_dim, config.num_heads));
-  }
-  // Written so that NaN fails.
-  if (!(config.dropout >= 0.0 && config.dropout <= 1.0)) {
-    return absl::InvalidArgumentError(std::format(
-        "dropout: expected a probability in [0, 1], got {}", config.dropout));
-  }
-  if (config.dtype && !IsFloating(*config.dtype)) {
-    return absl::InvalidArgumentError(
-        std::format("dtype: expected a floating dtype, got {}",
-                    DataTypeName(*config.dtype)));
-  }
-  return absl::OkStatus();
+absl::Status ValidateConfig(const ModuleConfig& config) {
+  return std::visit([](const auto& kind) { return Check(kind); }, config);
 }
 
 }  // namespace attention

@@ -10,7 +10,9 @@
 
 namespace attention {
 
-/// Constructor parameters of torch.nn.MultiheadAttention.
+/// Largest width of a row, such as embed_dim.
+inline constexpr std::int64_t kMaxWidth = 65536;
+/// Constructor parameters of torch.nn.MultiheadAttention, and three more.
 /// Source: https://pytorch.org/docs/2.6/generated/torch.nn.MultiheadAttention
 struct MultiHeadAttentionConfig {
   std::int64_t embed_dim = 0;  ///< E, in [1, kMaxWidth]
@@ -24,9 +26,11 @@ struct MultiHeadAttentionConfig {
   bool batch_first = false;               ///< (N, L, E) instead of (L, N, E)
   /// dtype of the parameters; default: as stored.
   std::optional<DataType> dtype = {};
-
-  /// Largest embed_dim, kdim and vdim.
-  static constexpr std::int64_t kMaxWidth = 65536;
+  /// Width of query; default embed_dim. Others need separate_projections.
+  std::optional<std::int64_t> query_dim = {};
+  bool output_projection = true;  ///< else the heads' context is the output
+  /// Whether the projections of query, key and value have names of their own.
+  bool separate_projections = false;
 
   [[nodiscard]] std::int64_t key_dim() const {
     return kdim.value_or(embed_dim);
@@ -35,25 +39,51 @@ struct MultiHeadAttentionConfig {
     return vdim.value_or(embed_dim);
   }
   [[nodiscard]] std::int64_t head_dim() const { return embed_dim / num_heads; }
-  /// Whether in_proj_weight holds all three projections.
-  [[nodiscard]] bool packed_in_proj() const {
-    return key_dim() == embed_dim && value_dim() == embed_dim;
-  }
-  /// Columns appended behind the S keys: S' = S + appended_keys().
-  [[nodiscard]] std::int64_t appended_keys() const {
-    return (add_bias_kv ? 1 : 0) + (add_zero_attn ? 1 : 0);
-  }
 
   friend bool operator==(const MultiHeadAttentionConfig&,
                          const MultiHeadAttentionConfig&) = default;
 };
 
+/// Parameters of d2l.MultiHeadAttention.
+/// Source: Dive into Deep Learning, section 11.5, d2l/torch.py.
+struct D2lMultiHeadAttentionConfig {
+  std::int64_t num_hiddens = 0;  ///< E, in [1, kMaxWidth]
+  std::int64_t num_heads = 0;    ///< H, divides num_hiddens
+  double dropout = 0.0;          ///< in [0, 1]; used in training only
+  bool bias = false;
+  std::optional<std::int64_t> query_size = {};  ///< default num_hiddens
+  std::optional<std::int64_t> key_size = {};    ///< default num_hiddens
+  std::optional<std::int64_t> value_size = {};  ///< default num_hiddens
+  std::optional<DataType> dtype = {};           ///< default: as stored
+
+  friend bool operator==(const D2lMultiHeadAttentionConfig&,
+                         const D2lMultiHeadAttentionConfig&) = default;
+};
+
+/// torch.nn.functional.scaled_dot_product_attention with grouped key and value
+/// heads; has no weights.
+/// Source:
+/// https://pytorch.org/docs/2.6/generated/torch.nn.functional.scaled_dot_product_attention
+struct ScaledDotProductAttentionConfig {
+  std::int64_t num_heads = 0;  ///< H; H * head size in [1, kMaxWidth]
+  /// Divides num_heads; default num_heads.
+  std::optional<std::int64_t> num_key_value_heads = {};
+  std::int64_t head_dim = 0;                        ///< D, of query and key
+  std::optional<std::int64_t> value_head_dim = {};  ///< default head_dim
+  std::optional<double> scale = {};  ///< finite; default 1 / sqrt(head_dim)
+  double dropout = 0.0;              ///< in [0, 1]; used in training only
+
+  friend bool operator==(const ScaledDotProductAttentionConfig&,
+                         const ScaledDotProductAttentionConfig&) = default;
+};
+
 /// Configuration of any kind of module.
-using ModuleConfig = std::variant<MultiHeadAttentionConfig>;
+using ModuleConfig =
+    std::variant<MultiHeadAttentionConfig, D2lMultiHeadAttentionConfig,
+                 ScaledDotProductAttentionConfig>;
 
 /// Check the constraints named beside the fields.
 /// \return INVALID_ARGUMENT naming field, value and expectation.
-[[nodiscard]] absl::Status ValidateConfig(
-    const MultiHeadAttentionConfig& config);
+[[nodiscard]] absl::Status ValidateConfig(const ModuleConfig& config);
 
 }  // namespace attention

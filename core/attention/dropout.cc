@@ -9,29 +9,40 @@
 
 namespace attention {
 
-DropoutMask::DropoutMask(double probability, std::uint64_t seed)
+DropoutMask::DropoutMask(const PackedBatch& batch, DropoutSite site)
     : threshold_(
-          static_cast<std::uint64_t>(std::llround(probability * 0x1p32))),
-      scale_(probability < 1.0 ? 1.0 / (1.0 - probability) : 0.0),
-      seed_(seed) {}
+          static_cast<std::uint64_t>(std::llround(batch.dropout * 0x1p32))),
+      scale_(batch.dropout < 1.0 ? 1.0 / (1.0 - batch.dropout) : 0.0),
+      seed_(batch.dropout_seed),
+      stream_((static_cast<std::uint32_t>(site) + 4 * batch.layer) << 16U) {}
+
+// Multiply elements whose columns are column_of(0), column_of(1), ...
+template <typename Real, typename ColumnOf>
+void DropoutMask::Scale(const Sequence& sequence, std::uint32_t stream,
+                        std::int64_t row, std::span<Real> elements,
+                        const ColumnOf& column_of) const {
+  std::array<std::uint32_t, 4> words{};
+  std::int64_t block = -1;
+  for (std::size_t k = 0; k < elements.size(); ++k) {
+    const std::int64_t column = column_of(static_cast<std::int64_t>(k));
+    if (column / 4 != block) {
+      block = column / 4;
+      words = Philox4x32(
+          seed_,
+          {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(row),
+           static_cast<std::uint32_t>(sequence.index), stream});
+    }
+    const bool keep = words[static_cast<std::size_t>(column % 4)] >= threshold_;
+    elements[k] *= static_cast<Real>(keep ? scale_ : 0.0);
+  }
+}
 
 template <typename Real>
 void DropoutMask::Apply(const Sequence& sequence, std::int64_t head,
                         std::int64_t row, Real* weights) const {
-  std::array<std::uint32_t, 4> words{};
-  std::int64_t block = -1;
-  for (std::int64_t k = 0; k < sequence.num_columns(); ++k) {
-    const std::int64_t column = sequence.column(k);
-    if (column / 4 != block) {
-      block = column / 4;
-      words = Philox4x32(seed_, {static_cast<std::uint32_t>(block),
-                                 static_cast<std::uint32_t>(row),
-                                 static_cast<std::uint32_t>(sequence.index),
-                                 static_cast<std::uint32_t>(head)});
-    }
-    const bool keep = words[static_cast<std::size_t>(column % 4)] >= threshold_;
-    weights[k] *= static_cast<Real>(keep ? scale_ : 0.0);
-  }
+  Scale(sequence, stream_ + static_cast<std::uint32_t>(head), row,
+        std::span(weights, static_cast<std::size_t>(sequence.num_columns())),
+        [&](std::int64_t k) { return sequence.column(k); });
 }
 
 template void DropoutMask::Apply(const Sequence&, std::int64_t, std::int64_t,

@@ -2,22 +2,30 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/attention/packed_batch.h"
 
 namespace attention {
 
-/// The dropout mask of a request: element (n, h, i, j) is dropped with
-/// probability p, else scaled by 1 / (1 - p).
+/// Where in a module dropout is applied.
+enum class DropoutSite : std::uint32_t {
+  kWeights = 0,  ///< the attention weights
+};
+
+/// The dropout mask of a request at one site of one layer: an element is
+/// dropped with probability p, else scaled by 1 / (1 - p).
 ///
-/// Whether it is dropped depends on the seed and on (n, h, i, j) alone: on word
-/// j mod 4 of Philox4x32(seed, {j / 4, i, n, h}), dropped where the word is
-/// below p * 2^32. Heads take the lower 16 bits of the last counter; the upper
-/// ones tell layers and dropout sites apart and are 0 here.
-/// Thread-safe.
+/// Whether element (n, h, i, j) of the attention weights is dropped depends on
+/// the seed and on its place alone: on word j mod 4 of
+///
+///   Philox4x32(seed, {j / 4, i, n, h + 2^16 (site + 4 layer)}),
+///
+/// dropped where the word is below p * 2^32. Thread-safe.
 class DropoutMask {
  public:
-  DropoutMask(double probability, std::uint64_t seed);
+  /// The mask of a batch at a site of batch.layer, with p = batch.dropout.
+  DropoutMask(const PackedBatch& batch, DropoutSite site);
 
   [[nodiscard]] bool active() const { return threshold_ > 0; }
 
@@ -29,9 +37,14 @@ class DropoutMask {
              Real* weights) const;
 
  private:
+  template <typename Real, typename ColumnOf>
+  void Scale(const Sequence& sequence, std::uint32_t stream, std::int64_t row,
+             std::span<Real> elements, const ColumnOf& column_of) const;
+
   std::uint64_t threshold_;  // in [0, 2^32]
   double scale_;
   std::uint64_t seed_;
+  std::uint32_t stream_;  // the upper half of the last counter
 };
 
 }  // namespace attention

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/attention/integers.h"
+#include "core/attention/module_spec.h"
 #include "core/tensor/convert.h"
 
 namespace attention {
@@ -14,26 +15,43 @@ namespace {
 template <typename Real>
 constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
 
+// Set every column whose position is `end` or above.
+template <typename Real>
+void SetFrom(const Sequence& sequence, std::int64_t end,
+             std::int64_t num_columns, Real value, Real* row) {
+  for (std::int64_t k = 0; k < num_columns; ++k) {
+    if (sequence.column(k) >= end) row[k] = value;
+  }
+}
+
 // Hide every column whose position is `end` or above.
 template <typename Real>
 void HideFrom(const Sequence& sequence, std::int64_t end,
               std::int64_t num_columns, Real* mask) {
-  for (std::int64_t k = 0; k < num_columns; ++k) {
-    if (sequence.column(k) >= end) mask[k] = kMinusInfinity<Real>;
-  }
+  SetFrom(sequence, end, num_columns, kMinusInfinity<Real>, mask);
+}
+
+// Length in valid_lens of a query position.
+std::int64_t ValidLength(const PackedBatch& batch, const Sequence& sequence,
+                         std::int64_t row) {
+  const TensorView& lens = *batch.row_valid_lens;
+  return lens.shape.rank() == 1
+             ? LoadInteger(lens, sequence.index)
+             : LoadInteger(lens, sequence.index * lens.shape.dim(1) + row);
 }
 
 }  // namespace
 
 template <typename Real>
 bool MaskReader<Real>::any() const {
-  return batch_.attn_mask || batch_.key_padding_mask || batch_.row_valid_lens ||
+  return batch_.attn_mask || batch_.key_padding_mask ||
+         (batch_.row_valid_lens && !batch_.replaces_scores) ||
          batch_.causal != Causal::kNone || batch_.causal_over_appended;
 }
 
 template <typename Real>
 bool MaskReader<Real>::differs_by_head() const {
-  return batch_.attn_mask && batch_.attn_mask->shape.rank() == 3;
+  return batch_.attn_mask && batch_.attn_mask_steps.head != 0;
 }
 
 template <typename Real>
@@ -67,10 +85,11 @@ void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
   if (batch_.causal_over_appended) {
     HideFrom(sequence, row + 1, sequence.num_columns(), mask);
   } else if (batch_.attn_mask) {
-    const std::int64_t matrix =
-        differs_by_head() ? sequence.index * batch_.num_heads + head : 0;
-    AddTensorRow(*batch_.attn_mask, matrix * batch_.max_query_length + row,
-                 sequence, mask);
+    const MaskSteps& steps = batch_.attn_mask_steps;
+    AddTensorRow(
+        *batch_.attn_mask,
+        sequence.index * steps.sequence + head * steps.head + row * steps.row,
+        sequence, mask);
   }
   if (batch_.key_padding_mask) {
     AddTensorRow(*batch_.key_padding_mask, sequence.index, sequence, mask);
@@ -81,11 +100,17 @@ void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
     HideFrom(sequence, row + 1 + sequence.key_length - sequence.query_length,
              num_visible, mask);
   }
-  if (batch_.row_valid_lens) {
-    const std::int64_t place = sequence.index * batch_.max_query_length + row;
-    HideFrom(sequence, LoadInteger(*batch_.row_valid_lens, place), num_visible,
-             mask);
+  if (batch_.row_valid_lens && !batch_.replaces_scores) {
+    HideFrom(sequence, ValidLength(batch_, sequence, row), num_visible, mask);
   }
+}
+
+template <typename Real>
+void MaskReader<Real>::Replace(const Sequence& sequence, std::int64_t row,
+                               Real* scores) const {
+  if (!batch_.row_valid_lens || !batch_.replaces_scores) return;
+  SetFrom(sequence, ValidLength(batch_, sequence, row), sequence.num_visible,
+          static_cast<Real>(AttentionSpec::kReplacedScore), scores);
 }
 
 template class MaskReader<float>;

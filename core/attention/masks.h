@@ -30,6 +30,11 @@ class MaskReader {
   void Read(const Sequence& sequence, std::int64_t head, std::int64_t row,
             Real* mask);
 
+  /// Replace the scores [num_columns] of query position `row` that its length
+  /// in valid_lens says to, before M is added.
+  /// Source: d2l/torch.py, masked_softmax.
+  void Replace(const Sequence& sequence, std::int64_t row, Real* scores) const;
+
  private:
   // Add row `index` of `tensor`, viewed as (rows, last dimension).
   void AddTensorRow(const TensorView& tensor, std::int64_t index,

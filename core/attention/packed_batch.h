@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/attention/config.h"
+#include "core/attention/head_rows.h"
 #include "core/attention/request.h"
 #include "core/tensor/tensor.h"
 
@@ -52,6 +54,15 @@ struct Sequence {
   }
 };
 
+/// How rows of attn_mask belong to rows of scores: that of sequence n, head h
+/// and query position i is row n * sequence + h * head + i * row of the mask
+/// viewed as (rows, S).
+struct MaskSteps {
+  std::int64_t sequence = 0;
+  std::int64_t head = 0;
+  std::int64_t row = 1;
+};
+
 /// A validated request: what to compute, with every default applied.
 /// Lifetime: borrows the tensors of the AttentionInputs it came from.
 /// Made by ResolveRequest; immutable afterwards, so thread-safe.
@@ -61,14 +72,21 @@ struct PackedBatch {
   TensorView value;
   std::vector<Sequence> sequences;
 
+  /// How their heads lie, and those of the output, as query's.
+  HeadRows query_heads;
+  HeadRows key_heads;
+
   std::int64_t num_heads = 0;
   std::int64_t max_query_length = 0;  ///< L of masks and weights
   std::int64_t max_key_length = 0;    ///< S of masks and weights
   std::int64_t appended_keys = 0;     ///< columns behind S, for each sequence
 
-  std::optional<TensorView> attn_mask;         ///< (L, S) or (N*H, L, S)
+  std::optional<TensorView> attn_mask;
+  MaskSteps attn_mask_steps;
   std::optional<TensorView> key_padding_mask;  ///< floating (N, S) only
-  std::optional<TensorView> row_valid_lens;    ///< (N, L) only
+  /// (N, L), of keys to hide; or (N) or (N, L), of scores to replace.
+  std::optional<TensorView> row_valid_lens;
+  bool replaces_scores = false;
   Causal causal = Causal::kNone;
   /// torch's is_causal shortcut: top-left over all S' columns.
   bool causal_over_appended = false;
@@ -77,8 +95,10 @@ struct PackedBatch {
   bool average_attn_weights = true;
   /// Whether a row that sees none of its S' > 0 columns yields NaN or zeros.
   bool masked_rows_are_nan = false;
-  double dropout = 0.0;  ///< 0 unless training
+  bool weights_before_dropout = false;  ///< those that are returned
+  double dropout = 0.0;                 ///< 0 unless training
   std::uint64_t dropout_seed = 0;
+  std::uint32_t layer = 0;  ///< which of a stack's this is, for dropout
 
   OutputShapes shapes;
 
@@ -96,13 +116,17 @@ struct PackedBatch {
   }
 };
 
+/// What the sequences of a batch take in memory, which is what a copy takes.
+[[nodiscard]] std::size_t CopyBytes(const PackedBatch& batch);
+
 /// Validate inputs against a module and lay them out as sequences.
 ///
-/// Follows the order and meaning of torch's checks (torch/nn/functional.py,
-/// _mha_shape_check and multi_head_attention_forward, 2.6).
+/// Follows the order and meaning of torch's checks for every kind
+/// (torch/nn/functional.py, _mha_shape_check and
+/// multi_head_attention_forward, 2.6).
 /// \return INVALID_ARGUMENT saying what, got, expected and where.
 /// Thread-safe.
 [[nodiscard]] absl::StatusOr<PackedBatch> ResolveRequest(
-    const MultiHeadAttentionConfig& config, const AttentionInputs& inputs);
+    const ModuleConfig& config, const AttentionInputs& inputs);
 
 }  // namespace attention

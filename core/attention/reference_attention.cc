@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/attention/reference_attention.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <new>
 #include <optional>
 #include <span>
 #include <utility>
@@ -11,75 +12,12 @@
 
 #include "core/attention/dropout.h"
 #include "core/attention/masks.h"
-#include "core/attention/multi_head_attention.h"
-#include "core/tensor/convert.h"
+#include "core/attention/reference_linear.h"
 
 namespace attention {
 namespace {
 
-// A dense row-major matrix of doubles.
-struct Matrix {
-  std::int64_t rows = 0;
-  std::int64_t columns = 0;
-  std::vector<double> elements;
-
-  Matrix(std::int64_t num_rows, std::int64_t num_columns)
-      : rows(num_rows),
-        columns(num_columns),
-        elements(static_cast<std::size_t>(num_rows * num_columns)) {}
-  double* row(std::int64_t i) { return elements.data() + i * columns; }
-  const double* row(std::int64_t i) const {
-    return elements.data() + i * columns;
-  }
-};
-
-// Read row `index` of `tensor`, viewed as (rows, last dimension).
-void LoadRow(const TensorView& tensor, std::int64_t index, double* row) {
-  const auto width = static_cast<std::size_t>(tensor.shape.back());
-  LoadReals(tensor.dtype,
-            tensor.data + static_cast<std::size_t>(index) * width *
-                              DataTypeSize(tensor.dtype),
-            width, row);
-}
-
-void StoreRow(const double* row, std::int64_t index,
-              const MutableTensorView& tensor) {
-  const auto width = static_cast<std::size_t>(tensor.shape.back());
-  StoreReals(row, width, tensor.dtype,
-             tensor.data + static_cast<std::size_t>(index) * width *
-                               DataTypeSize(tensor.dtype));
-}
-
-Matrix ToMatrix(const Tensor& tensor) {
-  const std::int64_t columns = tensor.shape().back();
-  Matrix matrix(tensor.shape().num_elements() / columns, columns);
-  LoadReals(tensor.dtype(), tensor.view().data, matrix.elements.size(),
-            matrix.elements.data());
-  return matrix;
-}
-
-double Dot(const double* a, const double* b, std::int64_t count) {
-  double sum = 0.0;
-  for (std::int64_t i = 0; i < count; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-// A linear layer in double: y = x W^T + b.
-struct Linear {
-  Matrix weight;               // [out, in]
-  std::optional<Matrix> bias;  // [1, out]
-
-  explicit Linear(const LinearWeights& weights)
-      : weight(ToMatrix(weights.weight)) {
-    if (weights.bias) bias = ToMatrix(*weights.bias);
-  }
-  void Apply(const double* x, double* y) const {
-    for (std::int64_t o = 0; o < weight.rows; ++o) {
-      y[o] = Dot(x, weight.row(o), weight.columns) +
-             (bias ? bias->elements[static_cast<std::size_t>(o)] : 0.0);
-    }
-  }
-};
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // Softmax of a row in place; return whether the row has no score above -inf,
 // in which case every weight becomes `masked_weight`.
@@ -98,124 +36,149 @@ bool Softmax(double masked_weight, std::span<double> scores) {
   return false;
 }
 
-// Bound on the small objects of a pass.
-constexpr std::size_t kFixedBytes = 4096;
-
 // One forward pass over one sequence after another.
 class ReferencePass {
  public:
-  ReferencePass(const MultiHeadAttentionConfig& config,
-                const AttentionWeights& weights, const PackedBatch& batch,
-                const AttentionOutputs& outputs, const ComputePool& pool)
-      : config_(config),
+  ReferencePass(const AttentionSpec& spec, const AttentionWeights& weights,
+                const PackedBatch& batch, const AttentionOutputs& outputs,
+                const ComputePool& pool)
+      : spec_(spec),
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
-        query_(weights.query),
-        key_(weights.key),
-        value_(weights.value),
-        output_(weights.output),
         masks_(batch),
-        dropout_(batch.dropout, batch.dropout_seed) {
+        dropout_(batch, DropoutSite::kWeights) {
+    if (spec.input_projections) {
+      query_.emplace(weights.query);
+      key_.emplace(weights.key);
+      value_.emplace(weights.value);
+    }
+    if (spec.output_projection) output_.emplace(weights.output);
     if (weights.bias_k) bias_k_ = ToMatrix(*weights.bias_k);
     if (weights.bias_v) bias_v_ = ToMatrix(*weights.bias_v);
   }
 
   // Returns whether it came to its end.
   bool Compute(const Sequence& sequence) {
-    const Matrix keys = ProjectKeys(sequence, batch_.key, key_, bias_k_);
-    const Matrix values = ProjectKeys(sequence, batch_.value, value_, bias_v_);
-    std::vector<double> input(
-        static_cast<std::size_t>(batch_.query.shape.back()));
-    std::vector<double> query(static_cast<std::size_t>(config_.embed_dim));
-    std::vector<double> context(query.size());
+    const Matrix keys =
+        ProjectKeys(sequence, {batch_.key, key_, bias_k_, spec_.key_width()});
+    const Matrix values = ProjectKeys(
+        sequence, {batch_.value, value_, bias_v_, spec_.value_width()});
+    std::vector<double> query(static_cast<std::size_t>(spec_.query_width()));
+    std::vector<double> context(static_cast<std::size_t>(spec_.output_width()));
+    std::vector<double> output(context.size());
     for (std::int64_t i = 0; i < sequence.query_length; ++i) {
       if (pool_.StopRequested()) return false;
-      LoadRow(batch_.query, sequence.query_row(i), input.data());
-      query_.Apply(input.data(), query.data());
+      const std::int64_t row = sequence.query_row(i);
+      ProjectRow(batch_.query, batch_.query_heads, row, query_, query);
       AttendRow(sequence, i, {query.data(), keys, values, context.data()});
-      output_.Apply(context.data(), query.data());
-      StoreRow(query.data(), sequence.query_row(i), outputs_.output);
+      if (output_) output_->Apply(context.data(), output.data());
+      StoreHeadRow((output_ ? output : context).data(), batch_.query_heads, row,
+                   spec_.output_width(), outputs_.output);
     }
     return true;
   }
 
  private:
   struct Row {
-    const double* query;  // [E]
-    const Matrix& keys;   // [columns, E]
+    const double* query;  // [H D]
+    const Matrix& keys;   // [columns, Hkv D]
     const Matrix& values;
-    double* context;  // [E]
+    double* context;  // [H Dv]
+  };
+  struct KeySide {
+    const TensorView& tensor;
+    const std::optional<Linear>& linear;
+    const std::optional<Matrix>& bias_row;
+    std::int64_t width;
   };
 
+  // Row `row` of `tensor`, projected if there is a projection.
+  void ProjectRow(const TensorView& tensor, const HeadRows& heads,
+                  std::int64_t row, const std::optional<Linear>& linear,
+                  std::span<double> projected) {
+    const std::int64_t width =
+        linear ? tensor.shape.back()
+               : static_cast<std::int64_t>(projected.size());
+    input_.resize(static_cast<std::size_t>(width));
+    LoadHeadRow(tensor, heads, row, width, input_.data());
+    if (linear) {
+      linear->Apply(input_.data(), projected.data());
+    } else {
+      std::ranges::copy(input_, projected.begin());
+    }
+  }
+
   // The projected visible keys (or values), then the appended rows.
-  Matrix ProjectKeys(const Sequence& sequence, const TensorView& tensor,
-                     const Linear& linear,
-                     const std::optional<Matrix>& bias_row) const {
-    Matrix projected(sequence.num_columns(), config_.embed_dim);
-    std::vector<double> input(static_cast<std::size_t>(tensor.shape.back()));
+  Matrix ProjectKeys(const Sequence& sequence, const KeySide& side) {
+    Matrix projected(sequence.num_columns(), side.width);
     std::int64_t row = 0;
     for (; row < sequence.num_visible && !pool_.StopRequested(); ++row) {
-      LoadRow(tensor, sequence.key_row(sequence.visible_key(row)),
-              input.data());
-      linear.Apply(input.data(), projected.row(row));
+      ProjectRow(side.tensor, batch_.key_heads,
+                 sequence.key_row(sequence.visible_key(row)), side.linear,
+                 {projected.row(row), static_cast<std::size_t>(side.width)});
     }
-    if (bias_row) {
-      std::copy_n(bias_row->row(0), config_.embed_dim, projected.row(row));
+    if (side.bias_row) {
+      std::copy_n(side.bias_row->row(0), side.width, projected.row(row));
     }
     return projected;  // the row of zeros, if any, is zero already
   }
 
-  // context = concat_h softmax(q_h K_h^T / sqrt(D) + M) V_h for one row.
+  // context = concat_h softmax(scale q_h K_g^T + M) V_g for one row.
   void AttendRow(const Sequence& sequence, std::int64_t i, const Row& row) {
-    const std::int64_t head_dim = config_.head_dim();
-    const double scale = 1.0 / std::sqrt(static_cast<double>(head_dim));
+    const std::int64_t group = spec_.num_heads / spec_.num_key_value_heads;
     const auto columns = static_cast<std::size_t>(sequence.num_columns());
     scores_.resize(columns);
+    mask_.resize(columns);
     average_.assign(columns, 0.0);
     average_hidden_ = 0.0;
-    for (std::int64_t h = 0; h < config_.num_heads; ++h) {
-      const std::int64_t first = h * head_dim;
-      masks_.Read(sequence, h, i, scores_.data());
+    for (std::int64_t h = 0; h < spec_.num_heads; ++h) {
+      const double* query = row.query + h * spec_.head_dim;
+      const std::int64_t first = h / group * spec_.head_dim;
       for (std::size_t k = 0; k < columns; ++k) {
         const double* key = row.keys.row(static_cast<std::int64_t>(k)) + first;
-        scores_[k] += scale * Dot(row.query + first, key, head_dim);
+        scores_[k] = spec_.scale * Dot(query, key, spec_.head_dim);
       }
+      masks_.Replace(sequence, i, scores_.data());
+      masks_.Read(sequence, h, i, mask_.data());
+      for (std::size_t k = 0; k < columns; ++k) scores_[k] += mask_[k];
       const double hidden = Normalize(sequence);
+      if (batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
       if (dropout_.active()) dropout_.Apply(sequence, h, i, scores_.data());
-      SumValues(row, first, hidden);
-      if (batch_.need_weights) KeepWeights(sequence, h, i, hidden);
+      if (!batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
+      SumValues(row, h, hidden);
     }
   }
 
   // Turn scores_ into weights; return the weight of hidden columns, which is
   // that of the others where the row sees nothing.
   double Normalize(const Sequence& sequence) {
-    const double masked_weight = batch_.masked_rows_are_nan
-                                     ? std::numeric_limits<double>::quiet_NaN()
-                                     : 0.0;
+    const double masked_weight = batch_.masked_rows_are_nan ? kNaN : 0.0;
     const bool masked = Softmax(masked_weight, scores_);
     // Without any key at all there is nothing that could be masked.
     const bool has_keys = sequence.key_length + sequence.appended_keys > 0;
     return masked && has_keys ? masked_weight : 0.0;
   }
 
-  void SumValues(const Row& row, std::int64_t first, double start) const {
-    double* context = row.context + first;
-    std::fill_n(context, config_.head_dim(), start);
+  void SumValues(const Row& row, std::int64_t head, double start) const {
+    const std::int64_t group = spec_.num_heads / spec_.num_key_value_heads;
+    const std::int64_t width = spec_.value_head_dim;
+    double* context = row.context + head * width;
+    std::fill_n(context, width, start);
     for (std::size_t k = 0; k < scores_.size(); ++k) {
       const double* value =
-          row.values.row(static_cast<std::int64_t>(k)) + first;
-      for (std::int64_t d = 0; d < config_.head_dim(); ++d) {
+          row.values.row(static_cast<std::int64_t>(k)) + head / group * width;
+      for (std::int64_t d = 0; d < width; ++d) {
         context[d] += scores_[k] * value[d];
       }
     }
   }
 
-  // Put scores_, now weights, where the caller wants them.
+  // Put scores_, now weights, where the caller wants them, if so.
   void KeepWeights(const Sequence& sequence, std::int64_t head, std::int64_t i,
                    double hidden) {
-    const std::int64_t num_heads = config_.num_heads;
+    if (!batch_.need_weights) return;
+    const std::int64_t num_heads = spec_.num_heads;
     const bool average = batch_.average_attn_weights;
     for (std::size_t k = 0; k < scores_.size(); ++k) {
       average_[k] = (average ? average_[k] : 0.0) + scores_[k];
@@ -232,73 +195,51 @@ class ReferencePass {
     }
     const std::int64_t matrix =
         average ? sequence.index : sequence.index * num_heads + head;
-    StoreRow(line.data(), matrix * batch_.max_query_length + i,
-             *outputs_.weights);
+    StoreHeadRow(line.data(), HeadRows{}, matrix * batch_.max_query_length + i,
+                 batch_.weight_columns(), *outputs_.weights);
   }
 
-  const MultiHeadAttentionConfig& config_;
+  const AttentionSpec& spec_;
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
   const ComputePool& pool_;
-  const Linear query_, key_, value_, output_;
+  std::optional<Linear> query_, key_, value_, output_;
   std::optional<Matrix> bias_k_, bias_v_;
   MaskReader<double> masks_;
   DropoutMask dropout_;
-  std::vector<double> scores_, average_;  // [columns]
-  double average_hidden_ = 0.0;           // of hidden columns
-};
-
-class ReferenceAttention final : public MultiHeadAttention {
- public:
-  ReferenceAttention(const MultiHeadAttentionConfig& config,
-                     std::shared_ptr<const AttentionWeights> weights)
-      : config_(config), weights_(std::move(weights)) {}
-
-  std::string_view implementation() const override { return "reference"; }
-  DataType compute_dtype() const override { return DataType::kFloat64; }
-  std::size_t memory_bytes() const override { return weights_->num_bytes(); }
-
-  std::size_t ScratchBytes(const PackedBatch& batch,
-                           std::size_t /*num_threads*/) const override {
-    const auto widest = static_cast<std::size_t>(
-        std::max({config_.embed_dim, config_.key_dim(), config_.value_dim()}));
-    const auto columns = static_cast<std::size_t>(batch.weight_columns());
-    const std::size_t weight_elements =
-        weights_->num_bytes() / DataTypeSize(weights_->dtype);
-    return sizeof(double) *
-               (weight_elements + 4 * columns + 6 * widest +
-                2 * columns * static_cast<std::size_t>(config_.embed_dim)) +
-           kFixedBytes;
-  }
-
-  absl::Status Forward(const PackedBatch& batch,
-                       const AttentionOutputs& outputs,
-                       ComputePool& pool) const override try {
-    if (outputs.weights) {
-      // Rows behind a ragged sequence's end are zeros.
-      std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
-                  std::byte{0});
-    }
-    ReferencePass pass(config_, *weights_, batch, outputs, pool);
-    for (const Sequence& sequence : batch.sequences) {
-      if (!pass.Compute(sequence)) return absl::CancelledError("stopped");
-    }
-    return absl::OkStatus();
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("out of memory for scratch");
-  }
-
- private:
-  MultiHeadAttentionConfig config_;
-  std::shared_ptr<const AttentionWeights> weights_;
+  std::vector<double> input_;                    // one row of a tensor
+  std::vector<double> scores_, mask_, average_;  // [columns]
+  double average_hidden_ = 0.0;                  // of hidden columns
 };
 
 }  // namespace
 
-std::unique_ptr<MultiHeadAttention> MakeReferenceAttention(
-    const MultiHeadAttentionConfig& config,
-    std::shared_ptr<const AttentionWeights> weights) {
-  return std::make_unique<ReferenceAttention>(config, std::move(weights));
+absl::Status ComputeReferenceAttention(const AttentionSpec& spec,
+                                       const AttentionWeights& weights,
+                                       const PackedBatch& batch,
+                                       const AttentionOutputs& outputs,
+                                       const ComputePool& pool) {
+  if (outputs.weights) {
+    // Rows behind a ragged sequence's end are zeros.
+    std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
+                std::byte{0});
+  }
+  ReferencePass pass(spec, weights, batch, outputs, pool);
+  for (const Sequence& sequence : batch.sequences) {
+    if (!pass.Compute(sequence)) return absl::CancelledError("stopped");
+  }
+  return absl::OkStatus();
+}
+
+std::size_t ReferenceAttentionBytes(const AttentionSpec& spec,
+                                    const PackedBatch& batch) {
+  const auto columns = static_cast<std::size_t>(batch.weight_columns());
+  const auto key_widths =
+      static_cast<std::size_t>(spec.key_width() + spec.value_width());
+  const auto widths =
+      static_cast<std::size_t>(spec.query_dim + spec.key_dim + spec.value_dim +
+                               spec.query_width() + 2 * spec.output_width());
+  return sizeof(double) * (6 * columns + widths + columns * key_widths);
 }
 
 }  // namespace attention

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/attention/check_inputs.h"
 #include "core/attention/integers.h"
+#include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
@@ -32,24 +33,30 @@ bool IsPadding(const TensorView& key_padding_mask, std::int64_t n,
 }
 
 // Number of leading keys of sequence n that valid_lens leaves, at most S.
-std::int64_t ValidKeys(const TensorView& valid_lens, const Sequence& sequence) {
+std::int64_t ValidKeys(const TensorView& valid_lens, bool replaces_scores,
+                       const Sequence& sequence) {
   const std::int64_t columns =
       valid_lens.shape.rank() == 2 ? valid_lens.shape.dim(1) : 1;
   // With a length for each query row, a key is padding if no row sees it.
   std::int64_t longest = 0;
   for (std::int64_t i = 0; i < columns; ++i) {
-    longest = std::max(longest,
-                       LoadInteger(valid_lens, sequence.index * columns + i));
+    const std::int64_t length =
+        LoadInteger(valid_lens, sequence.index * columns + i);
+    // Such a row's scores are all replaced: it averages all keys.
+    if (replaces_scores && length <= 0) return sequence.key_length;
+    longest = std::max(longest, length);
   }
   return std::min(longest, sequence.key_length);
 }
 
 // Find the keys of `sequence` that are not padding; list them if they are not
 // the first ones.
-void FindVisibleKeys(const AttentionInputs& inputs, Sequence& sequence) {
-  const std::int64_t end = inputs.valid_lens
-                               ? ValidKeys(*inputs.valid_lens, sequence)
-                               : sequence.key_length;
+void FindVisibleKeys(const AttentionInputs& inputs, bool replaces_scores,
+                     Sequence& sequence) {
+  const std::int64_t end =
+      inputs.valid_lens
+          ? ValidKeys(*inputs.valid_lens, replaces_scores, sequence)
+          : sequence.key_length;
   sequence.num_visible = end;
   if (!inputs.key_padding_mask) return;
   const auto is_padding = [&](std::int64_t j) {
@@ -106,18 +113,18 @@ void AddRaggedSequences(const AttentionInputs& inputs, PackedBatch& batch) {
   }
 }
 
-absl::StatusOr<OutputShapes> ShapesOf(const MultiHeadAttentionConfig& config,
+absl::StatusOr<OutputShapes> ShapesOf(const AttentionSpec& spec,
                                       const Layout& layout,
                                       const PackedBatch& batch) {
   OutputShapes shapes;
   std::vector<std::int64_t> dims(batch.query.shape.dims().begin(),
                                  batch.query.shape.dims().end());
-  dims.back() = config.embed_dim;
+  dims.back() = layout.heads_apart ? spec.value_head_dim : spec.output_width();
   ATTENTION_ASSIGN_OR_RETURN(shapes.output, Shape::Create(dims));
   if (!batch.need_weights) return shapes;
   dims.clear();
   if (layout.batched) dims.push_back(layout.batch_size);
-  if (!batch.average_attn_weights) dims.push_back(config.num_heads);
+  if (!batch.average_attn_weights) dims.push_back(spec.num_heads);
   dims.push_back(batch.max_query_length);
   dims.push_back(batch.weight_columns());
   absl::StatusOr<Shape> weights = Shape::Create(dims);
@@ -130,45 +137,82 @@ absl::StatusOr<OutputShapes> ShapesOf(const MultiHeadAttentionConfig& config,
   return shapes;
 }
 
+// How rows of a mask (L, S), (N*H, L, S) or (N, H, L, S) belong to rows of
+// scores; of the last one's dimensions, those that are 1 serve all.
+MaskSteps StepsOf(const Shape& mask, std::int64_t num_heads) {
+  const std::int64_t rows = mask.rank() >= 2 ? mask.dim(mask.rank() - 2) : 0;
+  if (mask.rank() == 2) return {.sequence = 0, .head = 0, .row = 1};
+  if (mask.rank() == 3) {
+    return {.sequence = num_heads * rows, .head = rows, .row = 1};
+  }
+  const auto step = [&](std::size_t axis, std::int64_t size) {
+    return mask.dim(axis) == 1 ? 0 : size;
+  };
+  return {.sequence = step(0, mask.dim(1) * rows),
+          .head = step(1, rows),
+          .row = step(2, 1)};
+}
+
 // Take over the masks that apply; is_causal may replace attn_mask.
-void SetMasks(const AttentionInputs& inputs, PackedBatch& batch) {
+void SetMasks(const AttentionSpec& spec, const AttentionInputs& inputs,
+              PackedBatch& batch) {
   batch.causal = inputs.causal;
   // torch/nn/functional.py: "if is_causal and key_padding_mask is None and not
   // need_weights: attn_mask = None", then SDPA(is_causal=True).
   batch.causal_over_appended = inputs.is_causal && !inputs.key_padding_mask &&
                                !inputs.valid_lens && !inputs.need_weights;
-  if (!batch.causal_over_appended) batch.attn_mask = inputs.attn_mask;
+  if (inputs.attn_mask && !batch.causal_over_appended) {
+    batch.attn_mask = inputs.attn_mask;
+    batch.attn_mask_steps = StepsOf(inputs.attn_mask->shape, spec.num_heads);
+  }
   if (inputs.key_padding_mask && IsFloating(inputs.key_padding_mask->dtype)) {
     batch.key_padding_mask = inputs.key_padding_mask;
   }
-  if (inputs.valid_lens && inputs.valid_lens->shape.rank() == 2) {
+  batch.replaces_scores = spec.replaces_scores;
+  if (inputs.valid_lens &&
+      (spec.replaces_scores || inputs.valid_lens->shape.rank() == 2)) {
     batch.row_valid_lens = inputs.valid_lens;
   }
 }
 
 }  // namespace
 
-absl::StatusOr<PackedBatch> ResolveRequest(
-    const MultiHeadAttentionConfig& config, const AttentionInputs& inputs) {
-  ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(config, inputs));
+std::size_t CopyBytes(const PackedBatch& batch) {
+  std::size_t num_bytes = 0;
+  for (const Sequence& sequence : batch.sequences) {
+    num_bytes += sizeof(Sequence) +
+                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
+  }
+  return num_bytes;
+}
+
+absl::StatusOr<PackedBatch> ResolveRequest(const ModuleConfig& config,
+                                           const AttentionInputs& inputs) {
+  const ModuleSpec model = SpecOf(config);
+  const AttentionSpec& spec = model.attention;
+  ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(model, inputs));
   PackedBatch batch;
   batch.query = inputs.query;
   batch.key = inputs.key.value_or(inputs.query);
   batch.value = inputs.value.value_or(batch.key);
-  batch.num_heads = config.num_heads;
+  batch.query_heads = {spec.num_heads, layout.query_length, layout.heads_apart};
+  batch.key_heads = {spec.num_key_value_heads, layout.key_length,
+                     layout.heads_apart};
+  batch.num_heads = spec.num_heads;
   batch.max_query_length = layout.query_length;
   batch.max_key_length = layout.key_length;
-  batch.appended_keys = config.appended_keys();
+  batch.appended_keys = spec.appended_keys();
   batch.need_weights = inputs.need_weights;
   batch.average_attn_weights = inputs.average_attn_weights;
   batch.masked_rows_are_nan =
       inputs.masked_row_policy == MaskedRowPolicy::kNaN ||
       (inputs.masked_row_policy == MaskedRowPolicy::kTorch &&
-       inputs.need_weights);
-  batch.dropout = inputs.training ? config.dropout : 0.0;
+       inputs.need_weights && spec.masked_rows_are_nan_with_weights);
+  batch.weights_before_dropout = spec.weights_before_dropout;
+  batch.dropout = inputs.training ? spec.dropout : 0.0;
   batch.dropout_seed = inputs.dropout_seed;
-  SetMasks(inputs, batch);
-  ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(config, layout, batch));
+  SetMasks(spec, inputs, batch);
+  ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(spec, layout, batch));
   // Without query rows there is nothing to compute, however many sequences.
   if (layout.query_length == 0) return batch;
   batch.sequences.reserve(static_cast<std::size_t>(layout.batch_size));
@@ -179,7 +223,7 @@ absl::StatusOr<PackedBatch> ResolveRequest(
   }
   for (Sequence& sequence : batch.sequences) {
     sequence.appended_keys = batch.appended_keys;
-    FindVisibleKeys(inputs, sequence);
+    FindVisibleKeys(inputs, spec.replaces_scores, sequence);
   }
   return batch;
 }

@@ -3,200 +3,236 @@
 
 #include <algorithm>
 #include <format>
+#include <set>
+#include <span>
 #include <utility>
 
+#include "core/attention/weight_table.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
 
-// Finds a module's tensors by their expected names and copies them out.
-class WeightReader {
- public:
-  WeightReader(const NamedTensors& tensors, std::string_view prefix,
-               DataType dtype)
-      : tensors_(tensors), prefix_(prefix), dtype_(dtype) {}
-
-  // Copy rows [first, first + rows) of the named tensor, as `shape`.
-  [[nodiscard]] Tensor Slice(std::string_view name, std::int64_t first,
-                             const Shape& shape) const {
-    const TensorView& stored =
-        tensors_.find(std::string(prefix_).append(name))->second;
-    const auto count = static_cast<std::size_t>(shape.num_elements());
-    const std::int64_t row_elements =
-        shape.rank() == 2 ? shape.dim(1) : std::int64_t{1};
-    const std::byte* source =
-        stored.data + static_cast<std::size_t>(first * row_elements) *
-                          DataTypeSize(stored.dtype);
-    if (stored.dtype == dtype_) {
-      return Tensor::Copy({source, dtype_, shape});
-    }
-    Tensor widened(DataType::kFloat64, shape);
-    LoadReals(stored.dtype, source, count, widened.data<double>().data());
-    Tensor converted(dtype_, shape);
-    StoreReals(widened.data<double>().data(), count, dtype_,
-               converted.mutable_view().data);
-    return converted;
+std::vector<std::string_view> Components(std::string_view name) {
+  std::vector<std::string_view> components;
+  for (;;) {
+    const std::size_t dot = name.find('.');
+    components.push_back(name.substr(0, dot));
+    if (dot == std::string_view::npos) return components;
+    name.remove_prefix(dot + 1);
   }
-
- private:
-  const NamedTensors& tensors_;
-  std::string_view prefix_;
-  DataType dtype_;
-};
-
-std::size_t NumBytes(const LinearWeights& linear) {
-  return linear.weight.num_bytes() +
-         (linear.bias ? linear.bias->num_bytes() : 0);
 }
 
-absl::Status CheckTensor(const WeightSpec& spec, const NamedTensors& tensors,
-                         std::string_view prefix) {
-  const std::string name = std::string(prefix).append(spec.name);
-  const auto found = tensors.find(name);
+std::string Join(std::span<const std::string_view> components) {
+  std::string joined;
+  for (const std::string_view component : components) {
+    if (!joined.empty()) joined += '.';
+    joined += component;
+  }
+  return joined;
+}
+
+// Name in the file of the tensor a module calls `name`.
+std::string NameIn(const WeightSource& source, std::string_view name) {
+  if (source.renamed.empty()) return source.prefix + std::string(name);
+  const std::vector<std::string_view> components = Components(name);
+  std::span<const std::string_view> left(components);
+  std::vector<std::string_view> renamed;
+  while (!left.empty()) {
+    std::size_t length = left.size();
+    auto found = source.renamed.end();
+    for (; length > 0; --length) {
+      found = source.renamed.find(Join(left.first(length)));
+      if (found != source.renamed.end()) break;
+    }
+    const bool hit = found != source.renamed.end();
+    renamed.push_back(hit ? std::string_view(found->second) : left.front());
+    left = left.subspan(hit ? length : 1);
+  }
+  return source.prefix + Join(renamed);
+}
+
+// Shape in the file of a tensor of this shape.
+Shape ShapeIn(const WeightSource& source, const Shape& shape) {
+  if (!source.transposed || shape.rank() != 2) return shape;
+  return {shape.dim(1), shape.dim(0)};
+}
+
+WeightSpec SpecIn(const WeightSource& source, const WeightTableRow& row) {
+  return {NameIn(source, row.name), ShapeIn(source, row.shape)};
+}
+
+absl::Status CheckSource(const WeightSource& source,
+                         const std::vector<WeightSpec>& specs) {
+  if (source.renamed.size() > WeightSource::kMaxRenamed) {
+    return absl::InvalidArgumentError(
+        std::format("weight_names.renamed: expected at most {} entries, got {}",
+                    WeightSource::kMaxRenamed, source.renamed.size()));
+  }
+  std::set<std::string_view> names;
+  for (const WeightSpec& spec : specs) {
+    if (names.insert(spec.name).second) continue;
+    return absl::InvalidArgumentError(
+        std::format("weight_names.renamed: expected a name of its own for each "
+                    "tensor, got \"{:.128}\" for two",
+                    spec.name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTensor(const WeightSpec& spec, const NamedTensors& tensors) {
+  const auto found = tensors.find(spec.name);
   if (found == tensors.end()) {
     return absl::InvalidArgumentError(
-        std::format("weights: tensor \"{}\" of shape {} is missing", name,
+        std::format("weights: tensor \"{}\" of shape {} is missing", spec.name,
                     spec.shape.ToString()));
   }
   const TensorView& tensor = found->second;
   if (!(tensor.shape == spec.shape)) {
     return absl::InvalidArgumentError(
-        std::format("weights: tensor \"{}\": expected shape {}, got {}", name,
-                    spec.shape.ToString(), tensor.shape.ToString()));
+        std::format("weights: tensor \"{}\": expected shape {}, got {}",
+                    spec.name, spec.shape.ToString(), tensor.shape.ToString()));
   }
   if (!IsFloating(tensor.dtype)) {
     return absl::InvalidArgumentError(
         std::format("weights: tensor \"{}\": expected a floating dtype, got {}",
-                    name, DataTypeName(tensor.dtype)));
+                    spec.name, DataTypeName(tensor.dtype)));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckNothingUnexpected(const std::vector<WeightSpec>& specs,
                                     const NamedTensors& tensors) {
+  std::set<std::string_view> names;
+  for (const WeightSpec& spec : specs) names.insert(spec.name);
   for (const auto& [name, tensor] : tensors) {
-    const bool expected =
-        std::ranges::any_of(specs, [&wanted = name](const WeightSpec& spec) {
-          return spec.name == wanted;
-        });
-    if (!expected) {
-      return absl::InvalidArgumentError(std::format(
-          "weights: tensor \"{:.128}\" of shape {} does not belong to a module "
-          "of this config",
-          name, tensor.shape.ToString()));
-    }
+    if (names.contains(name)) continue;
+    return absl::InvalidArgumentError(std::format(
+        "weights: tensor \"{:.128}\" of shape {} does not belong to a module "
+        "of this config",
+        name, tensor.shape.ToString()));
   }
   return absl::OkStatus();
 }
 
-// The one dtype of all stored tensors, or config.dtype.
-absl::StatusOr<DataType> ParameterDtype(const MultiHeadAttentionConfig& config,
-                                        const std::vector<WeightSpec>& specs,
-                                        const NamedTensors& tensors,
-                                        std::string_view prefix) {
-  if (config.dtype) return *config.dtype;
-  const auto dtype_of = [&](const WeightSpec& spec) {
-    return tensors.find(std::string(prefix).append(spec.name))->second.dtype;
-  };
-  const DataType first = dtype_of(specs.front());
-  for (const WeightSpec& spec : specs) {
-    if (dtype_of(spec) != first) {
-      return absl::InvalidArgumentError(std::format(
-          "weights: tensor \"{}\" is {} but \"{}\" is {}; expected one dtype, "
-          "or a config with dtype set",
-          spec.name, DataTypeName(dtype_of(spec)), specs.front().name,
-          DataTypeName(first)));
-    }
+// The one dtype of all tensors, or the one the config wants.
+absl::StatusOr<DataType> ParameterDtype(const ModuleConfig& config,
+                                        const NamedTensors& tensors) {
+  if (const auto wanted = WantedDtype(config)) return *wanted;
+  if (tensors.empty()) return DataType::kFloat32;
+  const auto& [first_name, first] = *tensors.begin();
+  for (const auto& [name, tensor] : tensors) {
+    if (tensor.dtype == first.dtype) continue;
+    return absl::InvalidArgumentError(std::format(
+        "weights: tensor \"{}\" is {} but \"{}\" is {}; expected one dtype, "
+        "or a config with dtype set",
+        name, DataTypeName(tensor.dtype), first_name,
+        DataTypeName(first.dtype)));
   }
-  return first;
+  return first.dtype;
 }
 
-// The q, k and v projections, from either form of in_proj.
-void CollectInputProjections(const MultiHeadAttentionConfig& config,
-                             const WeightReader& reader,
-                             AttentionWeights& weights) {
-  const std::int64_t embed_dim = config.embed_dim;
-  struct Part {
-    LinearWeights& linear;
-    std::string_view separate_name;
-    std::int64_t width;
-  };
-  const Part parts[] = {
-      {weights.query, "q_proj_weight", embed_dim},
-      {weights.key, "k_proj_weight", config.key_dim()},
-      {weights.value, "v_proj_weight", config.value_dim()},
-  };
-  std::int64_t first = 0;
-  for (const Part& part : parts) {
-    const Shape shape = {embed_dim, part.width};
-    part.linear.weight = config.packed_in_proj()
-                             ? reader.Slice("in_proj_weight", first, shape)
-                             : reader.Slice(part.separate_name, 0, shape);
-    if (config.bias) {
-      part.linear.bias = reader.Slice("in_proj_bias", first, {embed_dim});
+// Copy a matrix, [columns, rows] in the file, as [rows, columns].
+Tensor Transpose(const TensorView& stored) {
+  const auto rows = static_cast<std::size_t>(stored.shape.dim(1));
+  const auto columns = static_cast<std::size_t>(stored.shape.dim(0));
+  const std::size_t size = DataTypeSize(stored.dtype);
+  Tensor transposed(stored.dtype, {stored.shape.dim(1), stored.shape.dim(0)});
+  std::byte* to = transposed.mutable_view().data;
+  for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t j = 0; j < columns; ++j, to += size) {
+      std::copy_n(stored.data + (j * rows + i) * size, size, to);
     }
-    first += embed_dim;
+  }
+  return transposed;
+}
+
+// Copy elements as a tensor of `dtype`.
+Tensor Convert(const TensorView& stored, DataType dtype) {
+  if (stored.dtype == dtype) return Tensor::Copy(stored);
+  const auto count = static_cast<std::size_t>(stored.shape.num_elements());
+  Tensor widened(DataType::kFloat64, stored.shape);
+  LoadReals(stored.dtype, stored.data, count, widened.data<double>().data());
+  Tensor converted(dtype, stored.shape);
+  StoreReals(widened.data<double>().data(), count, dtype,
+             converted.mutable_view().data);
+  return converted;
+}
+
+// Cut a stored tensor into a row's parts.
+void Collect(TensorView stored, const WeightTableRow& row, DataType dtype) {
+  const std::size_t part_bytes =
+      stored.num_bytes() / std::max<std::size_t>(row.parts.size(), 1);
+  for (Tensor* part : row.parts) {
+    *part = Convert({stored.data, stored.dtype, row.part_shape}, dtype);
+    stored.data += part_bytes;
   }
 }
 
 }  // namespace
 
-std::size_t AttentionWeights::num_bytes() const {
-  return NumBytes(query) + NumBytes(key) + NumBytes(value) + NumBytes(output) +
-         (bias_k ? bias_k->num_bytes() : 0) +
-         (bias_v ? bias_v->num_bytes() : 0);
-}
-
-std::vector<WeightSpec> ExpectedWeights(
-    const MultiHeadAttentionConfig& config) {
-  const std::int64_t embed_dim = config.embed_dim;
+std::vector<WeightSpec> ExpectedWeights(const ModuleConfig& config,
+                                        const WeightSource& source) {
+  ModuleWeights weights;
   std::vector<WeightSpec> specs;
-  if (config.packed_in_proj()) {
-    specs.push_back({"in_proj_weight", {3 * embed_dim, embed_dim}});
-  } else {
-    specs.push_back({"q_proj_weight", {embed_dim, embed_dim}});
-    specs.push_back({"k_proj_weight", {embed_dim, config.key_dim()}});
-    specs.push_back({"v_proj_weight", {embed_dim, config.value_dim()}});
+  for (const WeightTableRow& row : MakeWeightTable(config, weights)) {
+    specs.push_back(SpecIn(source, row));
   }
-  if (config.bias) specs.push_back({"in_proj_bias", {3 * embed_dim}});
-  if (config.add_bias_kv) {
-    specs.push_back({"bias_k", {1, 1, embed_dim}});
-    specs.push_back({"bias_v", {1, 1, embed_dim}});
-  }
-  specs.push_back({"out_proj.weight", {embed_dim, embed_dim}});
-  if (config.bias) specs.push_back({"out_proj.bias", {embed_dim}});
   return specs;
 }
 
-absl::StatusOr<AttentionWeights> CollectWeights(
-    const MultiHeadAttentionConfig& config, const NamedTensors& tensors,
-    std::string_view prefix) {
+absl::StatusOr<SelectedWeights> SelectWeights(const ModuleConfig& config,
+                                              const NamedTensors& tensors,
+                                              const WeightSource& source) {
   ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
-  const std::vector<WeightSpec> specs = ExpectedWeights(config);
-  for (const WeightSpec& spec : specs) {
-    ATTENTION_RETURN_IF_ERROR(CheckTensor(spec, tensors, prefix));
+  const std::vector<WeightSpec> own = ExpectedWeights(config);
+  const std::vector<WeightSpec> stored = ExpectedWeights(config, source);
+  ATTENTION_RETURN_IF_ERROR(CheckSource(source, stored));
+  for (const WeightSpec& spec : stored) {
+    ATTENTION_RETURN_IF_ERROR(CheckTensor(spec, tensors));
   }
-  if (prefix.empty()) {
-    ATTENTION_RETURN_IF_ERROR(CheckNothingUnexpected(specs, tensors));
+  if (source.prefix.empty()) {
+    ATTENTION_RETURN_IF_ERROR(CheckNothingUnexpected(stored, tensors));
   }
-  AttentionWeights weights;
+  SelectedWeights selected;
+  for (std::size_t i = 0; i < own.size(); ++i) {
+    TensorView view = tensors.find(stored[i].name)->second;
+    if (source.transposed && view.shape.rank() == 2) {
+      view = selected.transposed.emplace_back(Transpose(view)).view();
+    }
+    selected.tensors.emplace(own[i].name, view);
+  }
+  return selected;
+}
+
+absl::StatusOr<ModuleWeights> CollectWeights(const ModuleConfig& config,
+                                             const NamedTensors& tensors,
+                                             const WeightSource& source) {
+  ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
+                             SelectWeights(config, tensors, source));
+  ModuleWeights weights;
   ATTENTION_ASSIGN_OR_RETURN(weights.dtype,
-                             ParameterDtype(config, specs, tensors, prefix));
-  const WeightReader reader(tensors, prefix, weights.dtype);
-  const Shape vector = {config.embed_dim};
-  CollectInputProjections(config, reader, weights);
-  weights.output.weight =
-      reader.Slice("out_proj.weight", 0, {config.embed_dim, config.embed_dim});
-  if (config.bias) {
-    weights.output.bias = reader.Slice("out_proj.bias", 0, vector);
-  }
-  if (config.add_bias_kv) {
-    weights.bias_k = reader.Slice("bias_k", 0, vector);
-    weights.bias_v = reader.Slice("bias_v", 0, vector);
+                             ParameterDtype(config, selected.tensors));
+  for (const WeightTableRow& row : MakeWeightTable(config, weights)) {
+    Collect(selected.tensors.find(row.name)->second, row, weights.dtype);
+    weights.num_bytes += static_cast<std::size_t>(row.shape.num_elements()) *
+                         DataTypeSize(weights.dtype);
   }
   return weights;
+}
+
+std::vector<StoredWeight> ListWeights(const ModuleConfig& config,
+                                      const ModuleWeights& weights) {
+  std::vector<StoredWeight> listed;
+  // Weights of this config have all the room the table asks for, so that
+  // nothing is written to them.
+  for (WeightTableRow& row :
+       MakeWeightTable(config, const_cast<ModuleWeights&>(weights))) {
+    listed.push_back({{std::move(row.name), row.shape},
+                      {row.parts.begin(), row.parts.end()}});
+  }
+  return listed;
 }
 
 }  // namespace attention

@@ -17,46 +17,94 @@ namespace attention {
 /// Tensors by name, such as a state_dict.
 using NamedTensors = std::map<std::string, TensorView, std::less<>>;
 
-/// Parameters of y = x W^T + b. weight [out, in], bias [out].
+/// Parameters of y = x W^T + b. weight [out, in], bias [out]. No weight: none.
 struct LinearWeights {
   Tensor weight;
   std::optional<Tensor> bias;
 };
 
-/// Parameters of a multi-head attention module, one dtype throughout.
+/// Parameters of attention; which of them there are is the AttentionSpec's to
+/// say. E is the width of the projections.
 struct AttentionWeights {
-  LinearWeights query;           ///< [E, E]
-  LinearWeights key;             ///< [E, kdim]
-  LinearWeights value;           ///< [E, vdim]
+  LinearWeights query;           ///< [E, query_dim]
+  LinearWeights key;             ///< [E, key_dim]
+  LinearWeights value;           ///< [E, value_dim]
   LinearWeights output;          ///< [E, E]
   std::optional<Tensor> bias_k;  ///< [E]
   std::optional<Tensor> bias_v;  ///< [E]
-  DataType dtype = DataType::kFloat32;
+};
 
-  [[nodiscard]] std::size_t num_bytes() const;
+/// Parameters of one layer.
+struct LayerWeights {
+  AttentionWeights attention;
+};
+
+/// Parameters of a module, one dtype throughout.
+struct ModuleWeights {
+  std::vector<LayerWeights> layers;
+  /// Of a module without parameters: float32.
+  DataType dtype = DataType::kFloat32;
+  std::size_t num_bytes = 0;  ///< of all tensors
+};
+
+/// Where in a set of tensors a module's parameters are, and how they lie.
+struct WeightSource {
+  /// Put before every name; tensors outside the prefix are ignored. With an
+  /// empty prefix every tensor must be expected.
+  std::string prefix = {};
+  /// What a run of whole dot-separated components of a name is called instead.
+  /// Applied from the left, the longest run first, each component once.
+  std::map<std::string, std::string, std::less<>> renamed = {};
+  /// Whether matrices are stored (in, out).
+  bool transposed = false;
+
+  static constexpr std::size_t kMaxRenamed = 256;
 };
 
 /// Name and shape a tensor of the module must have in its file.
 struct WeightSpec {
-  std::string_view name;
+  std::string name;
   Shape shape;
 };
 
-/// List every tensor a module of this (valid) config has, under PyTorch's
-/// state_dict names. Source: torch/nn/modules/activation.py,
-/// MultiheadAttention.__init__.
+/// List every tensor a module of this (valid) config has, where `source` says;
+/// by default under the module's own names.
 [[nodiscard]] std::vector<WeightSpec> ExpectedWeights(
-    const MultiHeadAttentionConfig& config);
+    const ModuleConfig& config, const WeightSource& source = {});
 
-/// Take the module's parameters from tensors named as in a state_dict, copying
-/// them; converted to `config.dtype` when that is set.
+/// A module's tensors under its own names and as it has them.
+struct SelectedWeights {
+  NamedTensors tensors;            ///< views of the file's, or of `transposed`
+  std::vector<Tensor> transposed;  ///< those the source has the other way round
+};
+
+/// Find a module's tensors among others.
+/// \return INVALID_ARGUMENT when the config or the source is not valid, or when
+///   a tensor is missing, unexpected, of another shape or not floating.
+/// Throws std::bad_alloc. Lifetime: borrows what `tensors` borrows.
+[[nodiscard]] absl::StatusOr<SelectedWeights> SelectWeights(
+    const ModuleConfig& config, const NamedTensors& tensors,
+    const WeightSource& source);
+
+/// Take the module's parameters from tensors, copying them; converted to the
+/// config's dtype when that is set.
 ///
-/// \param prefix is put before every expected name; tensors outside the prefix
-///   are ignored. With an empty prefix every tensor must be expected.
-/// \return INVALID_ARGUMENT when a tensor is missing, unexpected, of another
-///   shape or not floating, or when dtypes differ and `config.dtype` is unset.
-[[nodiscard]] absl::StatusOr<AttentionWeights> CollectWeights(
-    const MultiHeadAttentionConfig& config, const NamedTensors& tensors,
-    std::string_view prefix = "");
+/// \return SelectWeights' errors, and INVALID_ARGUMENT when dtypes differ and
+///   the config's is unset. Throws std::bad_alloc.
+[[nodiscard]] absl::StatusOr<ModuleWeights> CollectWeights(
+    const ModuleConfig& config, const NamedTensors& tensors,
+    const WeightSource& source = {});
+
+/// One of a module's tensors, as its file has it: the parameters it is made of,
+/// one after the other along the first dimension (in_proj_weight is q, k, v).
+struct StoredWeight {
+  WeightSpec spec;
+  std::vector<const Tensor*> parts;
+};
+
+/// List a module's tensors under its own names. Lifetime: borrows `weights`,
+/// which must be of this config.
+[[nodiscard]] std::vector<StoredWeight> ListWeights(
+    const ModuleConfig& config, const ModuleWeights& weights);
 
 }  // namespace attention

@@ -2,31 +2,28 @@
 #include "core/module/attention_module.h"
 
 #include <utility>
-#include <variant>
 
-#include "core/onednn/onednn_attention.h"
+#include "core/onednn/onednn_implementation.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
 
 absl::StatusOr<std::shared_ptr<const AttentionModule>> AttentionModule::Create(
-    Identity identity, const ModuleConfig& config, AttentionWeights weights) {
-  const auto& attention = std::get<MultiHeadAttentionConfig>(config);
-  ATTENTION_RETURN_IF_ERROR(ValidateConfig(attention));
+    Identity identity, const ModuleConfig& config, ModuleWeights weights) {
+  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
   const std::shared_ptr<AttentionModule> module(new AttentionModule);
   module->identity_ = std::move(identity);
   module->config_ = config;
-  module->weights_ =
-      std::make_shared<const AttentionWeights>(std::move(weights));
-  module->reference_ = MakeReferenceAttention(attention, module->weights_);
+  module->weights_ = std::make_shared<const ModuleWeights>(std::move(weights));
+  module->reference_ = MakeReferenceImplementation(config, module->weights_);
   if (module->weights_->dtype != DataType::kFloat64) {
     ATTENTION_ASSIGN_OR_RETURN(
-        module->onednn_, MakeOneDnnAttention(attention, *module->weights_));
+        module->onednn_, MakeOneDnnImplementation(config, *module->weights_));
   }
   return module;
 }
 
-const MultiHeadAttention& AttentionModule::attention(
+const ModuleImplementation& AttentionModule::implementation(
     DataType query_dtype) const {
   const bool use_reference =
       onednn_ == nullptr || query_dtype == DataType::kFloat64;

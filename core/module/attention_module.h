@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/attention/config.h"
-#include "core/attention/multi_head_attention.h"
+#include "core/attention/module_implementation.h"
 #include "core/attention/weights.h"
 
 namespace attention {
@@ -32,8 +32,7 @@ class AttentionModule {
   /// \return INVALID_ARGUMENT when the config is not valid, INTERNAL when
   ///   oneDNN fails.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const AttentionModule>>
-  Create(Identity identity, const ModuleConfig& config,
-         AttentionWeights weights);
+  Create(Identity identity, const ModuleConfig& config, ModuleWeights weights);
 
   [[nodiscard]] const std::string& name() const { return identity_.name; }
   [[nodiscard]] std::uint64_t version() const { return identity_.version; }
@@ -45,7 +44,8 @@ class AttentionModule {
 
   /// The implementation for a query of this dtype: the reference for float64
   /// queries and float64 modules, oneDNN otherwise.
-  [[nodiscard]] const MultiHeadAttention& attention(DataType query_dtype) const;
+  [[nodiscard]] const ModuleImplementation& implementation(
+      DataType query_dtype) const;
   /// Memory held, in bytes.
   [[nodiscard]] std::size_t memory_bytes() const;
 
@@ -54,9 +54,9 @@ class AttentionModule {
 
   Identity identity_;
   ModuleConfig config_;
-  std::shared_ptr<const AttentionWeights> weights_;
-  std::unique_ptr<MultiHeadAttention> reference_;
-  std::unique_ptr<MultiHeadAttention> onednn_;  ///< null for float64 weights
+  std::shared_ptr<const ModuleWeights> weights_;
+  std::unique_ptr<ModuleImplementation> reference_;
+  std::unique_ptr<ModuleImplementation> onednn_;  ///< null for float64 weights
 };
 
 }  // namespace attention

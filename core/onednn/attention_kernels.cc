@@ -2,7 +2,6 @@
 #include "core/onednn/attention_kernels.h"
 
 #include <algorithm>
-#include <cmath>
 #include <new>
 
 #include "core/onednn/round_up.h"
@@ -15,17 +14,23 @@ using Desc = dnnl::memory::desc;
 using Dims = dnnl::memory::dims;
 constexpr auto kF32 = dnnl::memory::data_type::f32;
 
-// G heads of `rows` rows of a row-major [rows, E] matrix: [G, rows, D].
-Desc Heads(const AttentionShape& shape, std::int64_t rows) {
-  return Desc(Dims{shape.num_heads, rows, shape.head_dim}, kF32,
-              Dims{shape.head_dim, shape.embed_dim, 1});
-}
+// Heads of `rows` rows of a row-major [rows, width] matrix: [heads, rows, D].
+struct Heads {
+  std::int64_t num_heads;
+  std::int64_t rows;
+  std::int64_t head_dim;
+  std::int64_t width;
 
-// The same, each head transposed: [G, D, rows].
-Desc TransposedHeads(const AttentionShape& shape, std::int64_t rows) {
-  return Desc(Dims{shape.num_heads, shape.head_dim, rows}, kF32,
-              Dims{shape.head_dim, 1, shape.embed_dim});
-}
+  [[nodiscard]] Desc desc() const {
+    return Desc(Dims{num_heads, rows, head_dim}, kF32,
+                Dims{head_dim, width, 1});
+  }
+  // The same, each head transposed: [heads, D, rows].
+  [[nodiscard]] Desc transposed() const {
+    return Desc(Dims{num_heads, head_dim, rows}, kF32,
+                Dims{head_dim, 1, width});
+  }
+};
 
 Desc Scores(const AttentionShape& shape) {
   return Desc(Dims{shape.num_heads, shape.height, shape.columns}, kF32,
@@ -35,17 +40,26 @@ Desc Scores(const AttentionShape& shape) {
 }  // namespace
 
 AttentionKernels::AttentionKernels(const AttentionShape& shape)
-    : scores({.src = Heads(shape, shape.height),
-              .weights = TransposedHeads(shape, shape.columns),
+    : scores({.src = Heads{shape.num_heads, shape.height, shape.head_dim,
+                           shape.query_width}
+                         .desc(),
+              .weights = Heads{shape.num_key_value_heads, shape.columns,
+                               shape.head_dim, shape.key_width}
+                             .transposed(),
               .dst = Scores(shape),
               .bias = {},
-              .scale = static_cast<float>(
-                  1.0 / std::sqrt(static_cast<double>(shape.head_dim)))}),
+              .eltwise = MatmulKernel::Eltwise{dnnl::algorithm::eltwise_linear,
+                                               shape.scale}}),
       softmax(shape.num_heads * shape.height, shape.columns),
       values({.src = Scores(shape),
-              .weights = Heads(shape, shape.columns),
-              .dst = Heads(shape, shape.height),
-              .bias = {}}),
+              .weights = Heads{shape.num_key_value_heads, shape.columns,
+                               shape.value_head_dim, shape.value_width}
+                             .desc(),
+              .dst = Heads{shape.num_heads, shape.height, shape.value_head_dim,
+                           shape.output_width}
+                         .desc(),
+              .bias = {},
+              .eltwise = {}}),
       scratchpad_bytes(RoundUp(
           std::max({scores.scratchpad_bytes(), softmax.scratchpad_bytes(),
                     values.scratchpad_bytes()}),

@@ -15,11 +15,17 @@ namespace attention {
 
 /// What the kernels of one attention tile are compiled for.
 struct AttentionShape {
-  std::int64_t head_dim = 0;   ///< D
-  std::int64_t embed_dim = 0;  ///< E
-  std::int64_t num_heads = 0;  ///< G, heads computed together
-  std::int64_t height = 0;     ///< query rows, one of kTileHeights
-  std::int64_t columns = 0;    ///< score columns, padded; at least 1
+  std::int64_t head_dim = 0;        ///< D
+  std::int64_t value_head_dim = 0;  ///< Dv
+  std::int64_t query_width = 0;     ///< of the rows of the packed matrices
+  std::int64_t key_width = 0;
+  std::int64_t value_width = 0;
+  std::int64_t output_width = 0;
+  float scale = 1.0F;
+  std::int64_t num_heads = 0;            ///< G, heads computed together
+  std::int64_t num_key_value_heads = 0;  ///< of them: G, or 1 for all
+  std::int64_t height = 0;               ///< query rows, one of kTileHeights
+  std::int64_t columns = 0;              ///< score columns, padded; at least 1
 
   friend auto operator<=>(const AttentionShape&,
                           const AttentionShape&) = default;
@@ -32,10 +38,12 @@ inline constexpr std::size_t kKernelScratchBytes = std::size_t{1} << 20U;
 /// The three primitives of one attention tile. Heads are split by strides: head
 /// g of a row-major [rows, E] matrix is its columns [gD, (g+1)D).
 ///
-///   scores   S = Q K^T / sqrt(D)   Q [G, height, D], K [G, columns, D] in rows
-///                                  of E; S [G, height, columns] dense
-///   softmax  P = softmax(S)        in place, rows of [G * height, columns]
-///   values   O = P V               V like K; O like Q
+///   scores   S = scale Q K^T   Q [G, height, D], K [G or 1, columns, D] in
+///   rows
+///                              of the packed matrices; S [G, height, columns]
+///                              dense
+///   softmax  P = softmax(S)    in place, rows of [G * height, columns]
+///   values   O = P V           V like K, O like Q, with Dv
 struct AttentionKernels {
   explicit AttentionKernels(const AttentionShape& shape);
 

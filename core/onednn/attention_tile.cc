@@ -20,21 +20,26 @@ constexpr std::int64_t kScoresBytes = std::int64_t{256} << 10U;
 
 // Heads computed together: as many as fit, with their scores, beside keys and
 // values in a core's L2 cache. A function of the sequence alone, as bits may
-// depend on it.
-std::int64_t GroupHeads(std::int64_t num_heads, std::int64_t num_rows,
+// depend on it. Query heads that share a key head are computed together or one
+// by one.
+std::int64_t GroupHeads(const AttentionSpec& spec, std::int64_t num_rows,
                         std::int64_t columns) {
+  const std::int64_t shared = spec.num_heads / spec.num_key_value_heads;
+  const std::int64_t most = shared > 1 ? shared : spec.num_heads;
   const std::int64_t bytes_per_head =
       TileHeight(num_rows) * columns * static_cast<std::int64_t>(sizeof(float));
-  if (bytes_per_head == 0) return num_heads;
-  return std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, num_heads);
+  if (bytes_per_head == 0) return most;
+  const std::int64_t fitting =
+      std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, most);
+  return shared > 1 && fitting < shared ? 1 : fitting;
 }
 
 // Heads of one tile: a group, or all where their weights are to be averaged.
-std::int64_t TileHeads(const PackedBatch& batch, std::int64_t num_rows,
-                       std::int64_t columns) {
+std::int64_t TileHeads(const AttentionSpec& spec, const PackedBatch& batch,
+                       std::int64_t num_rows, std::int64_t columns) {
   return batch.need_weights && batch.average_attn_weights
              ? batch.num_heads
-             : GroupHeads(batch.num_heads, num_rows, columns);
+             : GroupHeads(spec, num_rows, columns);
 }
 
 bool SeesNothing(const float* scores, std::int64_t count) {
@@ -44,25 +49,24 @@ bool SeesNothing(const float* scores, std::int64_t count) {
 
 }  // namespace
 
-AttentionTileComputer::AttentionTileComputer(const PackedBatch& batch,
+AttentionTileComputer::AttentionTileComputer(const AttentionSpec& spec,
+                                             const PackedBatch& batch,
                                              const AttentionOutputs& outputs,
-                                             const PackedMatrices& matrices,
-                                             std::int64_t embed_dim)
-    : batch_(batch),
+                                             const PackedMatrices& matrices)
+    : spec_(spec),
+      batch_(batch),
       outputs_(outputs),
       matrices_(matrices),
-      embed_dim_(embed_dim),
-      head_dim_(embed_dim / batch.num_heads),
       masked_weight_(batch.masked_rows_are_nan ? kNaN : 0.0F),
       masks_(batch),
-      dropout_(batch.dropout, batch.dropout_seed) {
+      dropout_(batch, DropoutSite::kWeights) {
   if (batch.need_weights) {
     line_.resize(static_cast<std::size_t>(batch.weight_columns()));
   }
 }
 
-void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
-              std::vector<AttentionTile>& tiles) {
+void AddTiles(const AttentionSpec& spec, const PackedBatch& batch,
+              const PackedSequence& packed, std::vector<AttentionTile>& tiles) {
   const std::int64_t length = packed.sequence->query_length;
   for (std::int64_t row = 0; row < length; row += kTileRows) {
     AttentionTile tile;
@@ -70,7 +74,7 @@ void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
     tile.first_row = row;
     tile.num_rows = std::min(kTileRows, length - row);
     const std::int64_t heads =
-        TileHeads(batch, tile.num_rows, packed.padded_columns);
+        TileHeads(spec, batch, tile.num_rows, packed.padded_columns);
     for (; tile.first_head < batch.num_heads; tile.first_head += heads) {
       tile.num_heads = std::min(heads, batch.num_heads - tile.first_head);
       tiles.push_back(tile);
@@ -78,11 +82,12 @@ void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
   }
 }
 
-std::int64_t NumTiles(const PackedBatch& batch, const Sequence& sequence) {
+std::int64_t NumTiles(const AttentionSpec& spec, const PackedBatch& batch,
+                      const Sequence& sequence) {
   const std::int64_t columns = ExtentOf(sequence).key_rows;
   const auto tiles_of_rows = [&](std::int64_t num_rows) {
     if (num_rows == 0) return std::int64_t{0};
-    const std::int64_t heads = TileHeads(batch, num_rows, columns);
+    const std::int64_t heads = TileHeads(spec, batch, num_rows, columns);
     return (batch.num_heads + heads - 1) / heads;
   };
   return sequence.query_length / kTileRows * tiles_of_rows(kTileRows) +
@@ -117,8 +122,7 @@ void AttentionTileComputer::Compute(const AttentionTile& tile,
   const std::int64_t columns = tile.packed->padded_columns;
   if (columns == 0) return FillWithoutColumns(tile);
   const std::int64_t height = TileHeight(tile.num_rows);
-  const std::int64_t group_heads =
-      GroupHeads(batch_.num_heads, tile.num_rows, columns);
+  const std::int64_t group_heads = GroupHeads(spec_, tile.num_rows, columns);
   auto* scores = reinterpret_cast<float*>(scratch + kKernelScratchBytes);
   float* mask = scores + group_heads * height * columns;
   const std::int64_t end = tile.first_head + tile.num_heads;
@@ -141,11 +145,19 @@ void AttentionTileComputer::Compute(const AttentionTile& tile,
 
 // Consecutive tiles mostly have one shape; the last kernels are kept at hand.
 void AttentionTileComputer::UseKernels(const Group& group) {
-  const AttentionShape shape = {.head_dim = head_dim_,
-                                .embed_dim = embed_dim_,
-                                .num_heads = group.num_heads,
-                                .height = group.height,
-                                .columns = group.tile.packed->padded_columns};
+  const bool grouped = spec_.num_heads != spec_.num_key_value_heads;
+  const AttentionShape shape = {
+      .head_dim = spec_.head_dim,
+      .value_head_dim = spec_.value_head_dim,
+      .query_width = spec_.query_width(),
+      .key_width = spec_.key_width(),
+      .value_width = spec_.value_width(),
+      .output_width = spec_.output_width(),
+      .scale = static_cast<float>(spec_.scale),
+      .num_heads = group.num_heads,
+      .num_key_value_heads = grouped ? 1 : group.num_heads,
+      .height = group.height,
+      .columns = group.tile.packed->padded_columns};
   if (kernels_ != nullptr && shape == shape_) return;
   kernels_ = AttentionKernelCache::Process().Get(shape);
   shape_ = shape;
@@ -159,14 +171,15 @@ void AttentionTileComputer::ComputeGroup(const Group& group,
   UseKernels(group);
   const AttentionTile& tile = group.tile;
   const PackedSequence& packed = *tile.packed;
-  const std::int64_t first_column = group.first_head * head_dim_;
-  float* query = matrices_.query +
-                 (packed.query_offset + tile.first_row) * embed_dim_ +
-                 first_column;
-  const std::int64_t keys = packed.key_offset * embed_dim_ + first_column;
+  const std::int64_t row = packed.query_offset + tile.first_row;
+  const std::int64_t key_head =
+      group.first_head / (spec_.num_heads / spec_.num_key_value_heads);
 
-  kernels_->scores.Execute({.src = query,
-                            .weights = matrices_.key + keys,
+  kernels_->scores.Execute({.src = matrices_.query + row * spec_.query_width() +
+                                   group.first_head * spec_.head_dim,
+                            .weights = matrices_.key +
+                                       packed.key_offset * spec_.key_width() +
+                                       key_head * spec_.head_dim,
                             .dst = group.scores,
                             .scratchpad = scratchpad});
   masked_rows_.assign(static_cast<std::size_t>(group.num_heads * group.height),
@@ -178,10 +191,13 @@ void AttentionTileComputer::ComputeGroup(const Group& group,
   for (std::int64_t h = 0; h < group.num_heads; ++h) {
     for (std::int64_t i = 0; i < tile.num_rows; ++i) FinishRow(group, h, i);
   }
-  kernels_->values.Execute({.src = group.scores,
-                            .weights = matrices_.value + keys,
-                            .dst = query,
-                            .scratchpad = scratchpad});
+  kernels_->values.Execute(
+      {.src = group.scores,
+       .weights = matrices_.value + packed.key_offset * spec_.value_width() +
+                  key_head * spec_.value_head_dim,
+       .dst = matrices_.context + row * spec_.output_width() +
+              group.first_head * spec_.value_head_dim,
+       .scratchpad = scratchpad});
 }
 
 float* AttentionTileComputer::ScoresRow(const Group& group, std::int64_t head,
@@ -196,6 +212,7 @@ void AttentionTileComputer::MaskRow(const Group& group, std::int64_t head,
   const Sequence& sequence = *group.tile.packed->sequence;
   const std::int64_t columns = sequence.num_columns();
   float* scores = ScoresRow(group, head, row);
+  masks_.Replace(sequence, group.tile.first_row + row, scores);
   if (masks_.any()) {
     // The mask of one row often serves all heads, but rows of scores lie head
     // by head; reading it anew costs less than the scores do.
@@ -224,11 +241,13 @@ void AttentionTileComputer::FinishRow(const Group& group, std::int64_t head,
                          [](float weight) { return std::isnan(weight); })) {
     std::fill_n(weights, columns, kNaN);  // oneDNN's NaN stays in its column
   }
+  const bool keep_first = batch_.weights_before_dropout;
+  if (batch_.need_weights && keep_first) KeepWeights(group, head, row);
   if (dropout_.active()) {
     dropout_.Apply(sequence, group.first_head + head,
                    group.tile.first_row + row, weights);
   }
-  if (batch_.need_weights) KeepWeights(group, head, row);
+  if (batch_.need_weights && !keep_first) KeepWeights(group, head, row);
 }
 
 void AttentionTileComputer::KeepWeights(const Group& group, std::int64_t head,
@@ -278,10 +297,10 @@ void AttentionTileComputer::FillWithoutColumns(const AttentionTile& tile) {
   const std::int64_t end = tile.first_head + tile.num_heads;
   for (std::int64_t i = 0; i < tile.num_rows; ++i) {
     float* context =
-        matrices_.query +
-        (tile.packed->query_offset + tile.first_row + i) * embed_dim_;
-    std::fill(context + tile.first_head * head_dim_, context + end * head_dim_,
-              value);
+        matrices_.context +
+        (tile.packed->query_offset + tile.first_row + i) * spec_.output_width();
+    std::fill(context + tile.first_head * spec_.value_head_dim,
+              context + end * spec_.value_head_dim, value);
     if (!batch_.need_weights) continue;
     std::ranges::fill(line_, value);
     const std::int64_t last =

@@ -8,6 +8,7 @@
 
 #include "core/attention/dropout.h"
 #include "core/attention/masks.h"
+#include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
 #include "core/attention/request.h"
 #include "core/onednn/attention_kernels.h"
@@ -15,11 +16,13 @@
 
 namespace attention {
 
-/// The packed matrices, [rows, E] float32 each. The context overwrites query.
+/// The packed matrices, float32: query [rows, H D], key [rows, Hkv D], value
+/// [rows, Hkv Dv] and context [rows, H Dv], which may lie over query if D = Dv.
 struct PackedMatrices {
   float* query = nullptr;
   float* key = nullptr;
   float* value = nullptr;
+  float* context = nullptr;
 };
 
 /// One piece of a pass: some heads of one tile of query rows of one sequence.
@@ -32,10 +35,11 @@ struct AttentionTile {
 };
 
 /// Append the tiles of a sequence.
-void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
-              std::vector<AttentionTile>& tiles);
+void AddTiles(const AttentionSpec& spec, const PackedBatch& batch,
+              const PackedSequence& packed, std::vector<AttentionTile>& tiles);
 /// How many AddTiles appends.
-[[nodiscard]] std::int64_t NumTiles(const PackedBatch& batch,
+[[nodiscard]] std::int64_t NumTiles(const AttentionSpec& spec,
+                                    const PackedBatch& batch,
                                     const Sequence& sequence);
 
 /// Scratch an AttentionTileComputer works in for the tiles of a sequence, and a
@@ -47,15 +51,15 @@ void AddTiles(const PackedBatch& batch, const PackedSequence& packed,
 
 /// Computes attention tiles:
 ///
-///   context_h = dropout(softmax(Q_h K_h^T / sqrt(D) + M)) V_h
+///   context_h = dropout(softmax(scale Q_h K_g^T + M)) V_g,  g = h / (H / Hkv)
 ///
 /// and writes the weights where they are wanted. Not thread-safe: one per
 /// thread. Lifetime: borrows everything.
 class AttentionTileComputer {
  public:
-  AttentionTileComputer(const PackedBatch& batch,
+  AttentionTileComputer(const AttentionSpec& spec, const PackedBatch& batch,
                         const AttentionOutputs& outputs,
-                        const PackedMatrices& matrices, std::int64_t embed_dim);
+                        const PackedMatrices& matrices);
 
   /// Compute a tile in `scratch`, TileScratchBytes long.
   /// Throws dnnl::error, std::bad_alloc.
@@ -86,11 +90,10 @@ class AttentionTileComputer {
   static float* ScoresRow(const Group& group, std::int64_t head,
                           std::int64_t row);
 
+  const AttentionSpec& spec_;
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
   const PackedMatrices matrices_;
-  const std::int64_t embed_dim_;
-  const std::int64_t head_dim_;
   AttentionShape shape_;  // of kernels_
   std::shared_ptr<const AttentionKernels> kernels_;
   const float masked_weight_;  // of every column of a row that sees none

@@ -15,10 +15,11 @@ dnnl::primitive_attr UserScratchpad() {
 
 dnnl::matmul::primitive_desc MatmulDesc(const MatmulKernel::Descs& descs) {
   dnnl::primitive_attr attributes = UserScratchpad();
-  if (descs.scale != 1.0F) {
-    dnnl::post_ops scale;
-    scale.append_eltwise(dnnl::algorithm::eltwise_linear, descs.scale, 0.0F);
-    attributes.set_post_ops(scale);
+  if (descs.eltwise) {
+    dnnl::post_ops post_ops;
+    post_ops.append_eltwise(descs.eltwise->algorithm, descs.eltwise->alpha,
+                            0.0F);
+    attributes.set_post_ops(post_ops);
   }
   if (descs.bias) {
     return {CpuEngine(), descs.src, descs.weights,

@@ -11,18 +11,23 @@ namespace attention {
 /// The one CPU engine of the process.
 [[nodiscard]] const dnnl::engine& CpuEngine();
 
-/// A compiled float32 matmul: dst = scale * src * weights + bias.
+/// A compiled float32 matmul: dst = f(src * weights + bias).
 ///
 /// Compiled for fixed memory descriptors, with a user-supplied scratchpad, so
 /// immutable and thread-safe. Functions throw dnnl::error.
 class MatmulKernel {
  public:
+  /// An element-wise function and its parameter.
+  struct Eltwise {
+    dnnl::algorithm algorithm;
+    float alpha = 0.0F;
+  };
   struct Descs {
     dnnl::memory::desc src;
     dnnl::memory::desc weights;  ///< may be format_tag::any: see weights_desc()
     dnnl::memory::desc dst;
     std::optional<dnnl::memory::desc> bias;
-    float scale = 1.0F;
+    std::optional<Eltwise> eltwise;  ///< f; default: none
   };
   struct Operands {
     const float* src;

@@ -3,16 +3,12 @@
 
 #include <algorithm>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/onednn/attention_tile.h"
-#include "core/onednn/catch_dnnl.h"
-#include "core/onednn/compute_thread.h"
+#include "core/onednn/for_each_item.h"
 #include "core/onednn/packed_rows.h"
-#include "core/onednn/projection.h"
 #include "core/onednn/tile.h"
-#include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -21,45 +17,57 @@ namespace {
 // Bound on the small objects a thread makes in a pass.
 constexpr std::size_t kThreadBytes = 16384;
 
-class OneDnnAttention final : public MultiHeadAttention {
- public:
-  // Throws dnnl::error, std::bad_alloc.
-  OneDnnAttention(const MultiHeadAttentionConfig& config,
-                  const AttentionWeights& weights)
-      : config_(config),
-        query_(weights.query),
-        key_(weights.key),
-        value_(weights.value),
-        output_(weights.output),
-        bias_k_(ToFloats(weights.bias_k)),
-        bias_v_(ToFloats(weights.bias_v)) {}
+// Whether the context cannot lie over the queries it comes from.
+bool HasOwnContext(const AttentionSpec& spec) {
+  return spec.head_dim != spec.value_head_dim;
+}
 
-  std::string_view implementation() const override { return "onednn-matmul"; }
-  DataType compute_dtype() const override { return DataType::kFloat32; }
-  std::size_t memory_bytes() const override {
-    return query_.memory_bytes() + key_.memory_bytes() + value_.memory_bytes() +
-           output_.memory_bytes();
+std::size_t MemoryBytes(const std::optional<Projection>& projection) {
+  return projection ? projection->memory_bytes() : 0;
+}
+
+std::size_t ProjectionScratchBytes(
+    const std::optional<Projection>& projection) {
+  return projection ? projection->scratch_bytes() : 0;
+}
+
+std::int64_t NumRowTiles(const ProjectionRows& rows) {
+  const auto num_rows = static_cast<std::int64_t>(rows.sources.size());
+  return (num_rows + kTileRows - 1) / kTileRows;
+}
+
+// Where the rows of one of the request's tensors go, projected or, without a
+// projection, as they are.
+struct InputStep {
+  const std::optional<Projection>& projection;
+  ProjectionRows rows;
+  HeadRows heads;  // of the input
+
+  [[nodiscard]] std::int64_t num_items() const {
+    return projection ? projection->num_items(rows) : NumRowTiles(rows);
   }
-  std::size_t ScratchBytes(const PackedBatch& batch,
-                           std::size_t num_threads) const override;
-  absl::Status Forward(const PackedBatch& batch,
-                       const AttentionOutputs& outputs,
-                       ComputePool& pool) const override;
-
- private:
-  class Pass;
-
-  MultiHeadAttentionConfig config_;
-  Projection query_, key_, value_, output_;
-  std::vector<float> bias_k_, bias_v_;  // [E], or empty
+  void Compute(std::int64_t item, std::byte* scratch) const {
+    if (projection) return projection->Compute(rows, item, scratch);
+    const std::int64_t width = rows.output.shape.back();
+    auto* matrix = reinterpret_cast<float*>(rows.output.data);
+    const auto first = static_cast<std::size_t>(item * kTileRows);
+    const std::size_t end = std::min(first + kTileRows, rows.sources.size());
+    for (std::size_t t = first; t < end; ++t) {
+      LoadHeadRow(rows.input, heads, rows.sources[t], width,
+                  matrix + rows.targets[t] * width);
+    }
+  }
 };
+
+}  // namespace
 
 // One forward pass.
 class OneDnnAttention::Pass {
  public:
-  Pass(const OneDnnAttention& module, const PackedBatch& batch,
+  Pass(const OneDnnAttention& attention, const PackedBatch& batch,
        const AttentionOutputs& outputs, ComputePool& pool)
-      : module_(module),
+      : attention_(attention),
+        spec_(attention.spec_),
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
@@ -75,22 +83,27 @@ class OneDnnAttention::Pass {
   }
 
  private:
-  std::int64_t embed_dim() const { return module_.config_.embed_dim; }
-
-  MutableTensorView Matrix(float* data, std::int64_t num_rows) const {
+  static MutableTensorView Matrix(float* data, std::int64_t num_rows,
+                                  std::int64_t width) {
     return {reinterpret_cast<std::byte*>(data), DataType::kFloat32,
-            Shape{num_rows, embed_dim()}};
+            Shape{num_rows, width}};
   }
 
   void AllocateMatrices() {
-    const auto query_floats =
-        static_cast<std::size_t>(rows_.query_rows * embed_dim());
-    const auto key_floats =
-        static_cast<std::size_t>(rows_.key_rows * embed_dim());
-    auto* memory = reinterpret_cast<float*>(pool_.Scratch(
-        pool_.num_threads(), (query_floats + 2 * key_floats) * sizeof(float)));
-    matrices_ = {memory, memory + query_floats,
-                 memory + query_floats + key_floats};
+    const std::int64_t query_floats = rows_.query_rows * spec_.query_width();
+    const std::int64_t key_floats = rows_.key_rows * spec_.key_width();
+    const std::int64_t value_floats = rows_.key_rows * spec_.value_width();
+    const std::int64_t context_floats =
+        HasOwnContext(spec_) ? rows_.query_rows * spec_.output_width() : 0;
+    const auto num_floats = static_cast<std::size_t>(
+        query_floats + key_floats + value_floats + context_floats);
+    auto* memory = reinterpret_cast<float*>(
+        pool_.Scratch(pool_.num_threads(), num_floats * sizeof(float)));
+    matrices_.query = memory;
+    matrices_.key = memory + query_floats;
+    matrices_.value = matrices_.key + key_floats;
+    matrices_.context =
+        HasOwnContext(spec_) ? matrices_.value + value_floats : memory;
     for (const PackedSequence& packed : rows_.sequences) FillEnds(packed);
   }
 
@@ -98,117 +111,114 @@ class OneDnnAttention::Pass {
   // row of zeros of add_zero_attn lies before the padding.)
   void FillEnds(const PackedSequence& packed) {
     const Sequence& sequence = *packed.sequence;
-    const std::int64_t width = embed_dim();
+    const std::int64_t query_width = spec_.query_width();
     const std::int64_t query_end = packed.query_offset + sequence.query_length;
     const std::int64_t query_padding =
         TiledRows(sequence.query_length) - sequence.query_length;
-    std::fill_n(matrices_.query + query_end * width, query_padding * width,
-                0.0F);
-    const std::int64_t visible = sequence.num_visible;
-    const std::int64_t end = (packed.key_offset + visible) * width;
-    const std::int64_t padding = (packed.padded_columns - visible) * width;
-    std::fill_n(matrices_.key + end, padding, 0.0F);
-    std::fill_n(matrices_.value + end, padding, 0.0F);
-    std::ranges::copy(module_.bias_k_, matrices_.key + end);
-    std::ranges::copy(module_.bias_v_, matrices_.value + end);
-  }
-
-  // Call `work(item, scratch)` for every item on the pool, each thread with
-  // scratch_bytes of its own.
-  template <typename Work>
-  absl::Status ForEach(std::int64_t num_items, std::size_t scratch_bytes,
-                       const Work& work) {
-    std::mutex mutex;
-    absl::Status status;
-    pool_.Run(num_items, [&](std::int64_t item, std::size_t thread) {
-      const ComputeThreadScope scope;
-      const absl::Status result =
-          pool_.StopRequested()
-              ? absl::CancelledError("stopped")
-              : CatchDnnl([&] {
-                  work(item, thread, pool_.Scratch(thread, scratch_bytes));
-                });
-      if (result.ok()) return;
-      const std::lock_guard lock(mutex);
-      status.Update(result);
-    });
-    return status;
+    std::fill_n(matrices_.query + query_end * query_width,
+                query_padding * query_width, 0.0F);
+    const std::int64_t end = packed.key_offset + sequence.num_visible;
+    const std::int64_t padding = packed.padded_columns - sequence.num_visible;
+    float* key_end = matrices_.key + end * spec_.key_width();
+    float* value_end = matrices_.value + end * spec_.value_width();
+    std::fill_n(key_end, padding * spec_.key_width(), 0.0F);
+    std::fill_n(value_end, padding * spec_.value_width(), 0.0F);
+    std::ranges::copy(attention_.bias_k_, key_end);
+    std::ranges::copy(attention_.bias_v_, value_end);
   }
 
   absl::Status ProjectInputs() {
-    struct Work {
-      const Projection& projection;
-      ProjectionRows rows;
-    };
-    const Work works[] = {
-        {module_.query_,
+    const InputStep steps[] = {
+        {attention_.query_,
          {batch_.query, rows_.query_sources,
-          Matrix(matrices_.query, rows_.query_rows), rows_.query_targets}},
-        {module_.key_,
-         {batch_.key, rows_.key_sources, Matrix(matrices_.key, rows_.key_rows),
-          rows_.key_targets}},
-        {module_.value_,
+          Matrix(matrices_.query, rows_.query_rows, spec_.query_width()),
+          rows_.query_targets},
+         batch_.query_heads},
+        {attention_.key_,
+         {batch_.key, rows_.key_sources,
+          Matrix(matrices_.key, rows_.key_rows, spec_.key_width()),
+          rows_.key_targets},
+         batch_.key_heads},
+        {attention_.value_,
          {batch_.value, rows_.key_sources,
-          Matrix(matrices_.value, rows_.key_rows), rows_.key_targets}}};
+          Matrix(matrices_.value, rows_.key_rows, spec_.value_width()),
+          rows_.key_targets},
+         batch_.key_heads}};
     std::int64_t num_items = 0;
     std::size_t scratch_bytes = 0;
-    for (const Work& work : works) {
-      num_items += work.projection.num_items(work.rows);
-      scratch_bytes = std::max(scratch_bytes, work.projection.scratch_bytes());
+    for (const InputStep& step : steps) {
+      num_items += step.num_items();
+      scratch_bytes =
+          std::max(scratch_bytes, ProjectionScratchBytes(step.projection));
     }
-    return ForEach(num_items, scratch_bytes,
-                   [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                     for (const Work& work : works) {
-                       const std::int64_t count =
-                           work.projection.num_items(work.rows);
-                       if (item < count) {
-                         work.projection.Compute(work.rows, item, scratch);
-                         return;
-                       }
-                       item -= count;
-                     }
-                   });
+    return ForEachItem(pool_, num_items, scratch_bytes,
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         for (const InputStep& step : steps) {
+                           const std::int64_t count = step.num_items();
+                           if (item < count) return step.Compute(item, scratch);
+                           item -= count;
+                         }
+                       });
   }
 
   absl::Status ProjectOutput() {
-    const ProjectionRows rows = {Matrix(matrices_.query, rows_.query_rows),
-                                 rows_.query_targets, outputs_.output,
-                                 rows_.query_sources};
-    return ForEach(module_.output_.num_items(rows),
-                   module_.output_.scratch_bytes(),
-                   [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                     module_.output_.Compute(rows, item, scratch);
-                   });
+    const ProjectionRows rows = {
+        Matrix(matrices_.context, rows_.query_rows, spec_.output_width()),
+        rows_.query_targets, outputs_.output, rows_.query_sources};
+    if (!attention_.output_) return StoreContext(rows);
+    const Projection& output = *attention_.output_;
+    return ForEachItem(pool_, output.num_items(rows), output.scratch_bytes(),
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         output.Compute(rows, item, scratch);
+                       });
+  }
+
+  // Hand the context over as it is.
+  absl::Status StoreContext(const ProjectionRows& rows) {
+    const std::int64_t width = spec_.output_width();
+    return ForEachItem(
+        pool_, NumRowTiles(rows), /*scratch_bytes=*/0,
+        [&](std::int64_t item, std::size_t, std::byte*) {
+          const auto first = static_cast<std::size_t>(item * kTileRows);
+          const std::size_t end =
+              std::min(first + kTileRows, rows.sources.size());
+          for (std::size_t t = first; t < end; ++t) {
+            StoreHeadRow(matrices_.context + rows.sources[t] * width,
+                         batch_.query_heads, rows.targets[t], width,
+                         rows.output);
+          }
+        });
   }
 
   absl::Status Attend() {
     std::int64_t num_tiles = 0;
     std::size_t scratch_bytes = 0;
     for (const Sequence& sequence : batch_.sequences) {
-      num_tiles += NumTiles(batch_, sequence);
+      num_tiles += NumTiles(spec_, batch_, sequence);
       scratch_bytes =
           std::max(scratch_bytes, TileScratchBytes(batch_, sequence));
     }
     std::vector<AttentionTile> tiles;
     tiles.reserve(static_cast<std::size_t>(num_tiles));
     for (const PackedSequence& packed : rows_.sequences) {
-      AddTiles(batch_, packed, tiles);
+      AddTiles(spec_, batch_, packed, tiles);
     }
     std::vector<std::unique_ptr<AttentionTileComputer>> computers(
         pool_.num_threads());
-    return ForEach(
-        num_tiles, scratch_bytes,
+    return ForEachItem(
+        pool_, num_tiles, scratch_bytes,
         [&](std::int64_t item, std::size_t thread, std::byte* scratch) {
           std::unique_ptr<AttentionTileComputer>& computer = computers[thread];
           if (computer == nullptr) {
             computer = std::make_unique<AttentionTileComputer>(
-                batch_, outputs_, matrices_, embed_dim());
+                spec_, batch_, outputs_, matrices_);
           }
           computer->Compute(tiles[static_cast<std::size_t>(item)], scratch);
         });
   }
 
-  const OneDnnAttention& module_;
+  const OneDnnAttention& attention_;
+  const AttentionSpec& spec_;
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
   ComputePool& pool_;
@@ -216,28 +226,49 @@ class OneDnnAttention::Pass {
   PackedMatrices matrices_;
 };
 
+OneDnnAttention::OneDnnAttention(const AttentionSpec& spec,
+                                 const AttentionWeights& weights)
+    : spec_(spec) {
+  if (spec.input_projections) {
+    query_.emplace(weights.query);
+    key_.emplace(weights.key);
+    value_.emplace(weights.value);
+  }
+  if (spec.output_projection) output_.emplace(weights.output);
+  bias_k_ = ToFloats(weights.bias_k);
+  bias_v_ = ToFloats(weights.bias_v);
+}
+
+std::size_t OneDnnAttention::memory_bytes() const {
+  return MemoryBytes(query_) + MemoryBytes(key_) + MemoryBytes(value_) +
+         MemoryBytes(output_);
+}
+
 std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
                                           std::size_t num_threads) const {
-  std::int64_t num_rows = 0;  // of the packed matrices
+  const std::int64_t query_widths =
+      spec_.query_width() + (HasOwnContext(spec_) ? spec_.output_width() : 0);
+  const std::int64_t key_widths = spec_.key_width() + spec_.value_width();
+  std::int64_t num_floats = 0;  // of the packed matrices
   std::int64_t num_row_entries = 0;
   std::int64_t num_tiles = 0;
   std::size_t tile_bytes = 0;
   std::size_t object_bytes = 0;
   for (const Sequence& sequence : batch.sequences) {
     const PackedExtent extent = ExtentOf(sequence);
-    num_rows += extent.query_rows + 2 * extent.key_rows;
+    num_floats +=
+        extent.query_rows * query_widths + extent.key_rows * key_widths;
     num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
-    num_tiles += NumTiles(batch, sequence);
+    num_tiles += NumTiles(spec_, batch, sequence);
     tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence));
     object_bytes = std::max(object_bytes, TileObjectBytes(batch, sequence));
   }
-  const std::size_t projection_bytes =
-      std::max({query_.scratch_bytes(), key_.scratch_bytes(),
-                value_.scratch_bytes(), output_.scratch_bytes()});
+  const std::size_t projection_bytes = std::max(
+      {ProjectionScratchBytes(query_), ProjectionScratchBytes(key_),
+       ProjectionScratchBytes(value_), ProjectionScratchBytes(output_)});
   const std::size_t busy_threads =
       std::min(num_threads, static_cast<std::size_t>(num_tiles));
-  return static_cast<std::size_t>(num_rows * config_.embed_dim) *
-             sizeof(float) +
+  return static_cast<std::size_t>(num_floats) * sizeof(float) +
          static_cast<std::size_t>(num_row_entries) * sizeof(std::int64_t) +
          static_cast<std::size_t>(num_tiles) * sizeof(AttentionTile) +
          batch.sequences.size() * sizeof(PackedSequence) +
@@ -248,34 +279,12 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
 absl::Status OneDnnAttention::Forward(const PackedBatch& batch,
                                       const AttentionOutputs& outputs,
                                       ComputePool& pool) const {
-  absl::Status status;
-  const absl::Status thrown = CatchDnnl([&] {
-    if (outputs.weights) {
-      // Rows behind a ragged sequence's end are zeros.
-      std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
-                  std::byte{0});
-    }
-    status = Pass(*this, batch, outputs, pool).Compute();
-  });
-  pool.TrimScratch();
-  status.Update(thrown);
-  return status;
-}
-
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<MultiHeadAttention>> MakeOneDnnAttention(
-    const MultiHeadAttentionConfig& config, const AttentionWeights& weights) {
-  if (weights.dtype == DataType::kFloat64) {
-    return absl::InvalidArgumentError(
-        "weights: expected float32, bfloat16 or float16, got float64");
+  if (outputs.weights) {
+    // Rows behind a ragged sequence's end are zeros.
+    std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
+                std::byte{0});
   }
-  std::unique_ptr<MultiHeadAttention> attention;
-  ATTENTION_RETURN_IF_ERROR(CatchDnnl([&] {
-    const ComputeThreadScope scope;
-    attention = std::make_unique<OneDnnAttention>(config, weights);
-  }));
-  return attention;
+  return Pass(*this, batch, outputs, pool).Compute();
 }
 
 }  // namespace attention

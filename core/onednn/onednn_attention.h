@@ -1,21 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
+#include <cstddef>
+#include <optional>
+#include <vector>
 
-#include "absl/status/statusor.h"
-#include "core/attention/multi_head_attention.h"
+#include "absl/status/status.h"
+#include "core/attention/compute_pool.h"
+#include "core/attention/module_spec.h"
+#include "core/attention/packed_batch.h"
+#include "core/attention/request.h"
+#include "core/attention/weights.h"
+#include "core/onednn/projection.h"
 
 namespace attention {
 
-/// Make the oneDNN implementation: matmul and softmax primitives in float32
-/// over weights packed once.
-///
-/// Weights and tensors may be float32, bfloat16 or float16; 16-bit values are
-/// widened on reading and results rounded once on writing.
-/// \return INVALID_ARGUMENT for float64 weights, INTERNAL when oneDNN fails.
-[[nodiscard]] absl::StatusOr<std::unique_ptr<MultiHeadAttention>>
-MakeOneDnnAttention(const MultiHeadAttentionConfig& config,
-                    const AttentionWeights& weights);
+/// Attention by oneDNN's matmul and softmax primitives, in float32: projections
+/// by tiles of rows with packed weights, attention by tiles of query rows of
+/// one sequence. A row's bits depend on the row and its sequence alone.
+/// Immutable and thread-safe.
+class OneDnnAttention {
+ public:
+  /// Pack the weights. Throws dnnl::error, std::bad_alloc.
+  OneDnnAttention(const AttentionSpec& spec, const AttentionWeights& weights);
+
+  /// As ModuleImplementation's.
+  [[nodiscard]] std::size_t memory_bytes() const;
+  [[nodiscard]] std::size_t ScratchBytes(const PackedBatch& batch,
+                                         std::size_t num_threads) const;
+  /// As ModuleImplementation's; outputs.output may be batch.query's memory.
+  /// Works in the pool's slot num_threads(). Throws dnnl::error,
+  /// std::bad_alloc.
+  [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
+                                     const AttentionOutputs& outputs,
+                                     ComputePool& pool) const;
+
+ private:
+  class Pass;
+
+  AttentionSpec spec_;
+  std::optional<Projection> query_, key_, value_;  // with input_projections
+  std::optional<Projection> output_;               // with output_projection
+  std::vector<float> bias_k_, bias_v_;             // [Hkv D], or empty
+};
 
 }  // namespace attention

@@ -18,33 +18,18 @@ constexpr auto kF32 = dnnl::memory::data_type::f32;
 // core's L2 cache while the tiles pass by.
 constexpr std::int64_t kSliceWidth = 256;
 
+// Width of the slice that begins with `left` columns to go. Never is one column
+// left over beside others: a matmul into one column ignores the stride of its
+// destination's rows (oneDNN 3.7).
+std::int64_t SliceWidth(std::int64_t left) {
+  if (left == kSliceWidth + 1) return kSliceWidth - 1;
+  return std::min(kSliceWidth, left);
+}
+
 bool AreConsecutive(std::span<const std::int64_t> rows) {
   return rows.back() - rows.front() ==
              static_cast<std::int64_t>(rows.size()) - 1 &&
          std::ranges::is_sorted(rows);
-}
-
-// The kernels of every height for one width of slice. The first sees to it
-// that all take their weights in one layout.
-std::shared_ptr<const std::vector<MatmulKernel>> CompileKernels(
-    std::int64_t in, std::int64_t out, std::int64_t width, bool has_bias) {
-  std::vector<MatmulKernel> kernels;
-  kernels.reserve(kTileHeights.size());
-  const auto compile = [&](std::int64_t height, const Desc& weights) {
-    MatmulKernel::Descs descs{
-        .src = Desc({height, in}, kF32, Tag::ab),
-        .weights = weights,
-        .dst = Desc({height, width}, kF32, dnnl::memory::dims{out, 1}),
-        .bias = {}};
-    if (has_bias) descs.bias = Desc({1, width}, kF32, Tag::ab);
-    return MatmulKernel(descs);
-  };
-  const Desc packed =
-      compile(kTileRows, Desc({in, width}, kF32, Tag::any)).weights_desc();
-  for (const std::int64_t height : kTileHeights) {
-    kernels.push_back(compile(height, packed));
-  }
-  return std::make_shared<const std::vector<MatmulKernel>>(std::move(kernels));
 }
 
 // Reorder columns [0, width) of W^T, given as rows of W, for a kernel.
@@ -74,12 +59,36 @@ std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
   return tensor ? ToFloats(*tensor) : std::vector<float>();
 }
 
+// The kernels of every height for one width of slice. The first sees to it
+// that all take their weights in one layout.
+std::shared_ptr<const std::vector<MatmulKernel>> Projection::CompileKernels(
+    std::int64_t width) const {
+  std::vector<MatmulKernel> kernels;
+  kernels.reserve(kTileHeights.size());
+  const auto compile = [&](std::int64_t height, const Desc& weights) {
+    MatmulKernel::Descs descs{
+        .src = Desc({height, in_}, kF32, Tag::ab),
+        .weights = weights,
+        .dst = Desc({height, width}, kF32, dnnl::memory::dims{out_, 1}),
+        .bias = {},
+        .eltwise = {}};
+    if (!bias_.empty()) descs.bias = Desc({1, width}, kF32, Tag::ab);
+    return MatmulKernel(descs);
+  };
+  const Desc packed =
+      compile(kTileRows, Desc({in_, width}, kF32, Tag::any)).weights_desc();
+  for (const std::int64_t height : kTileHeights) {
+    kernels.push_back(compile(height, packed));
+  }
+  return std::make_shared<const std::vector<MatmulKernel>>(std::move(kernels));
+}
+
 Projection::Projection(const LinearWeights& weights)
     : in_(weights.weight.shape().dim(1)), out_(weights.weight.shape().dim(0)) {
   const std::vector<float> weight = ToFloats(weights.weight);
   bias_ = ToFloats(weights.bias);
-  for (std::int64_t first = 0; first < out_; first += kSliceWidth) {
-    AddSlice(weight, first, std::min(kSliceWidth, out_ - first));
+  for (std::int64_t first = 0; first < out_; first += slices_.back().width) {
+    AddSlice(weight, first, SliceWidth(out_ - first));
   }
   for (const Slice& slice : slices_) {
     for (const MatmulKernel& kernel : *slice.kernels) {
@@ -103,7 +112,7 @@ void Projection::AddSlice(const std::vector<float>& weight, std::int64_t first,
   slice.width = width;
   slice.kernels = !slices_.empty() && slices_.back().width == width
                       ? slices_.back().kernels
-                      : CompileKernels(in_, out_, width, !bias_.empty());
+                      : CompileKernels(width);
   slice.weights = Pack(weight.data() + first * in_, in_, width,
                        slice.kernels->front().weights_desc());
   slices_.push_back(std::move(slice));

@@ -67,6 +67,8 @@ class Projection {
     std::int64_t height = 0;
   };
 
+  [[nodiscard]] std::shared_ptr<const std::vector<MatmulKernel>> CompileKernels(
+      std::int64_t width) const;
   void AddSlice(const std::vector<float>& weight, std::int64_t first,
                 std::int64_t width);
   const float* Gather(const ProjectionRows& rows, const Tile& tile,

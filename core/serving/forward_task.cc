@@ -46,8 +46,9 @@ absl::Status ForwardTask::Compute(ComputePool& pool) {
   try {
     const AttentionOutputs outputs = caller_->AllocateOutputs(work_.batch);
     pool.SetStop([this] { return !CheckWanted(Clock::now()).ok(); });
-    const absl::Status status = work_.module->attention(work_.batch.query.dtype)
-                                    .Forward(work_.batch, outputs, pool);
+    const absl::Status status =
+        work_.module->implementation(work_.batch.query.dtype)
+            .Forward(work_.batch, outputs, pool);
     // A pass that was stopped fails with the reason.
     return absl::IsCancelled(status) ? CheckWanted(Clock::now()) : status;
   } catch (const std::bad_alloc&) {

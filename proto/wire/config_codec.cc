@@ -4,6 +4,9 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <format>
+#include <optional>
+#include <string>
+#include <variant>
 
 #include "absl/status/status.h"
 #include "core/tensor/status_macros.h"
@@ -12,7 +15,18 @@
 namespace attention {
 namespace {
 
-absl::StatusOr<ModuleConfig> DecodeMultiHeadAttention(
+// An unset field of a message is an empty optional.
+template <typename T>
+std::optional<T> Optional(bool has, T value) {
+  return has ? std::optional<T>(value) : std::nullopt;
+}
+
+absl::StatusOr<std::optional<DataType>> DecodeDtype(v1::DataType dtype) {
+  if (dtype == v1::DATA_TYPE_UNSPECIFIED) return std::nullopt;
+  return DecodeDataType(dtype);
+}
+
+absl::StatusOr<MultiHeadAttentionConfig> Decode(
     const v1::MultiHeadAttentionConfig& message) {
   MultiHeadAttentionConfig config;
   config.embed_dim = message.embed_dim();
@@ -22,28 +36,112 @@ absl::StatusOr<ModuleConfig> DecodeMultiHeadAttention(
   config.add_bias_kv = message.add_bias_kv();
   config.add_zero_attn = message.add_zero_attn();
   config.batch_first = message.batch_first();
-  if (message.has_kdim()) config.kdim = message.kdim();
-  if (message.has_vdim()) config.vdim = message.vdim();
-  if (message.dtype() != v1::DATA_TYPE_UNSPECIFIED) {
-    ATTENTION_ASSIGN_OR_RETURN(config.dtype, DecodeDataType(message.dtype()));
+  config.kdim = Optional(message.has_kdim(), message.kdim());
+  config.vdim = Optional(message.has_vdim(), message.vdim());
+  config.query_dim = Optional(message.has_query_dim(), message.query_dim());
+  if (message.has_output_projection()) {
+    config.output_projection = message.output_projection();
   }
-  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
+  config.separate_projections = message.separate_projections();
+  ATTENTION_ASSIGN_OR_RETURN(config.dtype, DecodeDtype(message.dtype()));
   return config;
 }
 
-void EncodeKind(const MultiHeadAttentionConfig& config,
-                v1::ModuleConfig* message) {
-  v1::MultiHeadAttentionConfig* kind = message->mutable_multi_head_attention();
-  kind->set_embed_dim(config.embed_dim);
-  kind->set_num_heads(config.num_heads);
-  kind->set_dropout(config.dropout);
-  kind->set_bias(config.bias);
-  kind->set_add_bias_kv(config.add_bias_kv);
-  kind->set_add_zero_attn(config.add_zero_attn);
-  if (config.kdim) kind->set_kdim(*config.kdim);
-  if (config.vdim) kind->set_vdim(*config.vdim);
-  kind->set_batch_first(config.batch_first);
-  if (config.dtype) kind->set_dtype(EncodeDataType(*config.dtype));
+absl::StatusOr<D2lMultiHeadAttentionConfig> Decode(
+    const v1::D2lMultiHeadAttentionConfig& message) {
+  D2lMultiHeadAttentionConfig config;
+  config.num_hiddens = message.num_hiddens();
+  config.num_heads = message.num_heads();
+  config.dropout = message.dropout();
+  config.bias = message.bias();
+  config.query_size = Optional(message.has_query_size(), message.query_size());
+  config.key_size = Optional(message.has_key_size(), message.key_size());
+  config.value_size = Optional(message.has_value_size(), message.value_size());
+  ATTENTION_ASSIGN_OR_RETURN(config.dtype, DecodeDtype(message.dtype()));
+  return config;
+}
+
+absl::StatusOr<ScaledDotProductAttentionConfig> Decode(
+    const v1::ScaledDotProductAttentionConfig& message) {
+  ScaledDotProductAttentionConfig config;
+  config.num_heads = message.num_heads();
+  config.num_key_value_heads = Optional(message.has_num_key_value_heads(),
+                                        message.num_key_value_heads());
+  config.head_dim = message.head_dim();
+  config.value_head_dim =
+      Optional(message.has_value_head_dim(), message.value_head_dim());
+  config.scale = Optional(message.has_scale(), message.scale());
+  config.dropout = message.dropout();
+  return config;
+}
+
+v1::DataType EncodeDtype(const std::optional<DataType>& dtype) {
+  return dtype ? EncodeDataType(*dtype) : v1::DATA_TYPE_UNSPECIFIED;
+}
+
+void Encode(const MultiHeadAttentionConfig& config,
+            v1::MultiHeadAttentionConfig* message) {
+  message->set_embed_dim(config.embed_dim);
+  message->set_num_heads(config.num_heads);
+  message->set_dropout(config.dropout);
+  message->set_bias(config.bias);
+  message->set_add_bias_kv(config.add_bias_kv);
+  message->set_add_zero_attn(config.add_zero_attn);
+  if (config.kdim) message->set_kdim(*config.kdim);
+  if (config.vdim) message->set_vdim(*config.vdim);
+  message->set_batch_first(config.batch_first);
+  message->set_dtype(EncodeDtype(config.dtype));
+  if (config.query_dim) message->set_query_dim(*config.query_dim);
+  if (!config.output_projection) message->set_output_projection(false);
+  message->set_separate_projections(config.separate_projections);
+}
+
+void Encode(const D2lMultiHeadAttentionConfig& config,
+            v1::D2lMultiHeadAttentionConfig* message) {
+  message->set_num_hiddens(config.num_hiddens);
+  message->set_num_heads(config.num_heads);
+  message->set_dropout(config.dropout);
+  message->set_bias(config.bias);
+  if (config.query_size) message->set_query_size(*config.query_size);
+  if (config.key_size) message->set_key_size(*config.key_size);
+  if (config.value_size) message->set_value_size(*config.value_size);
+  message->set_dtype(EncodeDtype(config.dtype));
+}
+
+void Encode(const ScaledDotProductAttentionConfig& config,
+            v1::ScaledDotProductAttentionConfig* message) {
+  message->set_num_heads(config.num_heads);
+  if (config.num_key_value_heads) {
+    message->set_num_key_value_heads(*config.num_key_value_heads);
+  }
+  message->set_head_dim(config.head_dim);
+  if (config.value_head_dim) {
+    message->set_value_head_dim(*config.value_head_dim);
+  }
+  if (config.scale) message->set_scale(*config.scale);
+  message->set_dropout(config.dropout);
+}
+
+// The message of a config's kind.
+struct KindOf {
+  v1::ModuleConfig* message;
+
+  auto* operator()(const MultiHeadAttentionConfig& /*config*/) const {
+    return message->mutable_multi_head_attention();
+  }
+  auto* operator()(const D2lMultiHeadAttentionConfig& /*config*/) const {
+    return message->mutable_d2l_multi_head_attention();
+  }
+  auto* operator()(const ScaledDotProductAttentionConfig& /*config*/) const {
+    return message->mutable_scaled_dot_product_attention();
+  }
+};
+
+template <typename Message>
+absl::StatusOr<ModuleConfig> DecodeKind(const Message& message) {
+  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config, Decode(message));
+  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
+  return config;
 }
 
 }  // namespace
@@ -52,19 +150,40 @@ absl::StatusOr<ModuleConfig> DecodeModuleConfig(
     const v1::ModuleConfig& message) {
   switch (message.kind_case()) {
     case v1::ModuleConfig::kMultiHeadAttention:
-      return DecodeMultiHeadAttention(message.multi_head_attention());
+      return DecodeKind(message.multi_head_attention());
+    case v1::ModuleConfig::kD2LMultiHeadAttention:
+      return DecodeKind(message.d2l_multi_head_attention());
+    case v1::ModuleConfig::kScaledDotProductAttention:
+      return DecodeKind(message.scaled_dot_product_attention());
     case v1::ModuleConfig::KIND_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
-      "config has no kind, expected one of: multi_head_attention");
+      "config has no kind, expected one of: multi_head_attention, "
+      "d2l_multi_head_attention, scaled_dot_product_attention");
 }
 
 v1::ModuleConfig EncodeModuleConfig(const ModuleConfig& config) {
   v1::ModuleConfig message;
-  std::visit([&message](const auto& kind) { EncodeKind(kind, &message); },
+  std::visit([&](const auto& kind) { Encode(kind, KindOf{&message}(kind)); },
              config);
   return message;
+}
+
+WeightSource DecodeWeightSource(std::string_view prefix,
+                                const v1::WeightNames& names) {
+  WeightSource source;
+  source.prefix = prefix;
+  source.renamed.insert(names.renamed().begin(), names.renamed().end());
+  source.transposed = names.transposed();
+  return source;
+}
+
+v1::WeightNames EncodeWeightNames(const WeightSource& source) {
+  v1::WeightNames names;
+  names.mutable_renamed()->insert(source.renamed.begin(), source.renamed.end());
+  names.set_transposed(source.transposed);
+  return names;
 }
 
 absl::StatusOr<ModuleConfig> ParseModuleConfigJson(std::string_view json) {

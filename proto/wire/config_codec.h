@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "attention/v1/module_config.pb.h"
 #include "core/attention/config.h"
+#include "core/attention/weights.h"
 
 namespace attention {
 
@@ -15,6 +16,12 @@ namespace attention {
 [[nodiscard]] absl::StatusOr<ModuleConfig> DecodeModuleConfig(
     const v1::ModuleConfig& message);
 [[nodiscard]] v1::ModuleConfig EncodeModuleConfig(const ModuleConfig& config);
+
+/// Say where in a file a module's weights are.
+[[nodiscard]] WeightSource DecodeWeightSource(std::string_view prefix,
+                                              const v1::WeightNames& names);
+/// The names of a source, without its prefix.
+[[nodiscard]] v1::WeightNames EncodeWeightNames(const WeightSource& source);
 
 /// The same as JSON text: the message's own mapping with snake_case names.
 /// \return INVALID_ARGUMENT for malformed JSON or an unknown field.

@@ -176,25 +176,27 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFolder(
   ATTENTION_ASSIGN_OR_RETURN(
       const SafetensorsFile file,
       SafetensorsFile::Read(fd->get(), max_module_bytes_));
-  return ReadModule(file.view(), *config, stored->weights_prefix());
+  return ReadModule(
+      file.view(), *config,
+      DecodeWeightSource(stored->weights_prefix(), stored->weight_names()));
 }
 
 absl::Status ModuleRepository::Store(std::string_view name,
                                      const ModuleConfig& config,
                                      const NamedTensors& tensors,
-                                     std::string_view prefix) const {
+                                     const WeightSource& source) const {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   if (HasFolderForm(directory_.get(), name) ||
       EntryType(directory_.get(), FilePath(name)) == S_IFDIR) {
     return absl::AlreadyExistsError(
         "in the repository as a folder, which is not overwritten");
   }
-  ATTENTION_ASSIGN_OR_RETURN(const NamedTensors selected,
-                             SelectModuleTensors(config, tensors, prefix));
+  ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
+                             SelectWeights(config, tensors, source));
   ATTENTION_ASSIGN_OR_RETURN(
       const SerializedSafetensors content,
-      SerializeSafetensors(
-          selected, {{std::string(kConfigKey), ModuleConfigToJson(config)}}));
+      SerializeSafetensors(selected.tensors, {{std::string(kConfigKey),
+                                               ModuleConfigToJson(config)}}));
   if (content.num_bytes() > max_module_bytes_) {
     return absl::ResourceExhaustedError(std::format(
         "would be stored as a file of {} bytes, expected at most {}",

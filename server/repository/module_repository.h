@@ -57,7 +57,7 @@ class ModuleRepository {
   /// happens meanwhile, the name holds the old module or the new one.
   ///
   /// \param tensors as for ReadModule; only the module's own are written,
-  ///   without `prefix`.
+  ///   the module's own names.
   /// \return ALREADY_EXISTS when the name exists in folder form,
   ///   INVALID_ARGUMENT when the name is not valid or a tensor is missing,
   ///   RESOURCE_EXHAUSTED beyond max_module_bytes or when the disk is full,
@@ -66,7 +66,7 @@ class ModuleRepository {
   [[nodiscard]] absl::Status Store(std::string_view name,
                                    const ModuleConfig& config,
                                    const NamedTensors& tensors,
-                                   std::string_view prefix = "") const;
+                                   const WeightSource& source = {}) const;
 
  private:
   ModuleRepository(UniqueFd directory, std::size_t max_module_bytes)

@@ -4,7 +4,6 @@
 #include <format>
 #include <new>
 #include <utility>
-#include <variant>
 
 #include "core/module/quote.h"
 #include "core/tensor/status_macros.h"
@@ -22,17 +21,17 @@ absl::Status UnsupportedDtype(std::string_view name, std::string_view dtype) {
 /// Refuse the tensors of a foreign dtype that the module needs or, without a
 /// prefix, may not have.
 absl::Status CheckUnsupported(const SafetensorsView& file,
-                              const MultiHeadAttentionConfig& config,
-                              std::string_view prefix) {
+                              const ModuleConfig& config,
+                              const WeightSource& source) {
   const SafetensorsMetadata& unsupported = file.unsupported();
-  if (prefix.empty() && !unsupported.empty()) {
+  if (source.prefix.empty() && !unsupported.empty()) {
     const auto& [name, dtype] = *unsupported.begin();
     return UnsupportedDtype(name, dtype);
   }
-  for (const WeightSpec& spec : ExpectedWeights(config)) {
-    const std::string name = std::string(prefix).append(spec.name);
-    if (const auto found = unsupported.find(name); found != unsupported.end()) {
-      return UnsupportedDtype(name, found->second);
+  for (const WeightSpec& spec : ExpectedWeights(config, source)) {
+    const auto found = unsupported.find(spec.name);
+    if (found != unsupported.end()) {
+      return UnsupportedDtype(spec.name, found->second);
     }
   }
   return absl::OkStatus();
@@ -42,38 +41,17 @@ absl::Status CheckUnsupported(const SafetensorsView& file,
 
 absl::StatusOr<StoredModule> ReadModule(const SafetensorsView& file,
                                         const ModuleConfig& config,
-                                        std::string_view prefix) {
-  const auto& attention = std::get<MultiHeadAttentionConfig>(config);
-  ATTENTION_RETURN_IF_ERROR(ValidateConfig(attention));
-  ATTENTION_RETURN_IF_ERROR(CheckUnsupported(file, attention, prefix));
+                                        const WeightSource& source) {
+  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
   try {
-    ATTENTION_ASSIGN_OR_RETURN(
-        AttentionWeights weights,
-        CollectWeights(attention, file.tensors(), prefix));
+    ATTENTION_RETURN_IF_ERROR(CheckUnsupported(file, config, source));
+    ATTENTION_ASSIGN_OR_RETURN(ModuleWeights weights,
+                               CollectWeights(config, file.tensors(), source));
     std::string digest = WeightsDigest(config, weights);
     return StoredModule{config, std::move(weights), std::move(digest)};
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("no memory for the module's weights");
   }
-}
-
-absl::StatusOr<NamedTensors> SelectModuleTensors(const ModuleConfig& config,
-                                                 const NamedTensors& tensors,
-                                                 std::string_view prefix) {
-  const auto& attention = std::get<MultiHeadAttentionConfig>(config);
-  ATTENTION_RETURN_IF_ERROR(ValidateConfig(attention));
-  NamedTensors selected;
-  for (const WeightSpec& spec : ExpectedWeights(attention)) {
-    const std::string name = std::string(prefix).append(spec.name);
-    const auto found = tensors.find(name);
-    if (found == tensors.end()) {
-      return absl::InvalidArgumentError(
-          std::format("tensor {} of shape {} is missing", Quote(name),
-                      spec.shape.ToString()));
-    }
-    selected.emplace(spec.name, found->second);
-  }
-  return selected;
 }
 
 }  // namespace attention

@@ -5,14 +5,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <format>
 #include <memory>
 #include <span>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 namespace attention {
@@ -57,26 +55,6 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, Free> context_;
 };
 
-/// The tensors whose bytes, one after the other, are those of the named
-/// parameter: in_proj_weight is q's rows, then k's, then v's.
-std::vector<const Tensor*> Parts(std::string_view name,
-                                 const AttentionWeights& weights) {
-  if (name == "in_proj_weight") {
-    return {&weights.query.weight, &weights.key.weight, &weights.value.weight};
-  }
-  if (name == "in_proj_bias") {
-    return {&*weights.query.bias, &*weights.key.bias, &*weights.value.bias};
-  }
-  if (name == "q_proj_weight") return {&weights.query.weight};
-  if (name == "k_proj_weight") return {&weights.key.weight};
-  if (name == "v_proj_weight") return {&weights.value.weight};
-  if (name == "bias_k") return {&*weights.bias_k};
-  if (name == "bias_v") return {&*weights.bias_v};
-  if (name == "out_proj.weight") return {&weights.output.weight};
-  assert(name == "out_proj.bias" && "a name of ExpectedWeights");
-  return {&*weights.output.bias};
-}
-
 std::string Preamble(const WeightSpec& spec, DataType dtype) {
   std::string dims;
   for (const std::int64_t dim : spec.shape.dims()) {
@@ -88,14 +66,14 @@ std::string Preamble(const WeightSpec& spec, DataType dtype) {
 }  // namespace
 
 std::string WeightsDigest(const ModuleConfig& config,
-                          const AttentionWeights& weights) {
-  std::vector<WeightSpec> specs =
-      ExpectedWeights(std::get<MultiHeadAttentionConfig>(config));
-  std::ranges::sort(specs, {}, &WeightSpec::name);
+                          const ModuleWeights& weights) {
+  std::vector<StoredWeight> stored = ListWeights(config, weights);
+  std::ranges::sort(
+      stored, {}, [](const StoredWeight& weight) { return weight.spec.name; });
   Sha256 hash;
-  for (const WeightSpec& spec : specs) {
-    hash.Update(Preamble(spec, weights.dtype));
-    for (const Tensor* part : Parts(spec.name, weights)) hash.Update(*part);
+  for (const StoredWeight& weight : stored) {
+    hash.Update(Preamble(weight.spec, weights.dtype));
+    for (const Tensor* part : weight.parts) hash.Update(*part);
   }
   return hash.Finish();
 }

@@ -24,6 +24,6 @@ namespace attention {
 ///       h.update(t.contiguous().view(torch.uint8).numpy().tobytes())
 ///   h.hexdigest()
 [[nodiscard]] std::string WeightsDigest(const ModuleConfig& config,
-                                        const AttentionWeights& weights);
+                                        const ModuleWeights& weights);
 
 }  // namespace attention

@@ -8,15 +8,15 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/onednn/onednn_attention.h"
+#include "core/onednn/onednn_implementation.h"
 #include "core/tensor/random_tensor.h"
 
 namespace attention {
 namespace {
 
 // Weights of uniform values that keep the scores small.
-AttentionWeights MakeWeights(const MultiHeadAttentionConfig& config,
-                             DataType dtype) {
+ModuleWeights MakeWeights(const MultiHeadAttentionConfig& config,
+                          DataType dtype) {
   std::vector<Tensor> tensors;
   NamedTensors named;
   for (const WeightSpec& spec : ExpectedWeights(config)) {
@@ -39,7 +39,7 @@ void Forward(benchmark::State& state, DataType dtype) {
   config.num_heads = state.range(3);
   config.batch_first = true;
   const auto attention =
-      MakeOneDnnAttention(config, MakeWeights(config, dtype));
+      MakeOneDnnImplementation(config, MakeWeights(config, dtype));
   if (!attention.ok()) {
     return state.SkipWithError(attention.status().ToString().c_str());
   }

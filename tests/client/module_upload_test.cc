@@ -27,7 +27,9 @@ UploadOptions MakeOptions() {
           .config = config,
           .replace = true,
           .persist = true,
-          .weights_prefix = "layer."};
+          .source = {.prefix = "layer.",
+                     .renamed = {{"out_proj", "out"}},
+                     .transposed = true}};
 }
 
 std::string MakeBytes(std::size_t size) {
@@ -55,6 +57,8 @@ TEST_F(ModuleUploadTest, SendsOptionsInTheHeader) {
   EXPECT_TRUE(header.replace());
   EXPECT_TRUE(header.persist());
   EXPECT_EQ(header.weights_prefix(), "layer.");
+  EXPECT_EQ(header.weight_names().renamed().at("out_proj"), "out");
+  EXPECT_TRUE(header.weight_names().transposed());
 }
 
 TEST_F(ModuleUploadTest, SendsBytesInChunksOfOneMebibyte) {

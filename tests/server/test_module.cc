@@ -5,7 +5,7 @@
 #include <span>
 #include <utility>
 
-#include "core/attention/multi_head_attention.h"
+#include "core/attention/module_implementation.h"
 #include "core/module/safetensors.h"
 #include "core/module/safetensors_writer.h"
 #include "core/tensor/random_tensor.h"
@@ -50,9 +50,9 @@ Tensor ReferenceOutput(const TestModule& module,
   const SafetensorsView view =
       SafetensorsView::Parse(std::as_bytes(std::span(module.file))).value();
   StoredModule stored = ReadModule(view, module.config).value();
-  const auto reference = MakeReferenceAttention(
+  const auto reference = MakeReferenceImplementation(
       module.config,
-      std::make_shared<const AttentionWeights>(std::move(stored.weights)));
+      std::make_shared<const ModuleWeights>(std::move(stored.weights)));
   ComputePool pool(1);
   return Compute(*reference, module.config,
                  DecodeForwardRequest(request).value(), pool)

@@ -5,12 +5,12 @@
 
 #include <utility>
 
-#include "core/onednn/onednn_attention.h"
+#include "core/onednn/onednn_implementation.h"
 #include "core/tensor/random_tensor.h"
 
 namespace attention::testing {
-AttentionWeights MakeWeights(const MultiHeadAttentionConfig& config,
-                             DataType dtype, std::uint64_t seed) {
+ModuleWeights MakeWeights(const ModuleConfig& config, DataType dtype,
+                          std::uint64_t seed) {
   std::vector<Tensor> tensors;
   NamedTensors named;
   const std::vector<WeightSpec> specs = ExpectedWeights(config);
@@ -20,32 +20,31 @@ AttentionWeights MakeWeights(const MultiHeadAttentionConfig& config,
     tensors.push_back(RandomTensor(dtype, spec.shape, seed, stream, 0.25F));
     named.emplace(spec.name, tensors.back().view());
   }
-  absl::StatusOr<AttentionWeights> weights = CollectWeights(config, named);
+  absl::StatusOr<ModuleWeights> weights = CollectWeights(config, named);
   EXPECT_TRUE(weights.ok()) << weights.status();
   return *std::move(weights);
 }
 
 ImplementationKind ReferenceKind() {
-  return {"Reference",
-          [](const MultiHeadAttentionConfig& config, AttentionWeights weights) {
-            return MakeReferenceAttention(
+  return {"Reference", [](const ModuleConfig& config, ModuleWeights weights) {
+            return MakeReferenceImplementation(
                 config,
-                std::make_shared<const AttentionWeights>(std::move(weights)));
+                std::make_shared<const ModuleWeights>(std::move(weights)));
           }};
 }
 
 ImplementationKind OneDnnKind() {
-  return {"OneDnn", [](const MultiHeadAttentionConfig& config,
-                       const AttentionWeights& weights) {
-            auto attention = MakeOneDnnAttention(config, weights);
+  return {"OneDnn",
+          [](const ModuleConfig& config, const ModuleWeights& weights) {
+            auto attention = MakeOneDnnImplementation(config, weights);
             EXPECT_TRUE(attention.ok()) << attention.status();
             return *std::move(attention);
           }};
 }
 
-Answer Compute(const MultiHeadAttention& attention,
-               const MultiHeadAttentionConfig& config,
-               const AttentionInputs& inputs, ComputePool& pool) {
+Answer Compute(const ModuleImplementation& attention,
+               const ModuleConfig& config, const AttentionInputs& inputs,
+               ComputePool& pool) {
   const absl::StatusOr<PackedBatch> batch = ResolveRequest(config, inputs);
   EXPECT_TRUE(batch.ok()) << batch.status();
   if (!batch.ok()) return {};

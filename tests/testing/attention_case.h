@@ -9,19 +9,19 @@
 #include <string>
 #include <vector>
 
-#include "core/attention/multi_head_attention.h"
+#include "core/attention/module_implementation.h"
 
 namespace attention::testing {
 
 /// Make reproducible weights with non-zero biases for a config.
-[[nodiscard]] AttentionWeights MakeWeights(
-    const MultiHeadAttentionConfig& config, DataType dtype, std::uint64_t seed);
+[[nodiscard]] ModuleWeights MakeWeights(const ModuleConfig& config,
+                                        DataType dtype, std::uint64_t seed);
 
 /// Makes an implementation; the name of the kind in test names.
 struct ImplementationKind {
   std::string name;
-  std::function<std::unique_ptr<MultiHeadAttention>(
-      const MultiHeadAttentionConfig&, AttentionWeights)>
+  std::function<std::unique_ptr<ModuleImplementation>(const ModuleConfig&,
+                                                      ModuleWeights)>
       make;
 
   friend void PrintTo(const ImplementationKind& kind, std::ostream* out) {
@@ -38,8 +38,8 @@ struct Answer {
 };
 
 /// Resolve and compute a request; fails the test on an error.
-[[nodiscard]] Answer Compute(const MultiHeadAttention& attention,
-                             const MultiHeadAttentionConfig& config,
+[[nodiscard]] Answer Compute(const ModuleImplementation& attention,
+                             const ModuleConfig& config,
                              const AttentionInputs& inputs, ComputePool& pool);
 
 }  // namespace attention::testing

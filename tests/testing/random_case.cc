@@ -180,7 +180,8 @@ class CaseMaker {
   double MaskValue() {
     // A row that saw such columns alone would lose its scores in rounding;
     // appended columns, which masks do not touch, keep it well-conditioned.
-    if (case_.config.appended_keys() > 0 && OneIn(8)) return -1e9;
+    if ((case_.config.add_bias_kv || case_.config.add_zero_attn) && OneIn(8))
+      return -1e9;
     if (OneIn(4)) return -std::numeric_limits<double>::infinity();
     return Pick({0.0, 1.0, -2.0});
   }
@@ -222,7 +223,7 @@ RandomCase::RandomCase(std::uint64_t case_seed, DataType dtype)
   CaseMaker(dtype, *this).Make();
 }
 
-AttentionWeights RandomCase::Weights() const {
+ModuleWeights RandomCase::Weights() const {
   return MakeWeights(config, weights_dtype, seed);
 }
 

@@ -20,7 +20,7 @@ struct RandomCase {
   RandomCase(std::uint64_t seed, DataType dtype);
 
   /// Make the module's weights, the same at each call.
-  [[nodiscard]] AttentionWeights Weights() const;
+  [[nodiscard]] ModuleWeights Weights() const;
 
   std::uint64_t seed;
   MultiHeadAttentionConfig config;

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "client/cpp/cli/tensor_files.h"
+#include "core/attention/module_spec.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_macros.h"
 
@@ -140,10 +141,10 @@ void AddResultOptions(CLI::App& command, ForwardOptions& options) {
       ->needs(training);
 }
 
-absl::StatusOr<InputTensors> MakeRandom(
-    const ForwardOptions& options, const MultiHeadAttentionConfig& config) {
+absl::StatusOr<InputTensors> MakeRandom(const ForwardOptions& options,
+                                        const AttentionSpec& spec) {
   std::vector<std::int64_t> dims = options.random;
-  if (dims.size() == 3 && !config.batch_first) std::swap(dims[0], dims[1]);
+  if (dims.size() == 3 && !spec.batch_first) std::swap(dims[0], dims[1]);
   const auto make = [&](std::int64_t width,
                         std::uint32_t stream) -> absl::StatusOr<Tensor> {
     dims.back() = width;
@@ -157,11 +158,10 @@ absl::StatusOr<InputTensors> MakeRandom(
   };
   InputTensors tensors;
   ATTENTION_ASSIGN_OR_RETURN(tensors.query, make(dims.back(), /*stream=*/0));
-  if (!config.packed_in_proj()) {
-    ATTENTION_ASSIGN_OR_RETURN(tensors.key,
-                               make(config.key_dim(), /*stream=*/1));
+  if (spec.key_dim != spec.query_dim || spec.value_dim != spec.key_dim) {
+    ATTENTION_ASSIGN_OR_RETURN(tensors.key, make(spec.key_dim, /*stream=*/1));
     ATTENTION_ASSIGN_OR_RETURN(tensors.value,
-                               make(config.value_dim(), /*stream=*/2));
+                               make(spec.value_dim, /*stream=*/2));
   }
   return tensors;
 }
@@ -177,8 +177,7 @@ absl::StatusOr<InputTensors> MakeRandomFor(const ForwardOptions& options,
         "`attention-client modules load {}`",
         module, description.state_name(), module));
   }
-  return MakeRandom(options,
-                    std::get<MultiHeadAttentionConfig>(*description.config));
+  return MakeRandom(options, SpecOf(*description.config).attention);
 }
 
 // Take over the tensors that a file holds under the options' names.

@@ -5,6 +5,8 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "client/cpp/cli/cli.h"
 #include "client/cpp/cli/tensor_files.h"
@@ -31,6 +33,8 @@ struct ModuleOptions {
   std::string file;
   std::string config;
   std::string prefix;
+  std::vector<std::pair<std::string, std::string>> renamed;
+  bool transposed = false;
   bool replace = false;
   bool persist = false;
 };
@@ -129,6 +133,11 @@ absl::StatusOr<ModuleConfig> ReadConfig(const ModuleOptions& options) {
 absl::StatusOr<int> UploadModule(const CommandContext& context,
                                  const ModuleOptions& options) {
   ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config, ReadConfig(options));
+  WeightSource source{.prefix = options.prefix,
+                      .transposed = options.transposed};
+  for (const auto& [name, stored] : options.renamed) {
+    source.renamed.emplace(name, stored);
+  }
   ATTENTION_ASSIGN_OR_RETURN(const AttentionClient client, context.Connect());
   ATTENTION_ASSIGN_OR_RETURN(
       const ModuleDescription module,
@@ -136,7 +145,7 @@ absl::StatusOr<int> UploadModule(const CommandContext& context,
                                .config = config,
                                .replace = options.replace,
                                .persist = options.persist,
-                               .weights_prefix = options.prefix},
+                               .source = source},
                               options.file));
   PrintModule(module, context.out);
   return kExitOk;
@@ -174,6 +183,11 @@ void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
       "\"config\" of the file's __metadata__)");
   command.add_option("--prefix", options.prefix,
                      "Prefix of the weights' names in the file");
+  command.add_option("--rename", options.renamed,
+                     "A part of the weights' names and what the file calls it, "
+                     "such as 'linear1 ffn.0'; repeatable");
+  command.add_flag("--transposed", options.transposed,
+                   "The file's matrices are (in, out), for y = x W");
   command.add_flag("--replace", options.replace,
                    "Replace a served module of this name");
   command.add_flag("--persist", options.persist,

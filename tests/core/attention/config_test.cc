@@ -22,11 +22,7 @@ TEST(ConfigTest, AcceptsTorchsDefaults) {
 TEST(ConfigTest, DefaultsWidthsToEmbedDim) {
   MultiHeadAttentionConfig config = Valid();
   EXPECT_EQ(config.key_dim(), 12);
-  EXPECT_TRUE(config.packed_in_proj());
-  config.kdim = 12;
-  EXPECT_TRUE(config.packed_in_proj());
-  config.kdim = 5;
-  EXPECT_FALSE(config.packed_in_proj());
+  EXPECT_EQ(config.value_dim(), 12);
 }
 
 struct BadConfig {
@@ -64,6 +60,42 @@ TEST(ConfigTest, RefusesWhatTorchRefuses) {
     MultiHeadAttentionConfig config = Valid();
     bad.spoil(config);
     const absl::Status status = ValidateConfig(config);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(status.message(), bad.message);
+  }
+}
+
+struct BadKind {
+  const char* message;
+  ModuleConfig config;
+};
+
+TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
+  const BadKind cases[] = {
+      {"query_dim: expected embed_dim=12 without separate_projections, got 5",
+       MultiHeadAttentionConfig{
+           .embed_dim = 12, .num_heads = 3, .query_dim = 5}},
+      {"num_hiddens must be divisible by num_heads, got num_hiddens=8 and "
+       "num_heads=3",
+       D2lMultiHeadAttentionConfig{.num_hiddens = 8, .num_heads = 3}},
+      {"key_size: expected 1 to 65536, got 0",
+       D2lMultiHeadAttentionConfig{
+           .num_hiddens = 8, .num_heads = 2, .key_size = 0}},
+      {"num_heads must be divisible by num_key_value_heads, got num_heads=6 "
+       "and "
+       "num_key_value_heads=4",
+       ScaledDotProductAttentionConfig{
+           .num_heads = 6, .num_key_value_heads = 4, .head_dim = 8}},
+      {"num_heads * head_dim: expected 1 to 65536, got 131072",
+       ScaledDotProductAttentionConfig{.num_heads = 512, .head_dim = 256}},
+      {"scale: expected a finite number, got inf",
+       ScaledDotProductAttentionConfig{
+           .num_heads = 1,
+           .head_dim = 8,
+           .scale = std::numeric_limits<double>::infinity()}},
+  };
+  for (const BadKind& bad : cases) {
+    const absl::Status status = ValidateConfig(bad.config);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(status.message(), bad.message);
   }

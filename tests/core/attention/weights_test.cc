@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/attention/weights.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,7 @@ using testing::IsIdentical;
 // A state_dict for a config.
 class StateDict {
  public:
-  explicit StateDict(const MultiHeadAttentionConfig& config,
-                     std::string_view prefix = "") {
+  explicit StateDict(const ModuleConfig& config, std::string_view prefix = "") {
     const std::vector<WeightSpec> specs = ExpectedWeights(config);
     tensors_.reserve(specs.size() + 1);
     for (const WeightSpec& spec : specs) {
@@ -69,15 +70,20 @@ TEST(WeightsTest, SplitsInProjInTheOrderQueryKeyValue) {
   const auto part = [&](std::size_t i) {
     return TensorView{packed.data + i * 64, DataType::kFloat32, square};
   };
-  EXPECT_TRUE(IsIdentical(weights->query.weight.view(), part(0)));
-  EXPECT_TRUE(IsIdentical(weights->key.weight.view(), part(1)));
-  EXPECT_TRUE(IsIdentical(weights->value.weight.view(), part(2)));
+  EXPECT_TRUE(
+      IsIdentical(weights->layers[0].attention.query.weight.view(), part(0)));
+  EXPECT_TRUE(
+      IsIdentical(weights->layers[0].attention.key.weight.view(), part(1)));
+  EXPECT_TRUE(
+      IsIdentical(weights->layers[0].attention.value.weight.view(), part(2)));
 }
 
 TEST(WeightsTest, ReadsBelowAPrefixAndIgnoresTheRest) {
   StateDict dict(Config(), "layers.0.self_attn.");
   dict.Add("norm.weight", DataType::kFloat32, {4});
-  EXPECT_TRUE(CollectWeights(Config(), dict.named, "layers.0.self_attn.").ok());
+  EXPECT_TRUE(
+      CollectWeights(Config(), dict.named, {.prefix = "layers.0.self_attn."})
+          .ok());
 }
 
 TEST(WeightsTest, ConvertsToTheConfigsDtype) {
@@ -87,7 +93,8 @@ TEST(WeightsTest, ConvertsToTheConfigsDtype) {
   const auto weights = CollectWeights(config, dict.named);
   ASSERT_TRUE(weights.ok());
   EXPECT_EQ(weights->dtype, DataType::kBFloat16);
-  EXPECT_EQ(weights->output.weight.dtype(), DataType::kBFloat16);
+  EXPECT_EQ(weights->layers[0].attention.output.weight.dtype(),
+            DataType::kBFloat16);
 }
 
 TEST(WeightsTest, SaysWhatIsWrongWithATensor) {
@@ -105,12 +112,124 @@ TEST(WeightsTest, SaysWhatIsWrongWithATensor) {
   dict.Add("out_proj.bias", DataType::kFloat16, {4});
   EXPECT_EQ(CollectWeights(Config(), dict.named).status().message(),
             "weights: tensor \"out_proj.bias\" is float16 but "
-            "\"in_proj_weight\" is float32; expected one dtype, or a config "
+            "\"in_proj_bias\" is float32; expected one dtype, or a config "
             "with dtype set");
 
   dict.named.erase("out_proj.weight");
   EXPECT_EQ(CollectWeights(Config(), dict.named).status().message(),
             "weights: tensor \"out_proj.weight\" of shape (4, 4) is missing");
+}
+
+std::vector<std::string> NamesOf(const ModuleConfig& config,
+                                 const WeightSource& source = {}) {
+  std::vector<std::string> names;
+  for (const WeightSpec& spec : ExpectedWeights(config, source)) {
+    names.push_back(spec.name);
+  }
+  return names;
+}
+
+TEST(WeightsTest, ListsD2lsNames) {
+  EXPECT_EQ(NamesOf(D2lMultiHeadAttentionConfig{
+                .num_hiddens = 4, .num_heads = 2, .bias = true}),
+            (std::vector<std::string>{"W_q.weight", "W_q.bias", "W_k.weight",
+                                      "W_k.bias", "W_v.weight", "W_v.bias",
+                                      "W_o.weight", "W_o.bias"}));
+}
+
+TEST(WeightsTest, ScaledDotProductAttentionHasNone) {
+  const ScaledDotProductAttentionConfig config = {.num_heads = 2,
+                                                  .head_dim = 4};
+  const auto weights = CollectWeights(config, {});
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->num_bytes, 0U);
+}
+
+TEST(WeightsTest, RenamesRunsOfComponentsTheLongestFirst) {
+  MultiHeadAttentionConfig config = Config();
+  config.separate_projections = true;
+  config.bias = false;
+  const WeightSource source = {.prefix = "attn.",
+                               .renamed = {{"q_proj", "q"},
+                                           {"k_proj.weight", "key_matrix"},
+                                           {"k_proj", "unused"},
+                                           {"weight", "w"},
+                                           {"proj", "unused"}}};
+  EXPECT_EQ(NamesOf(config, source),
+            (std::vector<std::string>{"attn.q.w", "attn.key_matrix",
+                                      "attn.v_proj.w", "attn.out_proj.w"}));
+}
+
+TEST(WeightsTest, RefusesToGiveOneNameToTwoTensors) {
+  const WeightSource source = {
+      .renamed = {{"in_proj_bias", "b"}, {"in_proj_weight", "b"}}};
+  const absl::Status status = CollectWeights(Config(), {}, source).status();
+  EXPECT_EQ(status.message(),
+            "weight_names.renamed: expected a name of its own for each tensor, "
+            "got \"b\" for two");
+}
+
+TEST(WeightsTest, TransposesMatrices) {
+  const MultiHeadAttentionConfig config = {.embed_dim = 4,
+                                           .num_heads = 1,
+                                           .bias = false,
+                                           .kdim = 3,
+                                           .query_dim = 2,
+                                           .output_projection = false,
+                                           .separate_projections = true};
+  Tensor query(DataType::kFloat32, {2, 4});
+  std::iota(query.data<float>().begin(), query.data<float>().end(), 0.0F);
+  const Tensor key = RandomTensor(DataType::kFloat32, {3, 4}, 1);
+  const Tensor value = RandomTensor(DataType::kFloat32, {4, 4}, 1);
+  const NamedTensors named = {{"q_proj.weight", query.view()},
+                              {"k_proj.weight", key.view()},
+                              {"v_proj.weight", value.view()}};
+
+  EXPECT_FALSE(CollectWeights(config, named).ok());
+  const auto weights = CollectWeights(config, named, {.transposed = true});
+
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  const Tensor& matrix = weights->layers[0].attention.query.weight;
+  EXPECT_EQ(matrix.shape(), (Shape{4, 2}));
+  EXPECT_THAT(matrix.data<float>(),
+              ::testing::ElementsAre(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+TEST(WeightsTest, SelectsUnderTheModulesOwnNames) {
+  StateDict dict(Config(), "a.");
+  dict.Add("b.in_proj_weight", DataType::kFloat32, {12, 4});
+
+  const auto selected = SelectWeights(Config(), dict.named, {.prefix = "a."});
+
+  ASSERT_TRUE(selected.ok()) << selected.status();
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : selected->tensors) names.push_back(name);
+  EXPECT_THAT(names,
+              ::testing::ElementsAre("in_proj_bias", "in_proj_weight",
+                                     "out_proj.bias", "out_proj.weight"));
+}
+
+TEST(WeightsTest, ListsWhatItCollected) {
+  const MultiHeadAttentionConfig config = Config();
+  const StateDict dict(config);
+  const auto weights = CollectWeights(config, dict.named);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+
+  std::size_t num_bytes = 0;
+  for (const StoredWeight& stored : ListWeights(config, *weights)) {
+    const TensorView& original = dict.named.at(stored.spec.name);
+    EXPECT_EQ(stored.spec.shape, original.shape) << stored.spec.name;
+    const std::byte* expected = original.data;
+    for (const Tensor* part : stored.parts) {
+      EXPECT_TRUE(IsIdentical(part->view(),
+                              {expected, DataType::kFloat32, part->shape()}))
+          << stored.spec.name;
+      expected += part->num_bytes();
+      num_bytes += part->num_bytes();
+    }
+    EXPECT_EQ(expected, original.data + original.num_bytes());
+  }
+  EXPECT_EQ(weights->num_bytes, num_bytes);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace attention::testing {
 /// Base of the suites every implementation must pass.
 class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
  protected:
-  std::unique_ptr<MultiHeadAttention> Make(
+  std::unique_ptr<ModuleImplementation> Make(
       const MultiHeadAttentionConfig& config,
       DataType dtype = DataType::kFloat32, std::uint64_t seed = 7) const {
     return GetParam().make(config, MakeWeights(config, dtype, seed));

@@ -30,8 +30,8 @@ class EdgeCasesTest : public ConformanceTest {
 
   // The output bias, which is what zeros before out_proj become.
   std::vector<double> OutputBias() const {
-    return ToDoubles(
-        MakeWeights(config_, DataType::kFloat32, 7).output.bias->view());
+    const ModuleWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
+    return ToDoubles(weights.layers[0].attention.output.bias->view());
   }
 
   MultiHeadAttentionConfig config_;

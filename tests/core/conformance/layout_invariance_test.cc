@@ -192,7 +192,7 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
   }
 
   MultiHeadAttentionConfig config_;
-  std::unique_ptr<MultiHeadAttention> attention_;
+  std::unique_ptr<ModuleImplementation> attention_;
   AttentionInputs padded_;
 
  private:

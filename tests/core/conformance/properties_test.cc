@@ -61,16 +61,18 @@ TEST_P(PropertiesTest, PermutingKeysPermutesWeightsAndKeepsTheOutput) {
 TEST_P(PropertiesTest, HeadsAreConsecutiveSlicesOfTheFeatures) {
   // Zero all of W_v but head 2's rows: only head 2 contributes, so the output
   // is that of a module whose out_proj sees nothing else.
-  AttentionWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
-  AttentionWeights silenced = MakeWeights(config_, DataType::kFloat32, 7);
+  ModuleWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
+  ModuleWeights silenced = MakeWeights(config_, DataType::kFloat32, 7);
   constexpr std::size_t kHeadDim = kWidth / kHeads;
   for (std::size_t e = 0; e < kWidth; ++e) {
     if (e / kHeadDim == 2) continue;
     for (std::size_t i = 0; i < kWidth; ++i) {
-      weights.value.weight.data<float>()[e * kWidth + i] = 0.0F;
-      silenced.output.weight.data<float>()[i * kWidth + e] = 0.0F;
+      weights.layers[0].attention.value.weight.data<float>()[e * kWidth + i] =
+          0.0F;
+      silenced.layers[0].attention.output.weight.data<float>()[i * kWidth + e] =
+          0.0F;
     }
-    weights.value.bias->data<float>()[e] = 0.0F;
+    weights.layers[0].attention.value.bias->data<float>()[e] = 0.0F;
   }
   const Answer got = Compute(*GetParam().make(config_, std::move(weights)),
                              config_, inputs_, pool_);
@@ -169,8 +171,8 @@ TEST_P(PropertiesTest, DropoutDependsOnTheSeedAlone) {
 
 TEST_P(PropertiesTest, DropoutOfOneLeavesTheOutputBias) {
   config_.dropout = 1.0;
-  AttentionWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
-  const Tensor bias = weights.output.bias->Clone();
+  ModuleWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
+  const Tensor bias = weights.layers[0].attention.output.bias->Clone();
   inputs_.training = true;
   const Answer answer = Compute(*GetParam().make(config_, std::move(weights)),
                                 config_, inputs_, pool_);

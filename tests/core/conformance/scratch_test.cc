@@ -14,7 +14,7 @@ namespace attention::testing {
 namespace {
 
 // Compute a request and return how many bytes Forward held at most.
-std::size_t PeakOfForward(const MultiHeadAttention& attention,
+std::size_t PeakOfForward(const ModuleImplementation& attention,
                           const PackedBatch& batch, std::size_t num_threads) {
   Tensor output(batch.query.dtype, batch.shapes.output);
   AttentionOutputs outputs{output.mutable_view(), {}};
@@ -53,8 +53,8 @@ class ScratchTest : public ::testing::TestWithParam<ImplementationKind> {
         GetParam().make(config_, MakeWeights(config_, dtype_, 7));
     ExpectWithinScratchBytes(*attention, config_, inputs_);
   }
-  static void ExpectWithinScratchBytes(const MultiHeadAttention& attention,
-                                       const MultiHeadAttentionConfig& config,
+  static void ExpectWithinScratchBytes(const ModuleImplementation& attention,
+                                       const ModuleConfig& config,
                                        const AttentionInputs& inputs) {
     const auto batch = ResolveRequest(config, inputs);
     ASSERT_TRUE(batch.ok()) << batch.status();
@@ -164,6 +164,26 @@ TEST_P(ScratchTest, HoldsForWideKeys) {
   inputs_.key = Random({1, 2, 5000});
   inputs_.value = Random({1, 2, 3000});
   ExpectWithinScratchBytes();
+}
+
+TEST_P(ScratchTest, HoldsForOtherKinds) {
+  const std::vector<ModuleConfig> configs = {
+      D2lMultiHeadAttentionConfig{.num_hiddens = 16, .num_heads = 2},
+      ScaledDotProductAttentionConfig{
+          .num_heads = 4, .num_key_value_heads = 4, .head_dim = 4},
+  };
+  for (const std::int64_t length : {1, 100, 3000}) {
+    inputs_.query = Random({2, length, 16});
+    for (const ModuleConfig& config : configs) {
+      SCOPED_TRACE(config.index());
+      inputs_.need_weights = false;
+      inputs_.training = true;
+      ExpectWithinScratchBytes(
+          *GetParam().make(config, MakeWeights(config, dtype_, 7)), config,
+          inputs_);
+      if (GetParam().name == "Reference" && length == 100) return;
+    }
+  }
 }
 
 ATTENTION_INSTANTIATE_CONFORMANCE(ScratchTest);

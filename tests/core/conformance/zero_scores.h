@@ -50,8 +50,9 @@ class ZeroScoresTest : public ConformanceTest {
   }
 
   Answer Run() {
-    AttentionWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
-    std::ranges::fill(weights.query.weight.data<float>(), 0.0F);
+    ModuleWeights weights = MakeWeights(config_, DataType::kFloat32, 7);
+    std::ranges::fill(weights.layers[0].attention.query.weight.data<float>(),
+                      0.0F);
     return Compute(*GetParam().make(config_, std::move(weights)), config_,
                    inputs_, pool_);
   }

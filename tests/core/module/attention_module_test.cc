@@ -37,9 +37,9 @@ TEST(AttentionModuleTest, ServesSinglePrecisionWithOneDnn) {
   const auto module = MakeModule(DataType::kFloat32);
 
   ASSERT_TRUE(module.ok()) << module.status();
-  const MultiHeadAttention& attention =
-      (*module)->attention(DataType::kFloat32);
-  EXPECT_NE(attention.implementation(), "reference");
+  const ModuleImplementation& attention =
+      (*module)->implementation(DataType::kFloat32);
+  EXPECT_NE(attention.name(), "reference");
   EXPECT_EQ(attention.compute_dtype(), DataType::kFloat32);
 }
 
@@ -47,16 +47,14 @@ TEST(AttentionModuleTest, ServesDoubleQueriesWithTheReference) {
   const auto module = MakeModule(DataType::kFloat32);
 
   ASSERT_TRUE(module.ok()) << module.status();
-  EXPECT_EQ((*module)->attention(DataType::kFloat64).implementation(),
-            "reference");
+  EXPECT_EQ((*module)->implementation(DataType::kFloat64).name(), "reference");
 }
 
 TEST(AttentionModuleTest, ServesDoubleModulesWithTheReference) {
   const auto module = MakeModule(DataType::kFloat64);
 
   ASSERT_TRUE(module.ok()) << module.status();
-  EXPECT_EQ((*module)->attention(DataType::kFloat32).implementation(),
-            "reference");
+  EXPECT_EQ((*module)->implementation(DataType::kFloat32).name(), "reference");
 }
 
 TEST(AttentionModuleTest, CountsTheMemoryOfItsWeights) {

@@ -92,6 +92,33 @@ TEST_P(ProjectionTest, ReadsAndWritesRowsByTheirIndices) {
   }
 }
 
+// Widths about those of the slices: one column may not be left over.
+TEST(ProjectionWidthsTest, ComputesEveryColumnOfEveryRow) {
+  constexpr std::int64_t kIn = 3;
+  for (const std::int64_t out : {1, 2, 255, 256, 257, 258, 512, 513, 769}) {
+    LinearWeights weights;
+    weights.weight = RandomTensor(DataType::kFloat32, {out, kIn}, 1);
+    const Projection projection(weights);
+    for (const std::int64_t rows : {1, 17, 64, 70}) {
+      const Tensor input = RandomTensor(DataType::kFloat32, {rows, kIn}, 2);
+      const Tensor output = Project(projection, input.view(), out);
+      Tensor want(DataType::kFloat32, {rows, out});
+      for (std::int64_t i = 0; i < rows * out; ++i) {
+        float sum = 0.0F;
+        for (std::int64_t e = 0; e < kIn; ++e) {
+          sum +=
+              input.data<float>()[static_cast<std::size_t>(i / out * kIn + e)] *
+              weights.weight
+                  .data<float>()[static_cast<std::size_t>(i % out * kIn + e)];
+        }
+        want.data<float>()[static_cast<std::size_t>(i)] = sum;
+      }
+      EXPECT_TRUE(testing::IsClose(output.view(), want.view()))
+          << rows << " rows, " << out << " columns";
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(InputWidths, ProjectionTest,
                          ::testing::Values(1, 5, 64, 768, 4096));
 

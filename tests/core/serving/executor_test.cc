@@ -84,7 +84,7 @@ TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   ComputePool pool(1);
   Tensor want(DataType::kFloat32, {3, 1, 8});
   ASSERT_TRUE(
-      work.module->attention(DataType::kFloat32)
+      work.module->implementation(DataType::kFloat32)
           .Forward(work.batch, {want.mutable_view(), std::nullopt}, pool)
           .ok());
   Executor executor(/*num_threads=*/2);

@@ -64,7 +64,8 @@ TEST(ModuleRepositoryStoreTest, StoresWhatItLoads) {
 
   ASSERT_TRUE(module.ok()) << module.status();
   EXPECT_EQ(module->config, ModuleConfig(config));
-  const TensorView stored = module->weights.output.weight.view();
+  const TensorView stored =
+      module->weights.layers[0].attention.output.weight.view();
   const TensorView original = tensors.views().at("out_proj.weight");
   EXPECT_EQ(stored.dtype, DataType::kBFloat16);
   EXPECT_EQ(std::memcmp(stored.data, original.data, original.num_bytes()), 0);
@@ -76,7 +77,9 @@ TEST(ModuleRepositoryStoreTest, KeepsTheDigest) {
   const ModuleTensors tensors(SmallConfig());
   ASSERT_TRUE(repository->Store("a", SmallConfig(), tensors.views()).ok());
   ASSERT_TRUE(
-      repository->Store("b", SmallConfig(), tensors.views("x."), "x.").ok());
+      repository
+          ->Store("b", SmallConfig(), tensors.views("x."), {.prefix = "x."})
+          .ok());
 
   EXPECT_EQ(repository->Load("a").value().weights_digest,
             repository->Load("b").value().weights_digest);

@@ -20,7 +20,7 @@ inline MultiHeadAttentionConfig SmallConfig() {
 /// Reproducible parameters of a module, under their state_dict names.
 class ModuleTensors {
  public:
-  explicit ModuleTensors(const MultiHeadAttentionConfig& config,
+  explicit ModuleTensors(const ModuleConfig& config,
                          DataType dtype = DataType::kFloat32,
                          std::uint64_t seed = 1) {
     std::uint32_t stream = 0;

@@ -48,7 +48,7 @@ TEST(ReadModuleTest, ReadsOneModuleOfAWholeModelsFile) {
   const std::string file = WithForeignDtype(FileOf(model));
 
   const auto module = ReadModule(SafetensorsView::Parse(AsBytes(file)).value(),
-                                 SmallConfig(), "layer.0.");
+                                 SmallConfig(), {.prefix = "layer.0."});
 
   EXPECT_TRUE(module.ok()) << module.status();
 }
@@ -61,7 +61,7 @@ TEST(ReadModuleTest, NamesAForeignDtypeOfAWeight) {
   const std::string file = WithForeignDtype(FileOf(model));
 
   const auto module = ReadModule(SafetensorsView::Parse(AsBytes(file)).value(),
-                                 SmallConfig(), "layer.0.");
+                                 SmallConfig(), {.prefix = "layer.0."});
 
   EXPECT_EQ(module.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(module.status().message()),
@@ -80,36 +80,6 @@ TEST(ReadModuleTest, RefusesAnyForeignDtypeWithoutPrefix) {
 
   EXPECT_THAT(std::string(module.status().message()),
               HasSubstr("'extra' has dtype I8"));
-}
-
-TEST(SelectModuleTensorsTest, DropsThePrefixAndOtherTensors) {
-  const ModuleTensors tensors(SmallConfig());
-  NamedTensors model = tensors.views("a.");
-  model.merge(tensors.views("b."));
-
-  const auto selected = SelectModuleTensors(SmallConfig(), model, "a.");
-
-  ASSERT_TRUE(selected.ok()) << selected.status();
-  std::vector<std::string> names;
-  for (const auto& [name, tensor] : *selected) names.push_back(name);
-  EXPECT_THAT(names,
-              ::testing::ElementsAre("in_proj_bias", "in_proj_weight",
-                                     "out_proj.bias", "out_proj.weight"));
-}
-
-TEST(SelectModuleTensorsTest, NamesAMissingTensor) {
-  const auto selected = SelectModuleTensors(SmallConfig(), {}, "a.");
-
-  EXPECT_THAT(std::string(selected.status().message()),
-              HasSubstr("'a.in_proj_weight' of shape (12, 4) is missing"));
-}
-
-TEST(SelectModuleTensorsTest, RefusesAnInvalidConfig) {
-  MultiHeadAttentionConfig config = SmallConfig();
-  config.embed_dim = -1;
-
-  EXPECT_EQ(SelectModuleTensors(config, {}, "").status().code(),
-            absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ std::string DigestOf(const MultiHeadAttentionConfig& config,
 /// Parameters that are easy to write down elsewhere: 0, 1, 2, ... in each.
 class CountingTensors {
  public:
-  explicit CountingTensors(const MultiHeadAttentionConfig& config) {
+  explicit CountingTensors(const ModuleConfig& config) {
     for (const WeightSpec& spec : ExpectedWeights(config)) {
       Tensor tensor(DataType::kFloat32, spec.shape);
       float next = 0;

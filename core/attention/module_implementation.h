@@ -7,26 +7,27 @@
 
 #include "absl/status/status.h"
 #include "core/attention/compute_pool.h"
+#include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
 #include "core/attention/request.h"
 #include "core/attention/weights.h"
 
 namespace attention {
 
-/// The forward pass of one module's weights.
+/// The forward pass of one module's weights: attention alone,
 ///
 ///   O = concat_h(softmax(Q_h K_h^T / sqrt(D) + M) V_h) W_o^T + b_o
 ///
-/// with Q = query W_q^T + b_q and likewise K and V, D = E / H.
+/// with Q = query W_q^T + b_q and likewise K and V (see AttentionSpec).
 /// Implementations: the double-precision reference, and oneDNN.
 /// Immutable, so thread-safe, given that each call has a pool of its own.
 /// Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.
-class MultiHeadAttention {
+class ModuleImplementation {
  public:
-  virtual ~MultiHeadAttention() = default;
+  virtual ~ModuleImplementation() = default;
 
   /// Name reported to callers, such as "reference".
-  [[nodiscard]] virtual std::string_view implementation() const = 0;
+  [[nodiscard]] virtual std::string_view name() const = 0;
   /// dtype the pass computes in.
   [[nodiscard]] virtual DataType compute_dtype() const = 0;
   /// Memory its weights take as it holds them, in bytes. Compiled kernels,
@@ -37,8 +38,8 @@ class MultiHeadAttention {
   [[nodiscard]] virtual std::size_t ScratchBytes(
       const PackedBatch& batch, std::size_t num_threads) const = 0;
 
-  /// Compute `batch` into `outputs`, whose views have batch.shapes and the
-  /// query's dtype. Every element of `outputs` is written.
+  /// Compute `batch` into `outputs`, whose views have batch.shapes and any
+  /// dtype the implementation computes for. Every element is written.
   /// \return CANCELLED when the pool was asked to stop, RESOURCE_EXHAUSTED when
   ///   memory cannot be allocated, INTERNAL when a primitive fails.
   [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
@@ -46,10 +47,10 @@ class MultiHeadAttention {
                                              ComputePool& pool) const = 0;
 };
 
-/// Make the reference implementation: plain loops in double precision over the
-/// weights as they are, the executable definition of what is right.
-[[nodiscard]] std::unique_ptr<MultiHeadAttention> MakeReferenceAttention(
-    const MultiHeadAttentionConfig& config,
-    std::shared_ptr<const AttentionWeights> weights);
+/// Make the reference implementation of a module: plain loops in double
+/// precision over the weights as they are, the executable definition of what is
+/// right.
+[[nodiscard]] std::unique_ptr<ModuleImplementation> MakeReferenceImplementation(
+    const ModuleConfig& config, std::shared_ptr<const ModuleWeights> weights);
 
 }  // namespace attention

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/attention/weight_table.h"
+
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace attention {
+namespace {
+
+// The value, made if there is none yet.
+template <typename T>
+T& Ensure(std::optional<T>& value) {
+  return value ? *value : value.emplace();
+}
+
+// Adds rows under a common prefix.
+class TableWriter {
+ public:
+  TableWriter(std::vector<WeightTableRow>& table, std::string prefix)
+      : table_(table), prefix_(std::move(prefix)) {}
+
+  [[nodiscard]] TableWriter Inside(std::string_view name) const {
+    return {table_, prefix_ + std::string(name) + "."};
+  }
+
+  // A tensor that is one parameter.
+  void Add(std::string_view name, const Shape& shape, Tensor& parameter) {
+    table_.push_back({prefix_ + std::string(name), shape, shape, {&parameter}});
+  }
+  void Add(std::string_view name, const Shape& shape,
+           std::optional<Tensor>& parameter) {
+    Add(name, shape, Ensure(parameter));
+  }
+  void Add(WeightTableRow row) {
+    row.name = prefix_ + row.name;
+    table_.push_back(std::move(row));
+  }
+
+  // A torch.nn.Linear: NAME.weight [out, in] and NAME.bias [out].
+  void AddLinear(std::string_view name, const Shape& shape, bool bias,
+                 LinearWeights& linear) {
+    TableWriter inside = Inside(name);
+    inside.Add("weight", shape, linear.weight);
+    if (bias) inside.Add("bias", {shape.dim(0)}, linear.bias);
+  }
+
+ private:
+  std::vector<WeightTableRow>& table_;
+  std::string prefix_;
+};
+
+void AddAttention(const MultiHeadAttentionConfig& config, TableWriter table,
+                  AttentionWeights& weights) {
+  const std::int64_t width = config.embed_dim;
+  const std::int64_t kdim = config.key_dim();
+  const std::int64_t vdim = config.value_dim();
+  if (config.separate_projections) {
+    const std::int64_t query_dim = config.query_dim.value_or(width);
+    table.AddLinear("q_proj", {width, query_dim}, config.bias, weights.query);
+    table.AddLinear("k_proj", {width, kdim}, config.bias, weights.key);
+    table.AddLinear("v_proj", {width, vdim}, config.bias, weights.value);
+  } else {
+    if (kdim == width && vdim == width) {
+      table.Add({"in_proj_weight",
+                 {3 * width, width},
+                 {width, width},
+                 {&weights.query.weight, &weights.key.weight,
+                  &weights.value.weight}});
+    } else {
+      table.Add("q_proj_weight", {width, width}, weights.query.weight);
+      table.Add("k_proj_weight", {width, kdim}, weights.key.weight);
+      table.Add("v_proj_weight", {width, vdim}, weights.value.weight);
+    }
+    if (config.bias) {
+      table.Add({"in_proj_bias",
+                 {3 * width},
+                 {width},
+                 {&Ensure(weights.query.bias), &Ensure(weights.key.bias),
+                  &Ensure(weights.value.bias)}});
+    }
+  }
+  if (config.add_bias_kv) {
+    table.Add({"bias_k", {1, 1, width}, {width}, {&Ensure(weights.bias_k)}});
+    table.Add({"bias_v", {1, 1, width}, {width}, {&Ensure(weights.bias_v)}});
+  }
+  if (config.output_projection) {
+    table.AddLinear("out_proj", {width, width}, config.bias, weights.output);
+  }
+}
+
+void AddAttention(const D2lMultiHeadAttentionConfig& config, TableWriter table,
+                  AttentionWeights& weights) {
+  const std::int64_t width = config.num_hiddens;
+  table.AddLinear("W_q", {width, config.query_size.value_or(width)},
+                  config.bias, weights.query);
+  table.AddLinear("W_k", {width, config.key_size.value_or(width)}, config.bias,
+                  weights.key);
+  table.AddLinear("W_v", {width, config.value_size.value_or(width)},
+                  config.bias, weights.value);
+  table.AddLinear("W_o", {width, width}, config.bias, weights.output);
+}
+
+LayerWeights& OnlyLayer(ModuleWeights& weights) {
+  weights.layers.resize(1);
+  return weights.layers.front();
+}
+
+void AddModel(const MultiHeadAttentionConfig& config, TableWriter table,
+              ModuleWeights& weights) {
+  AddAttention(config, table, OnlyLayer(weights).attention);
+}
+
+void AddModel(const D2lMultiHeadAttentionConfig& config, TableWriter table,
+              ModuleWeights& weights) {
+  AddAttention(config, table, OnlyLayer(weights).attention);
+}
+
+void AddModel(const ScaledDotProductAttentionConfig& /*config*/,
+              const TableWriter& /*table*/, ModuleWeights& weights) {
+  OnlyLayer(weights);
+}
+
+std::optional<DataType> DtypeOf(const ScaledDotProductAttentionConfig&) {
+  return std::nullopt;
+}
+template <typename Kind>
+std::optional<DataType> DtypeOf(const Kind& kind) {
+  return kind.dtype;
+}
+}  // namespace
+
+std::vector<WeightTableRow> MakeWeightTable(const ModuleConfig& config,
+                                            ModuleWeights& weights) {
+  std::vector<WeightTableRow> table;
+  std::visit(
+      [&](const auto& kind) {
+        AddModel(kind, TableWriter(table, ""), weights);
+      },
+      config);
+  return table;
+}
+
+std::optional<DataType> WantedDtype(const ModuleConfig& config) {
+  return std::visit([](const auto& kind) { return DtypeOf(kind); }, config);
+}
+
+}  // namespace attention

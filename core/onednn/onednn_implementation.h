@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "core/attention/config.h"
+#include "core/attention/module_implementation.h"
+#include "core/attention/weights.h"
+
+namespace attention {
+
+/// Make the oneDNN implementation of a module: see OneDnnAttention. Serves
+/// float32, bfloat16 and float16 weights and queries.
+/// \return INVALID_ARGUMENT for float64 weights, RESOURCE_EXHAUSTED when memory
+///   is exhausted, INTERNAL when oneDNN fails.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<ModuleImplementation>>
+MakeOneDnnImplementation(const ModuleConfig& config,
+                         const ModuleWeights& weights);
+
+}  // namespace attention
