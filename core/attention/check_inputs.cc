@@ -156,6 +156,21 @@ absl::Status CheckHeads(const AttentionSpec& spec,
                spec.num_key_value_heads, spec.value_head_dim);
 }
 
+// An encoder layer takes one input and gives one output.
+absl::Status CheckEncoder(const AttentionInputs& inputs) {
+  if (inputs.key || inputs.value) {
+    return Invalid(std::format(
+        "{}: expected none, as an encoder's query attends to itself, got one",
+        inputs.key ? "key" : "value"));
+  }
+  if (inputs.need_weights) {
+    return Invalid(
+        "need_weights: expected false, as an encoder returns no weights, got "
+        "true");
+  }
+  return absl::OkStatus();
+}
+
 // value has key's sequence and batch dimensions.
 absl::Status CheckKeyAgainstValue(const AttentionInputs& inputs) {
   const TensorView& key = inputs.key.value_or(inputs.query);
@@ -323,6 +338,7 @@ absl::StatusOr<Layout> CheckInputs(const ModuleSpec& model,
   ATTENTION_RETURN_IF_ERROR(
       CheckMaskDtype("key_padding_mask", inputs.key_padding_mask));
   ATTENTION_RETURN_IF_ERROR(CheckMaskDtype("attn_mask", inputs.attn_mask));
+  if (model.encoder) ATTENTION_RETURN_IF_ERROR(CheckEncoder(inputs));
   ATTENTION_RETURN_IF_ERROR(CheckRanksAndDtypes(spec, inputs));
   const bool ragged =
       !inputs.query_lengths.empty() || !inputs.key_lengths.empty();

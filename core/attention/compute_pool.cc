@@ -5,7 +5,7 @@
 
 namespace attention {
 
-ComputePool::ComputePool(std::size_t num_threads) : scratch_(num_threads + 1) {
+ComputePool::ComputePool(std::size_t num_threads) : scratch_(num_threads + 2) {
   assert(num_threads >= 1);
   workers_.reserve(num_threads - 1);
   for (std::size_t thread = 1; thread < num_threads; ++thread) {

@@ -43,8 +43,9 @@ class ComputePool {
   [[nodiscard]] bool StopRequested() const { return stop_ && stop_(); }
 
   /// Return at least `num_bytes` of uninitialised memory, valid until the next
-  /// call with the same slot: slot t belongs to thread t of Run, slot
-  /// num_threads() to the caller. Only the slot's owner may call. Kept from
+  /// call with the same slot: slot t belongs to thread t of Run, slots
+  /// num_threads() and num_threads() + 1 to the caller. Only the slot's owner
+  /// may call. Kept from
   /// call to call, as touching fresh pages costs more than computing on them.
   /// Throws std::bad_alloc.
   [[nodiscard]] std::byte* Scratch(std::size_t slot, std::size_t num_bytes);

@@ -53,6 +53,12 @@ absl::Status CheckDtype(const std::optional<DataType>& dtype) {
       "dtype: expected a floating dtype, got {}", DataTypeName(*dtype)));
 }
 
+absl::Status CheckEpsilon(std::string_view name, double epsilon) {
+  if (epsilon >= 0.0 && std::isfinite(epsilon)) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::format(
+      "{}: expected a finite number of at least 0, got {}", name, epsilon));
+}
+
 absl::Status Check(const MultiHeadAttentionConfig& config) {
   ATTENTION_RETURN_IF_ERROR(CheckWidth("embed_dim", config.embed_dim));
   ATTENTION_RETURN_IF_ERROR(CheckWidth("kdim", config.key_dim()));
@@ -104,6 +110,36 @@ absl::Status Check(const ScaledDotProductAttentionConfig& config) {
         std::format("scale: expected a finite number, got {}", *config.scale));
   }
   return CheckDropout(config.dropout);
+}
+
+absl::Status Check(const TransformerEncoderLayerConfig& config) {
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("d_model", config.d_model));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckDivides({"nhead", config.nhead}, {"d_model", config.d_model}));
+  ATTENTION_RETURN_IF_ERROR(CheckRange(
+      "dim_feedforward", config.dim_feedforward, kMaxFeedForwardWidth));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckEpsilon("layer_norm_eps", config.layer_norm_eps));
+  ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
+  return CheckDtype(config.dtype);
+}
+
+absl::Status Check(const D2lTransformerEncoderBlockConfig& config) {
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("num_hiddens", config.num_hiddens));
+  ATTENTION_RETURN_IF_ERROR(CheckDivides({"num_heads", config.num_heads},
+                                         {"num_hiddens", config.num_hiddens}));
+  ATTENTION_RETURN_IF_ERROR(CheckRange(
+      "ffn_num_hiddens", config.ffn_num_hiddens, kMaxFeedForwardWidth));
+  ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
+  return CheckDtype(config.dtype);
+}
+
+absl::Status Check(const TransformerEncoderConfig& config) {
+  ATTENTION_RETURN_IF_ERROR(
+      CheckRange("num_layers", config.num_layers, kMaxLayers));
+  ATTENTION_RETURN_IF_ERROR(CheckEpsilon("norm_eps", config.norm_eps));
+  return std::visit([](const auto& layer) { return Check(layer); },
+                    config.layer);
 }
 
 }  // namespace

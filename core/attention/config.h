@@ -12,6 +12,11 @@ namespace attention {
 
 /// Largest width of a row, such as embed_dim.
 inline constexpr std::int64_t kMaxWidth = 65536;
+/// Largest width inside a feed-forward network.
+inline constexpr std::int64_t kMaxFeedForwardWidth = 262144;
+/// Largest number of layers in a stack.
+inline constexpr std::int64_t kMaxLayers = 1024;
+
 /// Constructor parameters of torch.nn.MultiheadAttention, and three more.
 /// Source: https://pytorch.org/docs/2.6/generated/torch.nn.MultiheadAttention
 struct MultiHeadAttentionConfig {
@@ -77,10 +82,63 @@ struct ScaledDotProductAttentionConfig {
                          const ScaledDotProductAttentionConfig&) = default;
 };
 
+/// What is between the two linear layers of a feed-forward network.
+enum class Activation : std::uint8_t {
+  kRelu,
+  kGelu,  ///< x Phi(x), by the error function
+};
+
+/// Constructor parameters of torch.nn.TransformerEncoderLayer.
+/// Source:
+/// https://pytorch.org/docs/2.6/generated/torch.nn.TransformerEncoderLayer
+struct TransformerEncoderLayerConfig {
+  std::int64_t d_model = 0;             ///< E, in [1, kMaxWidth]
+  std::int64_t nhead = 0;               ///< H, divides d_model
+  std::int64_t dim_feedforward = 2048;  ///< in [1, kMaxFeedForwardWidth]
+  double dropout = 0.0;                 ///< in [0, 1]; used in training only
+  Activation activation = Activation::kRelu;
+  double layer_norm_eps = 1e-5;  ///< at least 0, finite
+  bool batch_first = false;      ///< (N, L, E) instead of (L, N, E)
+  bool norm_first = false;
+  bool bias = true;
+  std::optional<DataType> dtype = {};  ///< default: as stored
+  bool separate_projections = false;   ///< see MultiHeadAttentionConfig
+
+  friend bool operator==(const TransformerEncoderLayerConfig&,
+                         const TransformerEncoderLayerConfig&) = default;
+};
+
+/// Parameters of d2l.TransformerEncoderBlock.
+/// Source: Dive into Deep Learning, section 11.7, d2l/torch.py.
+struct D2lTransformerEncoderBlockConfig {
+  std::int64_t num_hiddens = 0;        ///< E, in [1, kMaxWidth]
+  std::int64_t ffn_num_hiddens = 0;    ///< in [1, kMaxFeedForwardWidth]
+  std::int64_t num_heads = 0;          ///< H, divides num_hiddens
+  double dropout = 0.0;                ///< in [0, 1]; used in training only
+  bool use_bias = false;               ///< of the attention
+  std::optional<DataType> dtype = {};  ///< default: as stored
+
+  friend bool operator==(const D2lTransformerEncoderBlockConfig&,
+                         const D2lTransformerEncoderBlockConfig&) = default;
+};
+
+/// torch.nn.TransformerEncoder: a stack of layers of one config.
+struct TransformerEncoderConfig {
+  std::variant<TransformerEncoderLayerConfig, D2lTransformerEncoderBlockConfig>
+      layer;
+  std::int64_t num_layers = 0;  ///< in [1, kMaxLayers]
+  bool norm = false;            ///< a layer normalisation behind the last layer
+  double norm_eps = 1e-5;       ///< its epsilon; at least 0, finite
+
+  friend bool operator==(const TransformerEncoderConfig&,
+                         const TransformerEncoderConfig&) = default;
+};
+
 /// Configuration of any kind of module.
 using ModuleConfig =
     std::variant<MultiHeadAttentionConfig, D2lMultiHeadAttentionConfig,
-                 ScaledDotProductAttentionConfig>;
+                 ScaledDotProductAttentionConfig, TransformerEncoderLayerConfig,
+                 D2lTransformerEncoderBlockConfig, TransformerEncoderConfig>;
 
 /// Check the constraints named beside the fields.
 /// \return INVALID_ARGUMENT naming field, value and expectation.

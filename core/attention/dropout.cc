@@ -45,9 +45,19 @@ void DropoutMask::Apply(const Sequence& sequence, std::int64_t head,
         [&](std::int64_t k) { return sequence.column(k); });
 }
 
+template <typename Real>
+void DropoutMask::ApplyToRow(const Sequence& sequence, std::int64_t row,
+                             std::span<Real> elements) const {
+  Scale(sequence, stream_, row, elements, [](std::int64_t k) { return k; });
+}
+
 template void DropoutMask::Apply(const Sequence&, std::int64_t, std::int64_t,
                                  float*) const;
 template void DropoutMask::Apply(const Sequence&, std::int64_t, std::int64_t,
                                  double*) const;
+template void DropoutMask::ApplyToRow(const Sequence&, std::int64_t,
+                                      std::span<float>) const;
+template void DropoutMask::ApplyToRow(const Sequence&, std::int64_t,
+                                      std::span<double>) const;
 
 }  // namespace attention

@@ -10,7 +10,10 @@ namespace attention {
 
 /// Where in a module dropout is applied.
 enum class DropoutSite : std::uint32_t {
-  kWeights = 0,  ///< the attention weights
+  kWeights = 0,      ///< the attention weights
+  kAttention = 1,    ///< an encoder layer's attention (torch: dropout1)
+  kActivation = 2,   ///< inside its feed-forward network (torch: dropout)
+  kFeedForward = 3,  ///< its feed-forward network (torch: dropout2)
 };
 
 /// The dropout mask of a request at one site of one layer: an element is
@@ -21,7 +24,8 @@ enum class DropoutSite : std::uint32_t {
 ///
 ///   Philox4x32(seed, {j / 4, i, n, h + 2^16 (site + 4 layer)}),
 ///
-/// dropped where the word is below p * 2^32. Thread-safe.
+/// dropped where the word is below p * 2^32. At the other sites, of rows of
+/// queries, j counts the row's elements and h is 0. Thread-safe.
 class DropoutMask {
  public:
   /// The mask of a batch at a site of batch.layer, with p = batch.dropout.
@@ -35,6 +39,11 @@ class DropoutMask {
   template <typename Real>
   void Apply(const Sequence& sequence, std::int64_t head, std::int64_t row,
              Real* weights) const;
+
+  /// Multiply a row of elements, of query position `row`, likewise.
+  template <typename Real>
+  void ApplyToRow(const Sequence& sequence, std::int64_t row,
+                  std::span<Real> elements) const;
 
  private:
   template <typename Real, typename ColumnOf>

@@ -18,7 +18,8 @@ namespace attention {
 ///
 ///   O = concat_h(softmax(Q_h K_h^T / sqrt(D) + M) V_h) W_o^T + b_o
 ///
-/// with Q = query W_q^T + b_q and likewise K and V (see AttentionSpec).
+/// with Q = query W_q^T + b_q and likewise K and V, or a stack of encoder
+/// layers (see AttentionSpec and EncoderSpec).
 /// Implementations: the double-precision reference, and oneDNN.
 /// Immutable, so thread-safe, given that each call has a pool of its own.
 /// Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.

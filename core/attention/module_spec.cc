@@ -74,6 +74,45 @@ ModuleSpec Resolve(const ScaledDotProductAttentionConfig& config) {
   return spec;
 }
 
+ModuleSpec Resolve(const TransformerEncoderLayerConfig& config) {
+  ModuleSpec spec = Resolve(MultiHeadAttentionConfig{
+      .embed_dim = config.d_model,
+      .num_heads = config.nhead,
+      .dropout = config.dropout,
+      .batch_first = config.batch_first,
+  });
+  spec.attention.width_names[0] = "d_model";
+  spec.encoder = EncoderSpec{.feed_forward_dim = config.dim_feedforward,
+                             .activation = config.activation,
+                             .norm_eps = config.layer_norm_eps,
+                             .norm_first = config.norm_first,
+                             .drops_activation = true};
+  return spec;
+}
+
+ModuleSpec Resolve(const D2lTransformerEncoderBlockConfig& config) {
+  ModuleSpec spec = Resolve(D2lMultiHeadAttentionConfig{
+      .num_hiddens = config.num_hiddens,
+      .num_heads = config.num_heads,
+      .dropout = config.dropout,
+  });
+  spec.attention.width_names[0] = "num_hiddens";
+  spec.encoder = EncoderSpec{.feed_forward_dim = config.ffn_num_hiddens,
+                             .activation = Activation::kRelu,
+                             .norm_eps = 1e-5,
+                             .norm_first = false,
+                             .drops_activation = false};
+  return spec;
+}
+
+ModuleSpec Resolve(const TransformerEncoderConfig& config) {
+  ModuleSpec spec = std::visit([](const auto& layer) { return Resolve(layer); },
+                               config.layer);
+  spec.num_layers = config.num_layers;
+  if (config.norm) spec.final_norm_eps = config.norm_eps;
+  return spec;
+}
+
 }  // namespace
 
 ModuleSpec SpecOf(const ModuleConfig& config) {

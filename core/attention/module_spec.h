@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "core/attention/config.h"
@@ -65,9 +66,30 @@ struct AttentionSpec {
   }
 };
 
-/// What computing a module of any kind needs to know: attention.
+/// What makes an encoder layer of attention, with E its width:
+///
+///   post-norm  x = norm1(x + SA(x));   x = norm2(x + FF(x))
+///   pre-norm   x = x + SA(norm1(x));   x = x + FF(norm2(x))
+///
+/// FF(x) = act(x W1^T + b1) W2^T + b2. In training, dropout is applied to the
+/// attention weights, SA(x), FF(x) and, by torch but not by d2l, act(...).
+/// Source: torch/nn/modules/transformer.py (2.6), TransformerEncoderLayer;
+/// d2l/torch.py, TransformerEncoderBlock.
+struct EncoderSpec {
+  std::int64_t feed_forward_dim = 0;
+  Activation activation = Activation::kRelu;
+  double norm_eps = 0.0;
+  bool norm_first = false;
+  bool drops_activation = false;  ///< whether dropout is applied to act(...)
+};
+
+/// What computing a module of any kind needs to know: attention alone, or
+/// num_layers encoder layers, one after the other.
 struct ModuleSpec {
   AttentionSpec attention;
+  std::optional<EncoderSpec> encoder;
+  std::int64_t num_layers = 1;
+  std::optional<double> final_norm_eps;  ///< of a norm behind the last layer
 };
 
 /// Say what a module of a valid config computes.

@@ -45,6 +45,14 @@ class TableWriter {
     if (bias) inside.Add("bias", {shape.dim(0)}, linear.bias);
   }
 
+  // A torch.nn.LayerNorm over rows of `width`.
+  void AddNorm(std::string_view name, std::int64_t width, bool bias,
+               NormWeights& norm) {
+    TableWriter inside = Inside(name);
+    inside.Add("weight", {width}, norm.weight);
+    if (bias) inside.Add("bias", {width}, norm.bias);
+  }
+
  private:
   std::vector<WeightTableRow>& table_;
   std::string prefix_;
@@ -101,6 +109,42 @@ void AddAttention(const D2lMultiHeadAttentionConfig& config, TableWriter table,
   table.AddLinear("W_o", {width, width}, config.bias, weights.output);
 }
 
+void AddLayer(const TransformerEncoderLayerConfig& config, TableWriter table,
+              LayerWeights& weights) {
+  const std::int64_t width = config.d_model;
+  const std::int64_t inner = config.dim_feedforward;
+  AddAttention(
+      MultiHeadAttentionConfig{
+          .embed_dim = width,
+          .num_heads = config.nhead,
+          .bias = config.bias,
+          .separate_projections = config.separate_projections,
+      },
+      table.Inside("self_attn"), weights.attention);
+  table.AddLinear("linear1", {inner, width}, config.bias, weights.linear1);
+  table.AddLinear("linear2", {width, inner}, config.bias, weights.linear2);
+  table.AddNorm("norm1", width, config.bias, weights.norm1);
+  table.AddNorm("norm2", width, config.bias, weights.norm2);
+}
+
+void AddLayer(const D2lTransformerEncoderBlockConfig& config, TableWriter table,
+              LayerWeights& weights) {
+  const std::int64_t width = config.num_hiddens;
+  const std::int64_t inner = config.ffn_num_hiddens;
+  AddAttention(
+      D2lMultiHeadAttentionConfig{
+          .num_hiddens = width,
+          .num_heads = config.num_heads,
+          .bias = config.use_bias,
+      },
+      table.Inside("attention"), weights.attention);
+  TableWriter ffn = table.Inside("ffn");
+  ffn.AddLinear("dense1", {inner, width}, /*bias=*/true, weights.linear1);
+  ffn.AddLinear("dense2", {width, inner}, /*bias=*/true, weights.linear2);
+  table.Inside("addnorm1").AddNorm("ln", width, /*bias=*/true, weights.norm1);
+  table.Inside("addnorm2").AddNorm("ln", width, /*bias=*/true, weights.norm2);
+}
+
 LayerWeights& OnlyLayer(ModuleWeights& weights) {
   weights.layers.resize(1);
   return weights.layers.front();
@@ -121,6 +165,43 @@ void AddModel(const ScaledDotProductAttentionConfig& /*config*/,
   OnlyLayer(weights);
 }
 
+void AddModel(const TransformerEncoderLayerConfig& config, TableWriter table,
+              ModuleWeights& weights) {
+  AddLayer(config, std::move(table), OnlyLayer(weights));
+}
+
+void AddModel(const D2lTransformerEncoderBlockConfig& config, TableWriter table,
+              ModuleWeights& weights) {
+  AddLayer(config, std::move(table), OnlyLayer(weights));
+}
+
+void AddFinalNorm(const TransformerEncoderLayerConfig& layer,
+                  TableWriter& table, NormWeights& weights) {
+  table.AddNorm("norm", layer.d_model, layer.bias, weights);
+}
+
+void AddFinalNorm(const D2lTransformerEncoderBlockConfig& layer,
+                  TableWriter& table, NormWeights& weights) {
+  table.AddNorm("norm", layer.num_hiddens, /*bias=*/true, weights);
+}
+
+void AddModel(const TransformerEncoderConfig& config, TableWriter table,
+              ModuleWeights& weights) {
+  // All at once: the table points into them.
+  weights.layers.resize(static_cast<std::size_t>(config.num_layers));
+  std::visit(
+      [&](const auto& layer) {
+        const TableWriter layers = table.Inside("layers");
+        for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+          AddLayer(layer, layers.Inside(std::to_string(i)), weights.layers[i]);
+        }
+        if (config.norm) {
+          AddFinalNorm(layer, table, Ensure(weights.final_norm));
+        }
+      },
+      config.layer);
+}
+
 std::optional<DataType> DtypeOf(const ScaledDotProductAttentionConfig&) {
   return std::nullopt;
 }
@@ -128,6 +209,11 @@ template <typename Kind>
 std::optional<DataType> DtypeOf(const Kind& kind) {
   return kind.dtype;
 }
+std::optional<DataType> DtypeOf(const TransformerEncoderConfig& config) {
+  return std::visit([](const auto& layer) { return layer.dtype; },
+                    config.layer);
+}
+
 }  // namespace
 
 std::vector<WeightTableRow> MakeWeightTable(const ModuleConfig& config,

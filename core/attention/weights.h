@@ -34,14 +34,25 @@ struct AttentionWeights {
   std::optional<Tensor> bias_v;  ///< [E]
 };
 
-/// Parameters of one layer.
+/// Parameters of a layer normalisation. weight [E], bias [E].
+struct NormWeights {
+  Tensor weight;
+  std::optional<Tensor> bias;
+};
+
+/// Parameters of one layer; those behind attention are an encoder's.
 struct LayerWeights {
   AttentionWeights attention;
+  LinearWeights linear1;  ///< [F, E]
+  LinearWeights linear2;  ///< [E, F]
+  NormWeights norm1;
+  NormWeights norm2;
 };
 
 /// Parameters of a module, one dtype throughout.
 struct ModuleWeights {
   std::vector<LayerWeights> layers;
+  std::optional<NormWeights> final_norm;
   /// Of a module without parameters: float32.
   DataType dtype = DataType::kFloat32;
   std::size_t num_bytes = 0;  ///< of all tensors

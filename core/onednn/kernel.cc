@@ -87,4 +87,33 @@ void SoftmaxKernel::Execute(float* matrix, std::byte* scratchpad) const {
                        {desc_.scratchpad_desc(), CpuEngine(), scratchpad}}});
 }
 
+LayerNormKernel::LayerNormKernel(const dnnl::memory::dims& dims, float epsilon,
+                                 bool has_shift)
+    : desc_(CpuEngine(), dnnl::prop_kind::forward_inference,
+            dnnl::memory::desc(dims, dnnl::memory::data_type::f32,
+                               dnnl::memory::format_tag::ab),
+            dnnl::memory::desc(dims, dnnl::memory::data_type::f32,
+                               dnnl::memory::format_tag::ab),
+            epsilon,
+            has_shift ? dnnl::normalization_flags::use_scale |
+                            dnnl::normalization_flags::use_shift
+                      : dnnl::normalization_flags::use_scale,
+            UserScratchpad()),
+      primitive_(desc_) {}
+
+void LayerNormKernel::Execute(const Operands& operands) const {
+  const dnnl::engine& engine = CpuEngine();
+  std::unordered_map<int, dnnl::memory> arguments = {
+      {DNNL_ARG_SRC, {desc_.src_desc(), engine, Mutable(operands.src)}},
+      {DNNL_ARG_DST, {desc_.dst_desc(), engine, operands.dst}},
+      {DNNL_ARG_SCALE, {desc_.weights_desc(), engine, Mutable(operands.scale)}},
+      {DNNL_ARG_SCRATCHPAD,
+       {desc_.scratchpad_desc(), engine, operands.scratchpad}}};
+  if (operands.shift != nullptr) {
+    arguments.emplace(DNNL_ARG_SHIFT, dnnl::memory(desc_.weights_desc(), engine,
+                                                   Mutable(operands.shift)));
+  }
+  primitive_.execute(ThreadStream(), arguments);
+}
+
 }  // namespace attention

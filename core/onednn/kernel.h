@@ -68,4 +68,33 @@ class SoftmaxKernel {
   dnnl::softmax_forward primitive_;
 };
 
+/// A compiled float32 layer normalisation of the rows of a dense [rows, width]
+/// matrix, which may be in place:
+///
+///   y = (x - mean) / sqrt(variance + epsilon) * scale + shift
+///
+/// Immutable and thread-safe. Functions throw dnnl::error.
+class LayerNormKernel {
+ public:
+  struct Operands {
+    const float* src;
+    float* dst;
+    const float* scale;            ///< [width]
+    const float* shift = nullptr;  ///< [width], if has_shift
+    std::byte* scratchpad;         ///< scratchpad_bytes()
+  };
+
+  LayerNormKernel(const dnnl::memory::dims& dims, float epsilon,
+                  bool has_shift);
+
+  [[nodiscard]] std::size_t scratchpad_bytes() const {
+    return desc_.scratchpad_desc().get_size();
+  }
+  void Execute(const Operands& operands) const;
+
+ private:
+  dnnl::layer_normalization_forward::primitive_desc desc_;
+  dnnl::layer_normalization_forward primitive_;
+};
+
 }  // namespace attention

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/onednn_implementation.h"
 
+#include <optional>
 #include <string_view>
 
 #include "core/onednn/catch_dnnl.h"
 #include "core/onednn/compute_thread.h"
 #include "core/onednn/onednn_attention.h"
+#include "core/onednn/onednn_encoder.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -14,31 +16,40 @@ namespace {
 class OneDnnImplementation final : public ModuleImplementation {
  public:
   // Throws dnnl::error, std::bad_alloc.
-  OneDnnImplementation(const ModuleSpec& spec, const ModuleWeights& weights)
-      : attention_(spec.attention, weights.layers.front().attention) {}
+  OneDnnImplementation(const ModuleSpec& spec, const ModuleWeights& weights) {
+    if (spec.encoder) {
+      encoder_.emplace(spec, weights);
+    } else {
+      attention_.emplace(spec.attention, weights.layers.front().attention);
+    }
+  }
 
   std::string_view name() const override { return "onednn-matmul"; }
   DataType compute_dtype() const override { return DataType::kFloat32; }
   std::size_t memory_bytes() const override {
-    return attention_.memory_bytes();
+    return encoder_ ? encoder_->memory_bytes() : attention_->memory_bytes();
   }
   std::size_t ScratchBytes(const PackedBatch& batch,
                            std::size_t num_threads) const override {
-    return attention_.ScratchBytes(batch, num_threads);
+    return encoder_ ? encoder_->ScratchBytes(batch, num_threads)
+                    : attention_->ScratchBytes(batch, num_threads);
   }
   absl::Status Forward(const PackedBatch& batch,
                        const AttentionOutputs& outputs,
                        ComputePool& pool) const override {
     absl::Status status;
-    const absl::Status thrown =
-        CatchDnnl([&] { status = attention_.Forward(batch, outputs, pool); });
+    const absl::Status thrown = CatchDnnl([&] {
+      status = encoder_ ? encoder_->Forward(batch, outputs.output, pool)
+                        : attention_->Forward(batch, outputs, pool);
+    });
     pool.TrimScratch();
     status.Update(thrown);
     return status;
   }
 
  private:
-  OneDnnAttention attention_;
+  std::optional<OneDnnAttention> attention_;  // either this
+  std::optional<OneDnnEncoder> encoder_;      // or that
 };
 
 }  // namespace

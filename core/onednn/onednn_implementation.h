@@ -10,8 +10,8 @@
 
 namespace attention {
 
-/// Make the oneDNN implementation of a module: see OneDnnAttention. Serves
-/// float32, bfloat16 and float16 weights and queries.
+/// Make the oneDNN implementation of a module: see OneDnnAttention and
+/// OneDnnEncoder. Serves float32, bfloat16 and float16 weights and queries.
 /// \return INVALID_ARGUMENT for float64 weights, RESOURCE_EXHAUSTED when memory
 ///   is exhausted, INTERNAL when oneDNN fails.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<ModuleImplementation>>

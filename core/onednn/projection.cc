@@ -32,6 +32,19 @@ bool AreConsecutive(std::span<const std::int64_t> rows) {
          std::ranges::is_sorted(rows);
 }
 
+std::optional<MatmulKernel::Eltwise> EltwiseOf(
+    std::optional<Activation> activation) {
+  if (!activation) return std::nullopt;
+  switch (*activation) {
+    case Activation::kRelu:
+      return MatmulKernel::Eltwise{.algorithm = dnnl::algorithm::eltwise_relu};
+    case Activation::kGelu:
+      return MatmulKernel::Eltwise{.algorithm =
+                                       dnnl::algorithm::eltwise_gelu_erf};
+  }
+  return std::nullopt;
+}
+
 // Reorder columns [0, width) of W^T, given as rows of W, for a kernel.
 AlignedBuffer Pack(const float* weight, std::int64_t in, std::int64_t width,
                    const Desc& packed_desc) {
@@ -71,7 +84,7 @@ std::shared_ptr<const std::vector<MatmulKernel>> Projection::CompileKernels(
         .weights = weights,
         .dst = Desc({height, width}, kF32, dnnl::memory::dims{out_, 1}),
         .bias = {},
-        .eltwise = {}};
+        .eltwise = EltwiseOf(activation_)};
     if (!bias_.empty()) descs.bias = Desc({1, width}, kF32, Tag::ab);
     return MatmulKernel(descs);
   };
@@ -83,8 +96,11 @@ std::shared_ptr<const std::vector<MatmulKernel>> Projection::CompileKernels(
   return std::make_shared<const std::vector<MatmulKernel>>(std::move(kernels));
 }
 
-Projection::Projection(const LinearWeights& weights)
-    : in_(weights.weight.shape().dim(1)), out_(weights.weight.shape().dim(0)) {
+Projection::Projection(const LinearWeights& weights,
+                       std::optional<Activation> activation)
+    : in_(weights.weight.shape().dim(1)),
+      out_(weights.weight.shape().dim(0)),
+      activation_(activation) {
   const std::vector<float> weight = ToFloats(weights.weight);
   bias_ = ToFloats(weights.bias);
   for (std::int64_t first = 0; first < out_; first += slices_.back().width) {

@@ -30,7 +30,8 @@ struct ProjectionRows {
   std::span<const std::int64_t> targets;
 };
 
-/// A linear layer y = x W^T + b over tiles of rows, its weight packed once.
+/// A linear layer y = f(x W^T + b) over tiles of rows, its weight packed once;
+/// f is an activation, or nothing.
 ///
 /// weight [out, in], bias [out]. Work is a grid of row tiles by column slices
 /// of a fixed width, so a row's bits depend on nothing but the row. Rows are
@@ -41,7 +42,8 @@ class Projection {
  public:
   /// Pack the weight and compile a kernel for every height. Throws dnnl::error,
   /// std::bad_alloc.
-  explicit Projection(const LinearWeights& weights);
+  explicit Projection(const LinearWeights& weights,
+                      std::optional<Activation> activation = std::nullopt);
 
   [[nodiscard]] std::int64_t num_items(const ProjectionRows& rows) const;
   /// Compute one of num_items() pieces of the work. Throws dnnl::error.
@@ -79,6 +81,7 @@ class Projection {
   std::int64_t in_ = 0;
   std::int64_t out_ = 0;
   std::vector<float> bias_;  // empty: none
+  std::optional<Activation> activation_;
   std::vector<Slice> slices_;
   std::size_t kernel_scratch_bytes_ = 0;
   std::size_t scratch_bytes_ = 0;

@@ -26,6 +26,20 @@ absl::StatusOr<std::optional<DataType>> DecodeDtype(v1::DataType dtype) {
   return DecodeDataType(dtype);
 }
 
+absl::StatusOr<Activation> DecodeActivation(v1::Activation activation) {
+  switch (activation) {
+    case v1::ACTIVATION_UNSPECIFIED:
+    case v1::ACTIVATION_RELU:
+      return Activation::kRelu;
+    case v1::ACTIVATION_GELU:
+      return Activation::kGelu;
+    default:
+      return absl::InvalidArgumentError(
+          std::format("activation is {}, expected a known value of Activation",
+                      static_cast<int>(activation)));
+  }
+}
+
 absl::StatusOr<MultiHeadAttentionConfig> Decode(
     const v1::MultiHeadAttentionConfig& message) {
   MultiHeadAttentionConfig config;
@@ -72,6 +86,63 @@ absl::StatusOr<ScaledDotProductAttentionConfig> Decode(
       Optional(message.has_value_head_dim(), message.value_head_dim());
   config.scale = Optional(message.has_scale(), message.scale());
   config.dropout = message.dropout();
+  return config;
+}
+
+absl::StatusOr<TransformerEncoderLayerConfig> Decode(
+    const v1::TransformerEncoderLayerConfig& message) {
+  TransformerEncoderLayerConfig config;
+  config.d_model = message.d_model();
+  config.nhead = message.nhead();
+  if (message.has_dim_feedforward()) {
+    config.dim_feedforward = message.dim_feedforward();
+  }
+  config.dropout = message.dropout();
+  ATTENTION_ASSIGN_OR_RETURN(config.activation,
+                             DecodeActivation(message.activation()));
+  if (message.has_layer_norm_eps()) {
+    config.layer_norm_eps = message.layer_norm_eps();
+  }
+  config.batch_first = message.batch_first();
+  config.norm_first = message.norm_first();
+  if (message.has_bias()) config.bias = message.bias();
+  ATTENTION_ASSIGN_OR_RETURN(config.dtype, DecodeDtype(message.dtype()));
+  config.separate_projections = message.separate_projections();
+  return config;
+}
+
+absl::StatusOr<D2lTransformerEncoderBlockConfig> Decode(
+    const v1::D2lTransformerEncoderBlockConfig& message) {
+  D2lTransformerEncoderBlockConfig config;
+  config.num_hiddens = message.num_hiddens();
+  config.ffn_num_hiddens = message.ffn_num_hiddens();
+  config.num_heads = message.num_heads();
+  config.dropout = message.dropout();
+  config.use_bias = message.use_bias();
+  ATTENTION_ASSIGN_OR_RETURN(config.dtype, DecodeDtype(message.dtype()));
+  return config;
+}
+
+absl::StatusOr<TransformerEncoderConfig> Decode(
+    const v1::TransformerEncoderConfig& message) {
+  TransformerEncoderConfig config;
+  switch (message.layer_kind_case()) {
+    case v1::TransformerEncoderConfig::kLayer: {
+      ATTENTION_ASSIGN_OR_RETURN(config.layer, Decode(message.layer()));
+      break;
+    }
+    case v1::TransformerEncoderConfig::kD2LBlock: {
+      ATTENTION_ASSIGN_OR_RETURN(config.layer, Decode(message.d2l_block()));
+      break;
+    }
+    case v1::TransformerEncoderConfig::LAYER_KIND_NOT_SET:
+      return absl::InvalidArgumentError(
+          "transformer_encoder has no layer, expected one of: layer, "
+          "d2l_block");
+  }
+  config.num_layers = message.num_layers();
+  config.norm = message.norm();
+  if (message.has_norm_eps()) config.norm_eps = message.norm_eps();
   return config;
 }
 
@@ -122,6 +193,53 @@ void Encode(const ScaledDotProductAttentionConfig& config,
   message->set_dropout(config.dropout);
 }
 
+void Encode(const TransformerEncoderLayerConfig& config,
+            v1::TransformerEncoderLayerConfig* message) {
+  message->set_d_model(config.d_model);
+  message->set_nhead(config.nhead);
+  message->set_dim_feedforward(config.dim_feedforward);
+  message->set_dropout(config.dropout);
+  message->set_activation(config.activation == Activation::kGelu
+                              ? v1::ACTIVATION_GELU
+                              : v1::ACTIVATION_RELU);
+  message->set_layer_norm_eps(config.layer_norm_eps);
+  message->set_batch_first(config.batch_first);
+  message->set_norm_first(config.norm_first);
+  message->set_bias(config.bias);
+  message->set_dtype(EncodeDtype(config.dtype));
+  message->set_separate_projections(config.separate_projections);
+}
+
+void Encode(const D2lTransformerEncoderBlockConfig& config,
+            v1::D2lTransformerEncoderBlockConfig* message) {
+  message->set_num_hiddens(config.num_hiddens);
+  message->set_ffn_num_hiddens(config.ffn_num_hiddens);
+  message->set_num_heads(config.num_heads);
+  message->set_dropout(config.dropout);
+  message->set_use_bias(config.use_bias);
+  message->set_dtype(EncodeDtype(config.dtype));
+}
+
+v1::TransformerEncoderLayerConfig* LayerOf(
+    const TransformerEncoderLayerConfig& /*layer*/,
+    v1::TransformerEncoderConfig* message) {
+  return message->mutable_layer();
+}
+v1::D2lTransformerEncoderBlockConfig* LayerOf(
+    const D2lTransformerEncoderBlockConfig& /*layer*/,
+    v1::TransformerEncoderConfig* message) {
+  return message->mutable_d2l_block();
+}
+
+void Encode(const TransformerEncoderConfig& config,
+            v1::TransformerEncoderConfig* message) {
+  std::visit([&](const auto& layer) { Encode(layer, LayerOf(layer, message)); },
+             config.layer);
+  message->set_num_layers(config.num_layers);
+  message->set_norm(config.norm);
+  message->set_norm_eps(config.norm_eps);
+}
+
 // The message of a config's kind.
 struct KindOf {
   v1::ModuleConfig* message;
@@ -134,6 +252,15 @@ struct KindOf {
   }
   auto* operator()(const ScaledDotProductAttentionConfig& /*config*/) const {
     return message->mutable_scaled_dot_product_attention();
+  }
+  auto* operator()(const TransformerEncoderLayerConfig& /*config*/) const {
+    return message->mutable_transformer_encoder_layer();
+  }
+  auto* operator()(const D2lTransformerEncoderBlockConfig& /*config*/) const {
+    return message->mutable_d2l_transformer_encoder_block();
+  }
+  auto* operator()(const TransformerEncoderConfig& /*config*/) const {
+    return message->mutable_transformer_encoder();
   }
 };
 
@@ -155,12 +282,20 @@ absl::StatusOr<ModuleConfig> DecodeModuleConfig(
       return DecodeKind(message.d2l_multi_head_attention());
     case v1::ModuleConfig::kScaledDotProductAttention:
       return DecodeKind(message.scaled_dot_product_attention());
+    case v1::ModuleConfig::kTransformerEncoderLayer:
+      return DecodeKind(message.transformer_encoder_layer());
+    case v1::ModuleConfig::kD2LTransformerEncoderBlock:
+      return DecodeKind(message.d2l_transformer_encoder_block());
+    case v1::ModuleConfig::kTransformerEncoder:
+      return DecodeKind(message.transformer_encoder());
     case v1::ModuleConfig::KIND_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
       "config has no kind, expected one of: multi_head_attention, "
-      "d2l_multi_head_attention, scaled_dot_product_attention");
+      "d2l_multi_head_attention, scaled_dot_product_attention, "
+      "transformer_encoder_layer, d2l_transformer_encoder_block, "
+      "transformer_encoder");
 }
 
 v1::ModuleConfig EncodeModuleConfig(const ModuleConfig& config) {

@@ -71,6 +71,7 @@ struct BadKind {
 };
 
 TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
+  const TransformerEncoderLayerConfig layer = {.d_model = 8, .nhead = 2};
   const BadKind cases[] = {
       {"query_dim: expected embed_dim=12 without separate_projections, got 5",
        MultiHeadAttentionConfig{
@@ -93,6 +94,18 @@ TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
            .num_heads = 1,
            .head_dim = 8,
            .scale = std::numeric_limits<double>::infinity()}},
+      {"d_model must be divisible by nhead, got d_model=8 and nhead=3",
+       TransformerEncoderLayerConfig{.d_model = 8, .nhead = 3}},
+      {"dim_feedforward: expected 1 to 262144, got 0",
+       TransformerEncoderLayerConfig{
+           .d_model = 8, .nhead = 2, .dim_feedforward = 0}},
+      {"layer_norm_eps: expected a finite number of at least 0, got -1",
+       TransformerEncoderLayerConfig{
+           .d_model = 8, .nhead = 2, .layer_norm_eps = -1.0}},
+      {"ffn_num_hiddens: expected 1 to 262144, got 0",
+       D2lTransformerEncoderBlockConfig{.num_hiddens = 8, .num_heads = 2}},
+      {"num_layers: expected 1 to 1024, got 0",
+       TransformerEncoderConfig{.layer = layer, .num_layers = 0}},
   };
   for (const BadKind& bad : cases) {
     const absl::Status status = ValidateConfig(bad.config);

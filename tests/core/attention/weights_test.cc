@@ -135,6 +135,32 @@ TEST(WeightsTest, ListsD2lsNames) {
             (std::vector<std::string>{"W_q.weight", "W_q.bias", "W_k.weight",
                                       "W_k.bias", "W_v.weight", "W_v.bias",
                                       "W_o.weight", "W_o.bias"}));
+  EXPECT_EQ(NamesOf(D2lTransformerEncoderBlockConfig{
+                .num_hiddens = 4, .ffn_num_hiddens = 6, .num_heads = 2}),
+            (std::vector<std::string>{
+                "attention.W_q.weight", "attention.W_k.weight",
+                "attention.W_v.weight", "attention.W_o.weight",
+                "ffn.dense1.weight", "ffn.dense1.bias", "ffn.dense2.weight",
+                "ffn.dense2.bias", "addnorm1.ln.weight", "addnorm1.ln.bias",
+                "addnorm2.ln.weight", "addnorm2.ln.bias"}));
+}
+
+TEST(WeightsTest, ListsTheLayersOfAStackAndItsNorm) {
+  const TransformerEncoderConfig config = {
+      .layer =
+          TransformerEncoderLayerConfig{
+              .d_model = 4, .nhead = 2, .dim_feedforward = 6, .bias = false},
+      .num_layers = 2,
+      .norm = true};
+  EXPECT_EQ(NamesOf(config),
+            (std::vector<std::string>{
+                "layers.0.self_attn.in_proj_weight",
+                "layers.0.self_attn.out_proj.weight", "layers.0.linear1.weight",
+                "layers.0.linear2.weight", "layers.0.norm1.weight",
+                "layers.0.norm2.weight", "layers.1.self_attn.in_proj_weight",
+                "layers.1.self_attn.out_proj.weight", "layers.1.linear1.weight",
+                "layers.1.linear2.weight", "layers.1.norm1.weight",
+                "layers.1.norm2.weight", "norm.weight"}));
 }
 
 TEST(WeightsTest, ScaledDotProductAttentionHasNone) {
@@ -210,7 +236,12 @@ TEST(WeightsTest, SelectsUnderTheModulesOwnNames) {
 }
 
 TEST(WeightsTest, ListsWhatItCollected) {
-  const MultiHeadAttentionConfig config = Config();
+  const TransformerEncoderConfig config = {
+      .layer =
+          TransformerEncoderLayerConfig{
+              .d_model = 4, .nhead = 2, .dim_feedforward = 6},
+      .num_layers = 2,
+      .norm = true};
   const StateDict dict(config);
   const auto weights = CollectWeights(config, dict.named);
   ASSERT_TRUE(weights.ok()) << weights.status();

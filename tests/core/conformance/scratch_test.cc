@@ -167,7 +167,11 @@ TEST_P(ScratchTest, HoldsForWideKeys) {
 }
 
 TEST_P(ScratchTest, HoldsForOtherKinds) {
+  const TransformerEncoderLayerConfig layer = {
+      .d_model = 16, .nhead = 2, .dim_feedforward = 3000, .dropout = 0.1};
   const std::vector<ModuleConfig> configs = {
+      layer,
+      TransformerEncoderConfig{.layer = layer, .num_layers = 2, .norm = true},
       D2lMultiHeadAttentionConfig{.num_hiddens = 16, .num_heads = 2},
       ScaledDotProductAttentionConfig{
           .num_heads = 4, .num_key_value_heads = 4, .head_dim = 4},

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/attention/compute_pool.h"
+#include "core/attention/module_spec.h"
+#include "core/attention/packed_batch.h"
+#include "core/attention/weights.h"
+#include "core/onednn/onednn_attention.h"
+#include "core/onednn/projection.h"
+#include "core/onednn/row_norm.h"
+
+namespace attention {
+
+/// A stack of encoder layers in float32: attention as OneDnnAttention's, the
+/// rest row by row, so that a row's bits depend on its sequence alone.
+/// Immutable and thread-safe.
+class OneDnnEncoder {
+ public:
+  /// Pack the weights. Throws dnnl::error, std::bad_alloc.
+  OneDnnEncoder(const ModuleSpec& spec, const ModuleWeights& weights);
+
+  /// As ModuleImplementation's.
+  [[nodiscard]] std::size_t memory_bytes() const;
+  [[nodiscard]] std::size_t ScratchBytes(const PackedBatch& batch,
+                                         std::size_t num_threads) const;
+  /// As ModuleImplementation's. Works in the pool's slots num_threads() and
+  /// num_threads() + 1. Throws dnnl::error, std::bad_alloc.
+  [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
+                                     const MutableTensorView& output,
+                                     ComputePool& pool) const;
+
+ private:
+  class Pass;
+  struct Layer {
+    Layer(const ModuleSpec& spec, const LayerWeights& weights);
+
+    OneDnnAttention attention;
+    Projection linear1;  // and the activation
+    Projection linear2;
+    RowNorm norm1;
+    RowNorm norm2;
+  };
+
+  EncoderSpec spec_;
+  std::int64_t width_;  // E
+  std::vector<std::unique_ptr<const Layer>> layers_;
+  std::optional<RowNorm> final_norm_;
+};
+
+}  // namespace attention
