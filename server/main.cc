@@ -31,8 +31,10 @@ void Print(std::FILE* file, const std::string& text) {
 }
 
 int Serve(const ServerOptions& options) {
-  StopSignals signals(options.drain_grace + kStopMargin);
+  // Before the thread that waits for signals: it logs, and spdlog replaces its
+  // logger without a lock.
   SetUpLogging(options.log_level, options.log_format);
+  StopSignals signals(options.drain_grace + kStopMargin);
   Server server(options);
   const absl::Status started = server.Start(signals.token());
   if (absl::IsCancelled(started)) return 0;
