@@ -52,5 +52,5 @@ exec_in_container() {
     --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" --volume /tmp:/tmp \
     ${objects:+--volume "$objects:$objects"} --workdir "$directory" \
     --env HOME="$CACHE/container" --env CCACHE_DIR="$CACHE/container/ccache" --env ATTENTION_DEV_INSIDE=1 --env CI \
-    --env LANG=C.UTF-8 "$image" "$@"
+    --env LANG=C.UTF-8 "${REGISTRY_VARIABLES[@]/#/--env=}" "$image" "$@"
 }

@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real attention-server as a process, and a small client for it."""
+"""A small client of the server, apart from the one in client/python."""
 
-import re
-import signal
-import subprocess
-import threading
 import typing
 
 import grpc
@@ -18,11 +14,13 @@ from attention.v1 import (
     tensor_pb2,
 )
 
+import attention_server
 import safetensors_io
+
+AttentionServer = attention_server.AttentionServer
 
 _DEADLINE_SECONDS = 120
 _CHUNK_BYTES = 1 << 20
-_LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 _DTYPES = {
     torch.float32: tensor_pb2.DATA_TYPE_FLOAT32,
@@ -34,51 +32,6 @@ _DTYPES = {
     torch.int64: tensor_pb2.DATA_TYPE_INT64,
 }
 _TORCH_DTYPES = {number: dtype for dtype, number in _DTYPES.items()}
-
-
-class AttentionServer:
-    """Runs the server on a free loopback port while the context lasts."""
-
-    def __init__(self, binary):
-        self._command = [binary, "--listen", "127.0.0.1:0"]
-        self._log = []
-
-    def __enter__(self):
-        self._process = subprocess.Popen(
-            self._command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.address = self._wait_for_address()
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
-        return self
-
-    def __exit__(self, *_):
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            code = self._process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            code = self._process.wait()
-        self._reader.join()
-        self._process.stdout.close()
-        if code != 0:
-            log = "".join(self._log[-50:])
-            raise RuntimeError(f"server exited with {code}; its log:\n{log}")
-
-    def _wait_for_address(self):
-        for line in self._process.stdout:
-            self._log.append(line)
-            if found := _LISTENING.search(line):
-                return found[1]
-        code = self._process.wait()
-        log = "".join(self._log)
-        raise RuntimeError(f"server exited with {code} at start; its log:\n{log}")
-
-    def _read_log(self):
-        self._log.extend(self._process.stdout)
 
 
 class Answer(typing.NamedTuple):
@@ -108,10 +61,13 @@ class AttentionClient:
     def __exit__(self, *_):
         self._channel.close()
 
-    def upload(self, name, config, tensors):
-        """Serve tensors as a module; returns its ModuleInfo."""
+    def upload(self, name, config, tensors, **header):
+        """Serve tensors as a module; returns its ModuleInfo. `header` are more
+        fields of UploadModuleHeader; `config` may be a ModuleConfig."""
+        if not isinstance(config, module_config_pb2.ModuleConfig):
+            config = to_config(config)
         header = module_service_pb2.UploadModuleHeader(
-            name=name, config=to_config(config), replace=True
+            name=name, config=config, replace=True, **header
         )
         data = safetensors_io.dump_safetensors(tensors)
         parts = [module_service_pb2.UploadModuleRequest(header=header)]
@@ -147,14 +103,21 @@ class AttentionClient:
         return {m.id: m for m in call(messages, timeout=_DEADLINE_SECONDS)}
 
 
-def to_config(config):
-    """A ModuleConfig from the arguments of torch.nn.MultiheadAttention."""
-    fields = dict(config)
-    if "dtype" in fields:
-        fields["dtype"] = _DTYPES[fields["dtype"]]
-    return module_config_pb2.ModuleConfig(
-        multi_head_attention=module_config_pb2.MultiHeadAttentionConfig(**fields)
-    )
+def to_config(config, kind="multi_head_attention"):
+    """A ModuleConfig of a kind from its fields, by default from the arguments
+    of torch.nn.MultiheadAttention; dtypes are PyTorch's."""
+    return module_config_pb2.ModuleConfig(**{kind: _to_fields(config)})
+
+
+def _to_fields(config):
+    fields = {}
+    for name, value in config.items():
+        if isinstance(value, torch.dtype):
+            value = _DTYPES[value]
+        elif isinstance(value, dict):
+            value = _to_fields(value)
+        fields[name] = value
+    return fields
 
 
 def to_tensor(tensor):

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays of NumPy and PyTorch to and from Tensor messages.
+
+Neither PyTorch nor ml_dtypes is imported here unless the caller has: an array of
+theirs cannot exist before.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from ._generated import tensor_pb2
+
+if TYPE_CHECKING:
+    import torch
+
+Array = Union["npt.NDArray[Any]", "torch.Tensor"]
+"""What calls take and return: numpy.ndarray or torch.Tensor."""
+
+# NumPy has no bfloat16 of its own; ml_dtypes registers one of this name.
+_NUMBERS: Dict[str, int] = {
+    "float32": tensor_pb2.DATA_TYPE_FLOAT32,
+    "float64": tensor_pb2.DATA_TYPE_FLOAT64,
+    "float16": tensor_pb2.DATA_TYPE_FLOAT16,
+    "bfloat16": tensor_pb2.DATA_TYPE_BFLOAT16,
+    "bool": tensor_pb2.DATA_TYPE_BOOL,
+    "int32": tensor_pb2.DATA_TYPE_INT32,
+    "int64": tensor_pb2.DATA_TYPE_INT64,
+}
+_NAMES = {number: name for name, number in _NUMBERS.items()}
+
+
+def dtype_name(array: Array) -> str:
+    """Name of the elements' dtype; TypeError where the service has no such."""
+    name = str(array.dtype).replace("torch.", "")
+    if not is_torch(array):
+        name = np.asarray(array).dtype.name
+    if name not in _NUMBERS:
+        raise TypeError(f"dtype {name}: expected one of {', '.join(_NUMBERS)}")
+    return name
+
+
+def name_of_number(number: int) -> str:
+    """Name of a DataType; "" for unspecified."""
+    return _NAMES.get(number, "")
+
+
+def is_torch(array: object) -> bool:
+    """Whether this is a torch.Tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def is_array(array: object) -> bool:
+    """Whether this is an array that calls take."""
+    return isinstance(array, (np.ndarray, np.generic)) or is_torch(array)
+
+
+def to_bytes(array: Array) -> bytes:
+    """Elements in row-major order, little-endian, without padding."""
+    if is_torch(array):
+        tensor: Any = array
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        return bytes(memoryview(flat.view(_torch().uint8).numpy()))
+    values = np.asarray(array)
+    if values.dtype.isnative != (sys.byteorder == "little"):
+        values = values.astype(values.dtype.newbyteorder("<"))
+    return bytes(values.tobytes())
+
+
+def to_message(array: Array) -> tensor_pb2.Tensor:
+    """A Tensor message; TypeError for other dtypes and other objects."""
+    if not is_array(array):
+        raise TypeError(
+            f"{type(array).__name__}: expected a numpy.ndarray or a torch.Tensor"
+        )
+    number: Any = _NUMBERS[dtype_name(array)]
+    return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=to_bytes(array))
+
+
+def from_message(message: tensor_pb2.Tensor, like: Array) -> Array:
+    """An array of the kind, and on the device, of `like`."""
+    name, shape = name_of_number(message.dtype), tuple(message.shape)
+    if is_torch(like):
+        torch, device = _torch(), like.device
+        dtype = getattr(torch, name)
+        if math.prod(shape) == 0:
+            return torch.empty(shape, dtype=dtype, device=device)
+        data = bytearray(message.data)
+        return torch.frombuffer(data, dtype=dtype).reshape(shape).to(device)
+    return np.frombuffer(message.data, _numpy_dtype(name)).reshape(shape).copy()
+
+
+def concatenate(arrays: Any) -> Array:
+    """Arrays, one behind the other."""
+    if is_torch(arrays[0]):
+        return _torch().cat(list(arrays))
+    return np.concatenate(arrays)
+
+
+def _numpy_dtype(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name).newbyteorder("<")
+
+
+def _torch() -> Any:
+    return sys.modules["torch"]

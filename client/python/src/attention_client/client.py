@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client for ordinary, blocking code."""
+
+from __future__ import annotations
+
+import contextlib
+from types import TracebackType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Type,
+)
+
+import grpc
+
+from . import _channel, _forward, _modules, errors
+from ._channel import DEFAULT, Timeout
+from ._forward import ForwardRequest, ForwardResult, Input
+from ._generated import (
+    attention_service_pb2_grpc,
+    module_service_pb2,
+    module_service_pb2_grpc,
+)
+from ._modules import Config, ModuleInfo, Upload
+from ._stream import StreamAnswer, StreamState
+from ._tensors import Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise errors.from_rpc(error) from error
+
+
+class Modules:
+    """The modules of a server; `AttentionClient.modules`.
+
+    Every method may raise the errors of `attention_client.errors` and takes
+    `timeout`, in seconds; None waits for ever, default is the client's.
+
+    Thread-safe.
+    """
+
+    def __init__(self, channel: grpc.Channel, timeout: Optional[float]) -> None:
+        self._stub: Any = module_service_pb2_grpc.ModuleServiceStub(channel)
+        self._timeout = timeout
+
+    def list(self, *, timeout: Timeout = DEFAULT) -> List[ModuleInfo]:
+        """Served modules and those of the server's repository, by name."""
+        request = module_service_pb2.ListModulesRequest()
+        response = self._call(self._stub.ListModules, request, timeout)
+        return [_modules.to_info(module) for module in response.modules]
+
+    def get(self, name: str, *, timeout: Timeout = DEFAULT) -> ModuleInfo:
+        """Describe one module. UnknownModuleError."""
+        request = module_service_pb2.GetModuleRequest(name=name)
+        response = self._call(self._stub.GetModule, request, timeout)
+        return _modules.to_info(response.module)
+
+    def load(
+        self, name: str, *, replace: bool = False, timeout: Timeout = DEFAULT
+    ) -> ModuleInfo:
+        """Serve a module of the repository.
+
+        UnknownModuleError; ModuleExistsError when served already and not `replace`;
+        InvalidRequestError when its files are not valid.
+        """
+        request = module_service_pb2.LoadModuleRequest(name=name, replace=replace)
+        response = self._call(self._stub.LoadModule, request, timeout)
+        return _modules.to_info(response.module)
+
+    def unload(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
+        """Stop serving a module. UnknownModuleError when it is not served."""
+        request = module_service_pb2.UnloadModuleRequest(name=name)
+        self._call(self._stub.UnloadModule, request, timeout)
+
+    def upload(
+        self,
+        name: str,
+        config: Config,
+        state_dict: Mapping[str, Array],
+        *,
+        timeout: Timeout = DEFAULT,
+        **options: Unpack[_modules.UploadOptions],
+    ) -> ModuleInfo:
+        """Serve a module made of these weights.
+
+        `options` are those of `Upload`: replace, persist, weights_prefix,
+        weight_names, transposed. The weights are sent a piece at a time. The
+        default timeout is the client's and a second for every 4 MiB.
+
+        ModuleExistsError when the name is taken and not `replace`;
+        InvalidRequestError when weights and configuration do not fit;
+        OverloadedError when the server accepts no module of this size.
+        """
+        upload = Upload(name, config, state_dict, **options)
+        limit = _channel.upload_seconds(upload, timeout, self._timeout)
+        # Built here and not in gRPC's thread, where an error would be lost.
+        messages = _modules.to_messages(upload)
+        header = next(messages)
+        with _translated():
+            response = self._stub.UploadModule(_chain(header, messages), timeout=limit)
+        return _modules.to_info(response.module)
+
+    def _call(self, method: Any, request: Any, timeout: Timeout) -> Any:
+        with _translated():
+            return method(request, timeout=_channel.seconds(timeout, self._timeout))
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+class AttentionClient:
+    """Calls an attention-server.
+
+        with AttentionClient("127.0.0.1:50051") as client:
+            result = client.forward("encoder", x, key_padding_mask=padding)
+
+    Thread-safe; one client keeps one connection, over which any number of threads
+    call at once, and which is made anew when it is lost. Make one and keep it.
+    Copying a module that holds a client shares the client.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: Optional[grpc.ChannelCredentials] = None,
+        timeout: Optional[float] = _channel.DEFAULT_TIMEOUT,
+    ) -> None:
+        """Connect, at the first call, to `target`.
+
+        Args:
+            target: "host:port" or "unix:PATH".
+            credentials: of grpc.ssl_channel_credentials and its kin, for servers
+                behind TLS; without them the connection is not encrypted.
+            timeout: seconds after which a call is given up with
+                DeadlineExceededError; None waits for ever. Calls may say otherwise.
+        """
+        options = _channel.OPTIONS
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=options)
+        self._stub: Any = attention_service_pb2_grpc.AttentionServiceStub(self._channel)
+        self._timeout = timeout
+        self.target = target
+        self.modules = Modules(self._channel, timeout)
+
+    def forward(
+        self,
+        module: str,
+        query: Input,
+        key: Optional[Input] = None,
+        value: Optional[Input] = None,
+        *,
+        timeout: Timeout = DEFAULT,
+        **options: Unpack[_forward.ForwardOptions],
+    ) -> ForwardResult:
+        """Compute the forward pass of a served module.
+
+        Shapes and options are those of `ForwardRequest`: attn_mask,
+        key_padding_mask, valid_lens, causal, is_causal, need_weights,
+        average_attn_weights, masked_row_policy, training, dropout_seed. Arrays are
+        NumPy's or PyTorch's, and so is the result; a list of 2-D arrays of
+        different lengths is a ragged batch.
+
+        Leave out `key` and `value` where they are the query: it saves their bytes.
+
+        Raises:
+            InvalidRequestError: shapes, dtypes or options do not fit the module.
+            UnknownModuleError: no module of this name is served.
+            OverloadedError, UnavailableError, DeadlineExceededError: the server
+                cannot, now.
+            TypeError, ValueError: not an array, or a dtype or option that the
+                service does not have; nothing was sent.
+        """
+        return self.compute(
+            ForwardRequest(module, query, key, value, **options), timeout=timeout
+        )
+
+    def compute(
+        self, request: ForwardRequest, *, timeout: Timeout = DEFAULT
+    ) -> ForwardResult:
+        """`forward`, of a request made before."""
+        message = _forward.to_message(request)
+        limit = _channel.seconds(timeout, self._timeout)
+        with _translated():
+            response = self._stub.Forward(message, timeout=limit)
+        return _forward.to_result(request, response)
+
+    def forward_stream(
+        self, requests: Iterable[ForwardRequest], *, timeout: Optional[float] = None
+    ) -> Iterator[StreamAnswer]:
+        """Compute many requests, many of them in flight, on one stream.
+
+        Answers come as they complete, in any order, each with the index of its
+        request. A request that fails does so alone, in its own answer. `requests`
+        is consumed, in a thread of gRPC, as fast as the server takes them, which is
+        while fewer than 64 are unanswered; an exception it raises is raised here,
+        after the answers to what came before.
+
+        Raises:
+            AttentionError: the stream broke: whatever is unanswered stays so. The
+                server ends a connection after 10 minutes: begin a new stream then.
+        """
+        state = StreamState(requests)
+        with _translated():
+            call = self._stub.ForwardStream(state.messages(), timeout=timeout)
+            try:
+                for response in call:
+                    yield state.answer(response)
+            finally:
+                call.cancel()
+        state.finish()
+
+    def forward_many(
+        self, requests: Iterable[ForwardRequest], *, timeout: Optional[float] = None
+    ) -> List[ForwardResult]:
+        """`forward_stream`, with the results in the order of the requests.
+
+        Raises the first request's error if any failed.
+        """
+        answers: Dict[int, StreamAnswer] = {}
+        for answer in self.forward_stream(requests, timeout=timeout):
+            answers[answer.index] = answer
+        return [answers[index].result() for index in sorted(answers)]
+
+    def upload(
+        self,
+        name: str,
+        config: Config,
+        state_dict: Mapping[str, Array],
+        *,
+        timeout: Timeout = DEFAULT,
+        **options: Unpack[_modules.UploadOptions],
+    ) -> ModuleInfo:
+        """The same as `modules.upload`."""
+        return self.modules.upload(name, config, state_dict, timeout=timeout, **options)
+
+    def close(self) -> None:
+        """Give up what is in flight and disconnect."""
+        self._channel.close()
+
+    def __enter__(self) -> AttentionClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> AttentionClient:
+        return self
+
+    def __repr__(self) -> str:
+        return f"AttentionClient({self.target!r})"

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.nn.MultiheadAttention on a server."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Tuple, Union
+
+import torch
+from torch import nn
+
+from .._forward import ForwardRequest
+from . import _remote
+from ._remote import RemoteModule, Target
+from ._stand_in import StandIn
+
+_KIND = "multi_head_attention"
+
+
+class RemoteMultiheadAttention(RemoteModule):
+    """Takes the place of a torch.nn.MultiheadAttention.
+
+        layer = RemoteMultiheadAttention(layer, "127.0.0.1:50051")
+        layer = RemoteMultiheadAttention("name of a served module", client)
+
+    Answers are PyTorch's to float32 tolerance, except where README says that they
+    are deliberately better: NaN in padding is never read.
+    """
+
+    def __init__(
+        self,
+        source: Union[nn.MultiheadAttention, str],
+        target: Target,
+        *,
+        name: Optional[str] = None,
+        replace: bool = False,
+    ) -> None:
+        """Serve a layer's weights, or use a module that is served.
+
+        Args:
+            source: the layer, whose weights are uploaded; or the name of a served
+                module.
+            target: a client, which may be shared, or a server's address.
+            name: the name to serve a layer's weights under. Default: one made from
+                its content, so that the same layer is uploaded and kept once.
+            replace: whether a module of this name may be replaced.
+
+        Raises:
+            ModuleExistsError: `name` is taken and not `replace`.
+            UnknownModuleError: no module of the name `source` is served.
+            ValueError: that module is not a torch.nn.MultiheadAttention.
+            AttentionError: the server cannot be reached or does not take it.
+        """
+        client = _remote.connect(target)
+        if isinstance(source, str):
+            name = source
+            config, dtype = _remote.layer_config(client, name, _KIND)
+        else:
+            config, dtype = to_config(source), source.out_proj.weight.dtype
+            state_dict = source.state_dict()
+            name = _remote.serve(
+                client, {_KIND: config}, state_dict, name=name, replace=replace
+            )
+        super().__init__(client, name, StandIn(_without_weights(name, config, dtype)))
+        if not isinstance(source, str):
+            self.train(source.training)
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        key_padding_mask: Optional[torch.Tensor] = None,
+        need_weights: bool = True,
+        attn_mask: Optional[torch.Tensor] = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        """The forward of torch.nn.MultiheadAttention.
+
+        Boolean masks are True where masked. Tensors may be on any device; the
+        answers are on the query's. In train() mode dropout is applied, drawn from
+        PyTorch's default generator.
+
+        Raises what PyTorch raises (AssertionError, RuntimeError) for shapes and
+        dtypes that do not fit, RuntimeError in the backward pass, and
+        `attention_client.errors` for what befalls the call.
+        """
+        options: Dict[str, Any] = {
+            "key_padding_mask": key_padding_mask,
+            "need_weights": need_weights,
+            "attn_mask": attn_mask,
+            "average_attn_weights": average_attn_weights,
+            "is_causal": is_causal,
+        }
+        self._stand_in.check((query, key, value), options)
+        decided = need_weights or key_padding_mask is not None
+        request = ForwardRequest(
+            self.module_name,
+            query,
+            None if key is query else key,
+            None if value is key else value,
+            key_padding_mask=key_padding_mask,
+            need_weights=need_weights,
+            average_attn_weights=average_attn_weights,
+            **_remote.mask_options(self._stand_in, attn_mask, is_causal, decided),
+            **_remote.dropout_options(self.training, self.dropout),
+        )
+        return _remote.compute(self.client, request)
+
+
+def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
+    """A layer's MultiHeadAttentionConfig."""
+    config = {
+        "embed_dim": layer.embed_dim,
+        "num_heads": layer.num_heads,
+        "dropout": layer.dropout,
+        "bias": layer.in_proj_bias is not None,
+        "add_bias_kv": layer.bias_k is not None,
+        "add_zero_attn": layer.add_zero_attn,
+        "batch_first": layer.batch_first,
+    }
+    if not layer._qkv_same_embed_dim:
+        config.update(kdim=layer.kdim, vdim=layer.vdim)
+    return config
+
+
+def _without_weights(name: str, config: Dict[str, Any], dtype: Any) -> Any:
+    """The layer of a configuration, on the meta device."""
+    others = config.get("query_dim", config["embed_dim"]) != config["embed_dim"]
+    if others or not config.get("output_projection", True):
+        raise ValueError(
+            f"module {name!r}: expected a torch.nn.MultiheadAttention, got one with "
+            "query_dim or without output_projection, which it cannot have"
+        )
+    return nn.MultiheadAttention(
+        config["embed_dim"],
+        config["num_heads"],
+        dropout=config.get("dropout", 0.0),
+        bias=config.get("bias", True),
+        add_bias_kv=config.get("add_bias_kv", False),
+        add_zero_attn=config.get("add_zero_attn", False),
+        kdim=config.get("kdim"),
+        vdim=config.get("vdim"),
+        batch_first=config.get("batch_first", False),
+        device="meta",
+        dtype=dtype,
+    )

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.nn.TransformerEncoderLayer on a server."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Optional, Union
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .._forward import ForwardRequest
+from . import _remote
+from ._remote import RemoteModule, Target
+from ._stand_in import StandIn
+
+_KIND = "transformer_encoder_layer"
+_ACTIVATIONS = {"ACTIVATION_RELU": "relu", "ACTIVATION_GELU": "gelu"}
+
+
+class RemoteTransformerEncoderLayer(RemoteModule):
+    """Takes the place of a torch.nn.TransformerEncoderLayer.
+
+    Computes what PyTorch computes off its fast path: rows of padding have ordinary
+    values, and float masks are added. The layers of a torch.nn.TransformerEncoder
+    may be replaced one by one; it then does not make nested tensors.
+    """
+
+    def __init__(
+        self,
+        source: Union[nn.TransformerEncoderLayer, str],
+        target: Target,
+        *,
+        name: Optional[str] = None,
+        replace: bool = False,
+    ) -> None:
+        """Serve a layer's weights, or use a module that is served.
+
+        As `RemoteMultiheadAttention`. ValueError also for a layer that has been
+        changed into what its constructor cannot make: see `reason_against`.
+        """
+        client = _remote.connect(target)
+        if isinstance(source, str):
+            name = source
+            config, dtype = _remote.layer_config(client, name, _KIND)
+        else:
+            config, dtype = to_config(source), source.linear1.weight.dtype
+            state_dict = source.state_dict()
+            name = _remote.serve(
+                client, {_KIND: config}, state_dict, name=name, replace=replace
+            )
+        super().__init__(client, name, StandIn(_without_weights(config, dtype)))
+        self._dropout_probability = config.get("dropout", 0.0)
+        if not isinstance(source, str):
+            self.train(source.training)
+
+    def forward(
+        self,
+        src: torch.Tensor,
+        src_mask: Optional[torch.Tensor] = None,
+        src_key_padding_mask: Optional[torch.Tensor] = None,
+        is_causal: bool = False,
+    ) -> torch.Tensor:
+        """The forward of torch.nn.TransformerEncoderLayer.
+
+        See `RemoteMultiheadAttention.forward` for masks, devices, dropout and
+        errors.
+        """
+        options: Dict[str, Any] = {
+            "src_mask": src_mask,
+            "src_key_padding_mask": src_key_padding_mask,
+            "is_causal": is_causal,
+        }
+        self._stand_in.check((src,), options)
+        decided = src_key_padding_mask is not None
+        request = ForwardRequest(
+            self.module_name,
+            src,
+            key_padding_mask=src_key_padding_mask,
+            **_remote.mask_options(self._stand_in, src_mask, is_causal, decided),
+            **_remote.dropout_options(self.training, self._dropout_probability),
+        )
+        return _remote.compute(self.client, request)[0]
+
+
+def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
+    """Why the service cannot compute a layer; None if it can."""
+    if _activation(layer) is None:
+        return f"activation: expected relu or gelu, got {layer.activation!r}"
+    if layer.norm1.eps != layer.norm2.eps:
+        return f"norms: expected one eps, got {layer.norm1.eps} and {layer.norm2.eps}"
+    dropouts = {part.p for part in (layer.dropout, layer.dropout1, layer.dropout2)}
+    dropouts.add(layer.self_attn.dropout)
+    if len(dropouts) != 1:
+        return f"dropout: expected one probability, got {sorted(dropouts)}"
+    config = _config(layer)
+    as_made = _without_weights(config, layer.linear1.weight.dtype)
+    made = {name: tuple(weight.shape) for name, weight in as_made.state_dict().items()}
+    got = {name: tuple(weight.shape) for name, weight in layer.state_dict().items()}
+    if made != got:
+        changed = sorted(dict(made.items() ^ got.items()))
+        return f"parameters: expected those its constructor makes, but for {changed}"
+    if layer.self_attn.add_zero_attn:
+        return "self_attn: expected one without add_zero_attn"
+    return None
+
+
+def to_config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:
+    """A layer's TransformerEncoderLayerConfig; ValueError if it has none."""
+    reason = reason_against(layer)
+    if reason is not None:
+        raise ValueError(f"a layer that cannot be served: {reason}")
+    return _config(layer)
+
+
+def _config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:
+    return {
+        "d_model": layer.self_attn.embed_dim,
+        "nhead": layer.self_attn.num_heads,
+        "dim_feedforward": layer.linear1.out_features,
+        "dropout": layer.dropout.p,
+        "activation": _activation(layer),
+        "layer_norm_eps": layer.norm1.eps,
+        "batch_first": layer.self_attn.batch_first,
+        "norm_first": layer.norm_first,
+        "bias": layer.linear1.bias is not None,
+    }
+
+
+def _activation(layer: nn.TransformerEncoderLayer) -> Optional[str]:
+    activation = layer.activation
+    if activation in (F.relu, torch.relu) or isinstance(activation, nn.ReLU):
+        return "ACTIVATION_RELU"
+    exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
+    return "ACTIVATION_GELU" if activation is F.gelu or exact else None
+
+
+def _without_weights(config: Dict[str, Any], dtype: Any) -> Any:
+    """The layer of a configuration, on the meta device."""
+    return nn.TransformerEncoderLayer(
+        config["d_model"],
+        config["nhead"],
+        config.get("dim_feedforward", 2048),
+        config.get("dropout", 0.0),
+        _ACTIVATIONS.get(config.get("activation", ""), "relu"),
+        config.get("layer_norm_eps", 1e-5),
+        config.get("batch_first", False),
+        config.get("norm_first", False),
+        config.get("bias", True),
+        device="meta",
+        dtype=dtype,
+    )

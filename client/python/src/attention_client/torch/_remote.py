@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the remote modules share."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional, Tuple, Union
+
+import torch
+from torch import nn
+
+from .. import _modules, errors
+from .._forward import ForwardRequest
+from ..client import AttentionClient
+from ._stand_in import StandIn
+
+Target = Union[str, AttentionClient]
+"""A client, or the address of a server to make one for."""
+
+
+class RemoteModule(nn.Module):
+    """A module whose weights and forward pass are a server's.
+
+    Has no parameters. Copies (copy.deepcopy) compute with the same served module.
+
+    Attributes:
+        client: the client it calls.
+        module_name: name of the served module.
+    """
+
+    client: AttentionClient
+    module_name: str
+
+    def __init__(self, client: AttentionClient, name: str, stand_in: StandIn) -> None:
+        """See the derived classes."""
+        super().__init__()
+        self.client = client
+        self.module_name = name
+        self._stand_in = stand_in
+
+    def unload(self) -> None:
+        """Stop serving the module, for everyone who uses it."""
+        try:
+            self.client.modules.unload(self.module_name)
+        except errors.UnknownModuleError:
+            pass
+
+    def extra_repr(self) -> str:
+        """See torch.nn.Module."""
+        return f"{self.module_name!r} at {self.client.target!r}"
+
+    def __getattr__(self, name: str) -> Any:
+        """What is not its own is as the layer it stands for: embed_dim, ...
+
+        Weights have shape and dtype, but no values.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            stand_in = self.__dict__.get("_stand_in")
+            if stand_in is None or name.startswith("__"):
+                raise
+        return getattr(stand_in.layer, name)
+
+
+class _NoGradient(torch.autograd.Function):
+    """The identity, through which no gradient passes."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, tensor: Any, *_: Any) -> Any:
+        ctx.name = name
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError(
+            f"{ctx.name} is computed by a server and is for inference only: a "
+            "gradient was asked for, but none can pass through it. Call the model "
+            "under torch.no_grad(), or detach the layer's inputs."
+        )
+
+
+def compute(client: AttentionClient, request: ForwardRequest) -> Tuple[Any, Any]:
+    """Output and weights of a request whose arrays are tensors.
+
+    A backward pass through them raises RuntimeError.
+    """
+    result = client.compute(request)
+    tensors: Tuple[Any, ...] = (
+        request.query,
+        request.key,
+        request.value,
+        request.attn_mask,
+    )
+    inputs = [t for t in tensors if torch.is_tensor(t) and t.requires_grad]
+    output, weights = result.output, result.weights
+    if inputs and torch.is_grad_enabled():
+        name = f"attention module {request.module!r}"
+        output = _NoGradient.apply(name, output, *inputs)
+        if weights is not None:
+            weights = _NoGradient.apply(name, weights, *inputs)
+    return output, weights
+
+
+def connect(target: Target) -> AttentionClient:
+    """The client of a target."""
+    return target if isinstance(target, AttentionClient) else AttentionClient(target)
+
+
+def serve(
+    client: AttentionClient,
+    config: Mapping[str, Any],
+    state_dict: Mapping[str, Any],
+    *,
+    name: Optional[str] = None,
+    replace: bool = False,
+) -> str:
+    """Upload a module; returns its name.
+
+    Without a name it gets one that is a function of its content, and a module that
+    is there under it already is used.
+    """
+    if name is not None:
+        client.upload(name, config, state_dict, replace=replace)
+        return name
+    name = _modules.content_name("torch", config, state_dict)
+    if not _is_served(client, name):
+        try:
+            client.upload(name, config, state_dict)
+        except errors.ModuleExistsError:  # Somebody else was faster.
+            pass
+    return name
+
+
+def _is_served(client: AttentionClient, name: str) -> bool:
+    try:
+        return client.modules.get(name).state == "ready"
+    except errors.UnknownModuleError:
+        return False
+
+
+def layer_config(client: AttentionClient, name: str, kind: str) -> Tuple[Any, Any]:
+    """Configuration and dtype of a served module; ValueError for another kind."""
+    info = client.modules.get(name)
+    if kind not in info.config:
+        kinds = ", ".join(info.config) or "none"
+        raise ValueError(f"module {name!r}: expected the kind {kind}, got {kinds}")
+    return info.config[kind], getattr(torch, info.weights_dtype)
+
+
+def dropout_options(training: bool, dropout: float) -> Any:
+    """Options of a request: dropout as drawn by PyTorch's generator."""
+    if not training or dropout == 0.0:
+        return {}
+    seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64)
+    return {"training": True, "dropout_seed": int(seed)}
+
+
+def mask_options(stand_in: StandIn, mask: Any, is_causal: bool, decided: bool) -> Any:
+    """Options for an attn_mask with torch's hint.
+
+    Where torch would let the hint replace the mask, it need not be sent. `decided`
+    says that it would not: weights or a key_padding_mask are there.
+    """
+    attention = getattr(stand_in.layer, "self_attn", stand_in.layer)
+    appends = attention.bias_k is not None or attention.add_zero_attn
+    if is_causal and not decided and not appends:
+        return {"causal": "top_left"}
+    return {"attn_mask": mask, "is_causal": is_causal and mask is not None}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules: upload, list, describe, load, unload."""
+
+import numpy as np
+import pytest
+from attention_client import (
+    InvalidRequestError,
+    ModuleConfig,
+    ModuleExistsError,
+    UnknownModuleError,
+)
+from numpy_attention import CONFIG, WIDTH, assert_close, attention, make_weights
+
+WEIGHTS = make_weights()
+QUERY = np.random.default_rng(3).standard_normal((2, WIDTH)).astype(np.float32)
+
+
+def test_upload_describes_the_module(client, name):
+    info = client.upload(name, CONFIG, WEIGHTS)
+
+    assert (info.name, info.state, info.weights_dtype) == (name, "ready", "float32")
+    config = info.config["multi_head_attention"]
+    assert (config["embed_dim"], config["num_heads"]) == (WIDTH, 4)
+    assert len(info.weights_digest) == 64
+    assert client.modules.get(name) == info
+
+
+def test_a_config_may_be_the_message(client, name):
+    config = ModuleConfig()
+    config.multi_head_attention.embed_dim = WIDTH
+    config.multi_head_attention.num_heads = 2
+
+    info = client.upload(name, config, WEIGHTS)
+
+    assert info.config["multi_head_attention"]["num_heads"] == 2
+
+
+def test_an_unknown_field_of_a_config_is_an_error(client, name):
+    with pytest.raises(ValueError, match="num_head"):
+        client.upload(name, {"multi_head_attention": {"num_head": 2}}, WEIGHTS)
+
+
+def test_weights_of_another_shape_are_refused(client, name):
+    weights = {**WEIGHTS, "out_proj.bias": np.zeros(3, np.float32)}
+
+    with pytest.raises(InvalidRequestError, match="out_proj.bias"):
+        client.upload(name, CONFIG, weights)
+
+
+def test_a_module_is_replaced_only_if_asked(client, name):
+    first = client.upload(name, CONFIG, WEIGHTS)
+
+    with pytest.raises(ModuleExistsError, match=name):
+        client.upload(name, CONFIG, make_weights(1))
+    second = client.upload(name, CONFIG, make_weights(1), replace=True)
+
+    assert second.version > first.version
+    assert second.weights_digest != first.weights_digest
+
+
+def test_a_prefix_takes_one_layer_out_of_a_model(client, name):
+    model = {f"layers.0.attn.{key}": value for key, value in WEIGHTS.items()}
+    # Not sent: the service has no such dtype.
+    model["layers.0.other.counter"] = np.zeros(1, np.int16)
+
+    client.upload(name, CONFIG, model, weights_prefix="layers.0.attn.")
+
+    output = client.forward(name, QUERY).output
+    assert_close(output, attention(WEIGHTS, QUERY)[0])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_weights_with_names_and_layout_of_their_own(client, name, transposed):
+    config = {"multi_head_attention": {**CONFIG["multi_head_attention"]}}
+    config["multi_head_attention"]["separate_projections"] = True
+    parts = dict(zip("abc", np.split(WEIGHTS["in_proj_weight"], 3)))
+    parts["out"] = WEIGHTS["out_proj.weight"]
+    biases = dict(zip("abc", np.split(WEIGHTS["in_proj_bias"], 3)))
+    biases["out"] = WEIGHTS["out_proj.bias"]
+    state_dict = {f"{part}.bias": bias for part, bias in biases.items()}
+    for part, matrix in parts.items():
+        state_dict[f"{part}.weight"] = matrix.T if transposed else matrix
+    names = {"q_proj": "a", "k_proj": "b", "v_proj": "c", "out_proj": "out"}
+
+    client.upload(name, config, state_dict, weight_names=names, transposed=transposed)
+
+    output = client.forward(name, QUERY).output
+    assert_close(output, attention(WEIGHTS, QUERY)[0])
+
+
+def test_weights_longer_than_a_message_are_sent_in_pieces(client, name):
+    width = 1536  # in_proj_weight alone has 27 MiB.
+    config = {"multi_head_attention": {"embed_dim": width, "num_heads": 1}}
+    weights = {
+        "in_proj_weight": np.zeros((3 * width, width), np.float32),
+        "in_proj_bias": np.zeros(3 * width, np.float32),
+        "out_proj.weight": np.zeros((width, width), np.float32),
+        "out_proj.bias": np.arange(width, dtype=np.float32),
+    }
+
+    client.upload(name, config, weights)
+
+    output = client.forward(name, np.zeros((1, width), np.float32)).output
+    np.testing.assert_array_equal(output[0], weights["out_proj.bias"])
+    client.modules.unload(name)
+
+
+def test_a_persisted_module_is_loaded_again(client, name, repository):
+    client.upload(name, CONFIG, WEIGHTS, persist=True)
+    client.modules.unload(name)
+    assert client.modules.get(name).state == "available"
+
+    info = client.modules.load(name)
+
+    assert info.state == "ready"
+    assert (repository / f"{name}.safetensors").exists()
+    assert_close(client.forward(name, QUERY).output, attention(WEIGHTS, QUERY)[0])
+
+
+def test_an_unloaded_module_is_gone(client, name):
+    client.upload(name, CONFIG, WEIGHTS)
+    assert name in [module.name for module in client.modules.list()]
+
+    client.modules.unload(name)
+
+    assert name not in [module.name for module in client.modules.list()]
+    with pytest.raises(UnknownModuleError, match=name):
+        client.forward(name, QUERY)
+
+
+def test_a_tensor_without_a_dtype_of_the_service_is_refused(client, name):
+    with pytest.raises(TypeError, match="dtype int16"):
+        client.upload(name, CONFIG, {**WEIGHTS, "x": np.zeros(1, np.int16)})
