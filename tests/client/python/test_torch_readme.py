@@ -38,3 +38,19 @@ def test_all_run_one_after_the_other(blocks, capsys, tmp_path):
     assert "[(10, 256), (7, 256)]" in printed
     assert "got 3 of shape" in printed
     assert (tmp_path / "weights.png").stat().st_size > 0
+
+
+def test_the_family_gives_pytorchs_numbers(blocks, capsys):
+    """d2l's attention, a single head, multi-head attention and a block by hand."""
+    namespace = {}
+
+    for block in blocks:
+        exec(block, namespace)
+
+    differences = [
+        numbers(line)[0]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("largest difference")
+    ]
+    assert len(differences) == 6
+    assert max(differences) < 1e-5
