@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace attention {
 namespace {
@@ -37,6 +38,95 @@ TEST(ConfigCodecTest, ReadsTheJsonItWrote) {
   const ModuleConfig config = EveryField();
 
   EXPECT_EQ(ParseModuleConfigJson(ModuleConfigToJson(config)).value(), config);
+}
+
+// Every kind, every field another than its default.
+std::vector<ModuleConfig> EveryKind() {
+  MultiHeadAttentionConfig heads = EveryField();
+  heads.query_dim = 9;
+  heads.output_projection = false;
+  heads.separate_projections = true;
+  const TransformerEncoderLayerConfig layer = {
+      .d_model = 12,
+      .nhead = 3,
+      .dim_feedforward = 20,
+      .dropout = 0.25,
+      .activation = Activation::kGelu,
+      .layer_norm_eps = 1e-3,
+      .batch_first = true,
+      .norm_first = true,
+      .bias = false,
+      .dtype = DataType::kFloat16,
+      .separate_projections = true};
+  const D2lTransformerEncoderBlockConfig block = {
+      .num_hiddens = 12,
+      .ffn_num_hiddens = 20,
+      .num_heads = 3,
+      .dropout = 0.25,
+      .use_bias = true,
+      .dtype = DataType::kFloat64};
+  return {heads,
+          D2lMultiHeadAttentionConfig{.num_hiddens = 12,
+                                      .num_heads = 3,
+                                      .dropout = 0.25,
+                                      .bias = true,
+                                      .query_size = 4,
+                                      .key_size = 5,
+                                      .value_size = 6,
+                                      .dtype = DataType::kFloat16},
+          ScaledDotProductAttentionConfig{.num_heads = 6,
+                                          .num_key_value_heads = 2,
+                                          .head_dim = 4,
+                                          .value_head_dim = 5,
+                                          .scale = -0.5,
+                                          .dropout = 0.25},
+          layer,
+          block,
+          TransformerEncoderConfig{
+              .layer = layer, .num_layers = 2, .norm = true, .norm_eps = 1e-4},
+          TransformerEncoderConfig{.layer = block, .num_layers = 3}};
+}
+
+TEST(ConfigCodecTest, KeepsEveryFieldOfEveryKind) {
+  for (const ModuleConfig& config : EveryKind()) {
+    const std::string json = ModuleConfigToJson(config);
+    EXPECT_EQ(ParseModuleConfigJson(json).value(), config) << json;
+  }
+}
+
+TEST(ConfigCodecTest, AppliesTheDefaultsOfALayer) {
+  const TransformerEncoderLayerConfig want = {.d_model = 8, .nhead = 2};
+
+  EXPECT_EQ(ParseModuleConfigJson(
+                R"({"transformer_encoder_layer": {"d_model": 8, "nhead": 2}})")
+                .value(),
+            ModuleConfig(want));
+}
+
+TEST(ConfigCodecTest, RefusesAStackWithoutLayerAndAnUnknownActivation) {
+  EXPECT_THAT(
+      ParseModuleConfigJson(R"({"transformer_encoder": {"num_layers": 2}})")
+          .status()
+          .message(),
+      HasSubstr("transformer_encoder has no layer"));
+  v1::ModuleConfig message = EncodeModuleConfig(
+      TransformerEncoderLayerConfig{.d_model = 8, .nhead = 2});
+  message.mutable_transformer_encoder_layer()->set_activation(
+      static_cast<v1::Activation>(9));
+  EXPECT_THAT(DecodeModuleConfig(message).status().message(),
+              HasSubstr("activation is 9"));
+}
+
+TEST(ConfigCodecTest, KeepsWhereTheWeightsAre) {
+  const WeightSource source = {
+      .prefix = "a.", .renamed = {{"linear1", "ffn.0"}}, .transposed = true};
+
+  const WeightSource again =
+      DecodeWeightSource(source.prefix, EncodeWeightNames(source));
+
+  EXPECT_EQ(again.prefix, source.prefix);
+  EXPECT_EQ(again.renamed, source.renamed);
+  EXPECT_EQ(again.transposed, source.transposed);
 }
 
 TEST(ConfigCodecTest, WritesSnakeCase) {
