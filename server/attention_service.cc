@@ -14,15 +14,22 @@ namespace {
 // after the call has completed and OnCancel has returned.
 class ForwardReactor final : public grpc::ServerUnaryReactor {
  public:
-  ForwardReactor(CallTracker& calls, grpc::CallbackServerContext* context,
+  ForwardReactor(const ForwardHandler& handler, CallTracker& calls,
+                 grpc::CallbackServerContext* context,
                  grpc::ByteBuffer* response)
-      : token_(calls), context_(context), response_(response) {}
+      : handler_(handler),
+        token_(calls),
+        context_(context),
+        response_(response) {}
 
-  void Start(const ForwardHandler& handler, grpc::ByteBuffer* bytes) {
+  void Start(grpc::ByteBuffer* bytes) {
     const auto received = ForwardCall::Clock::now();
     auto request = std::make_unique<v1::ForwardRequest>();
-    const absl::Status parsed = ParseForwardMessage(bytes, request.get());
-    if (!parsed.ok()) return Finish(ToRpcStatus(parsed, context_));
+    absl::StatusOr<AdmissionController::Reservation> reservation =
+        ParseForwardMessage(bytes, handler_.admission(), request.get());
+    if (!reservation.ok()) {
+      return Finish(ToRpcStatus(reservation.status(), context_));
+    }
     call_ = std::make_shared<ForwardCall>(
         std::move(request), received, Deadline(*context_),
         [this](const absl::Status& status,
@@ -30,17 +37,19 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
           if (status.ok()) *response_ = SerializeAnswer(answer);
           Finish(ToRpcStatus(status, context_));
         });
-    handler.Handle(call_);
+    call_->SetReservation(*std::move(reservation));
+    handler_.Handle(call_);
   }
 
  private:
   // Not called before Start has returned to gRPC, which is what makes reading
   // call_ safe.
   void OnCancel() override {
-    if (call_ != nullptr) call_->Cancel();
+    if (call_ != nullptr) handler_.Cancel(*call_);
   }
   void OnDone() override { delete this; }
 
+  const ForwardHandler& handler_;
   const CallTracker::Token token_;
   grpc::CallbackServerContext* context_;
   grpc::ByteBuffer* response_;
@@ -52,10 +61,10 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
 grpc::ServerUnaryReactor* AttentionServiceImpl::Forward(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  auto* reactor = new ForwardReactor(calls_, context, response);
+  auto* reactor = new ForwardReactor(handler_, calls_, context, response);
   // The buffer is the call's own and nobody reads it after us; emptying it
   // halves what a request holds.
-  reactor->Start(handler_, const_cast<grpc::ByteBuffer*>(request));
+  reactor->Start(const_cast<grpc::ByteBuffer*>(request));
   return reactor;
 }
 

@@ -4,6 +4,8 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <chrono>
+
 #include "attention/v1/attention_service.grpc.pb.h"
 #include "server/call_tracker.h"
 #include "server/forward_handler.h"
@@ -33,6 +35,11 @@ class AttentionServiceImpl final
 
   /// End every stream once what it has read is answered.
   void Drain() { streams_.Drain(); }
+
+  /// The same for streams that have been open at least so long.
+  void EndStreamsOlderThan(std::chrono::milliseconds age) {
+    streams_.EndOlderThan(age);
+  }
 
  private:
   const ForwardHandler& handler_;

@@ -32,8 +32,10 @@ class ForwardCall final : public ForwardTask::Caller {
   [[nodiscard]] const v1::ForwardRequest& request() const { return *request_; }
   [[nodiscard]] Clock::time_point deadline() const { return deadline_; }
 
-  /// What the handler learns on the way.
+  /// Take over what was reserved for the message. Call before it is handled.
   void SetReservation(AdmissionController::Reservation reservation);
+
+  /// What the handler learns on the way.
   [[nodiscard]] absl::Status ExtendReservation(std::size_t num_bytes,
                                                std::size_t scratch_bytes);
   /// Mark the end of decoding.

@@ -14,12 +14,6 @@
 #include "server/repository/module_name.h"
 
 namespace attention {
-namespace {
-
-// What a request's bookkeeping takes beside its messages.
-constexpr std::size_t kCallBytes = 4096;
-
-}  // namespace
 
 void ForwardHandler::Handle(const std::shared_ptr<ForwardCall>& call) const {
   absl::StatusOr<ForwardTask::Work> work =
@@ -36,16 +30,16 @@ void ForwardHandler::Handle(const std::shared_ptr<ForwardCall>& call) const {
   parts_.executor.Submit(std::make_unique<ForwardTask>(*std::move(work), call));
 }
 
+void ForwardHandler::Cancel(ForwardCall& call) const {
+  call.Cancel();
+  parts_.executor.DropCancelled(call);
+}
+
 absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
     ForwardCall& call) const {
   ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
   const v1::ForwardRequest& request = call.request();
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(request.module()));
-  ATTENTION_ASSIGN_OR_RETURN(
-      AdmissionController::Reservation reservation,
-      parts_.admission.Reserve(request.SpaceUsedLong() + kCallBytes));
-  call.SetReservation(std::move(reservation));
-
   ForwardTask::Work work;
   ATTENTION_ASSIGN_OR_RETURN(work.module,
                              parts_.registry.Find(request.module()));

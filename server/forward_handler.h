@@ -30,8 +30,17 @@ class ForwardHandler {
   explicit ForwardHandler(const Parts& parts) : parts_(parts) {}
 
   /// Take charge of a call, which completes exactly once: here when it is
-  /// refused, else on the executor's thread. Does not block or compute.
+  /// refused, in Cancel, or on the executor's thread. Does not block or
+  /// compute.
   void Handle(const std::shared_ptr<ForwardCall>& call) const;
+
+  /// Drop a call, which completes here if it is queued.
+  void Cancel(ForwardCall& call) const;
+
+  /// What messages are reserved of, before they are parsed.
+  [[nodiscard]] AdmissionController& admission() const {
+    return parts_.admission;
+  }
 
  private:
   [[nodiscard]] absl::StatusOr<ForwardTask::Work> Prepare(

@@ -8,6 +8,7 @@
 #include <optional>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "attention/v1/attention_service.pb.h"
 #include "proto/wire/status_codec.h"
@@ -15,6 +16,19 @@
 #include "server/rpc_context.h"
 
 namespace attention {
+namespace {
+
+absl::Status DrainingError() {
+  return absl::UnavailableError("the server is shutting down");
+}
+
+absl::Status TooOldError() {
+  return absl::UnavailableError(
+      "the stream has been open as long as a connection allows; open a new one "
+      "and send again what is unanswered");
+}
+
+}  // namespace
 
 /// One stream. Reads while its bounds allow, answers in order of completion.
 ///
@@ -29,6 +43,7 @@ class ForwardStreamReactor final
       : token_(streams->calls_),
         streams_(streams),
         handler_(streams->handler_),
+        opened_(ForwardCall::Clock::now()),
         deadline_(Deadline(*context)) {}
 
   void Start() {
@@ -36,9 +51,14 @@ class ForwardStreamReactor final
     ReadOrFinish();
   }
 
-  void Drain() {
+  [[nodiscard]] ForwardCall::Clock::time_point opened() const {
+    return opened_;
+  }
+
+  // Read no more, and finish with `why` once what was read is answered.
+  void End(const absl::Status& why) {
     const std::lock_guard lock(mutex_);
-    draining_ = true;
+    ending_.Update(why);
     ReadOrFinish();
   }
 
@@ -57,9 +77,10 @@ class ForwardStreamReactor final
     delete this;
   }
 
-  std::shared_ptr<ForwardCall> Accept(v1::ForwardStreamRequest* message,
-                                      std::size_t num_bytes,
-                                      ForwardCall::Clock::time_point received);
+  std::shared_ptr<ForwardCall> Accept(
+      v1::ForwardStreamRequest* message,
+      AdmissionController::Reservation reservation, std::size_t num_bytes,
+      ForwardCall::Clock::time_point received);
   void AnswerError(std::uint64_t id, const absl::Status& status, Answer answer);
   void Send(Answer answer);
   void Write();
@@ -68,6 +89,7 @@ class ForwardStreamReactor final
   const CallTracker::Token token_;
   ForwardStreams* const streams_;
   const ForwardHandler& handler_;
+  const ForwardCall::Clock::time_point opened_;
   const ForwardCall::Clock::time_point deadline_;
   grpc::ByteBuffer incoming_;
 
@@ -80,7 +102,7 @@ class ForwardStreamReactor final
   bool writing_ = false;
   bool half_closed_ = false;
   bool cancelled_ = false;
-  bool draining_ = false;
+  absl::Status ending_;  ///< why the server ends the stream, if it does
   bool finished_ = false;
 };
 
@@ -94,7 +116,8 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
   }
   const std::size_t num_bytes = incoming_.Length();
   v1::ForwardStreamRequest message;
-  const absl::Status parsed = ParseForwardMessage(&incoming_, &message);
+  absl::StatusOr<AdmissionController::Reservation> reservation =
+      ParseForwardMessage(&incoming_, handler_.admission(), &message);
 
   std::shared_ptr<ForwardCall> call;
   {
@@ -102,11 +125,11 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
     if (finished_) return;  // while this was being parsed: it was never read
     ++num_unanswered_;
     unanswered_bytes_ += num_bytes;
-    if (parsed.ok()) {
-      call = Accept(&message, num_bytes, received);
+    if (reservation.ok()) {
+      call = Accept(&message, *std::move(reservation), num_bytes, received);
     } else {
       AnswerError(
-          /*id=*/0, parsed,
+          message.id(), reservation.status(),
           {.message = {}, .request_bytes = num_bytes, .id = std::nullopt});
     }
   }
@@ -120,7 +143,8 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
 }
 
 std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
-    v1::ForwardStreamRequest* message, std::size_t num_bytes,
+    v1::ForwardStreamRequest* message,
+    AdmissionController::Reservation reservation, std::size_t num_bytes,
     ForwardCall::Clock::time_point received) {
   const std::uint64_t id = message->id();
   if (in_flight_.contains(id)) {
@@ -148,6 +172,7 @@ std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
         if (status.ok()) return Send(std::move(answer));
         AnswerError(id, status, std::move(answer));
       });
+  call->SetReservation(std::move(reservation));
   if (cancelled_) call->Cancel();
   in_flight_.emplace(id, call);
   return call;
@@ -191,14 +216,22 @@ void ForwardStreamReactor::OnWriteDone(bool ok) {
 }
 
 void ForwardStreamReactor::OnCancel() {
-  const std::lock_guard lock(mutex_);
-  cancelled_ = true;
-  for (const auto& [id, call] : in_flight_) call->Cancel();
-  ReadOrFinish();
+  std::vector<std::shared_ptr<ForwardCall>> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    cancelled_ = true;
+    for (const auto& [id, call] : in_flight_) calls.push_back(call);
+    ReadOrFinish();
+  }
+  // Outside the lock, which completing takes. gRPC keeps the stream until this
+  // has returned.
+  for (const std::shared_ptr<ForwardCall>& call : calls) {
+    handler_.Cancel(*call);
+  }
 }
 
 void ForwardStreamReactor::ReadOrFinish() {
-  const bool closing = half_closed_ || cancelled_ || draining_;
+  const bool closing = half_closed_ || cancelled_ || !ending_.ok();
   if (finished_ || (reading_ && !closing)) return;
   if (!closing) {
     if (num_unanswered_ < ForwardStreams::kMaxUnanswered &&
@@ -215,7 +248,7 @@ void ForwardStreamReactor::ReadOrFinish() {
   } else if (half_closed_) {
     Finish(grpc::Status::OK);
   } else {
-    Finish(ToGrpcStatus(absl::UnavailableError("the server is shutting down")));
+    Finish(ToGrpcStatus(ending_));
   }
 }
 
@@ -229,7 +262,7 @@ ForwardStreams::Open(grpc::CallbackServerContext* context) {
     draining = draining_;
   }
   if (draining) {
-    stream->Drain();
+    stream->End(DrainingError());
   } else {
     stream->Start();
   }
@@ -239,7 +272,15 @@ ForwardStreams::Open(grpc::CallbackServerContext* context) {
 void ForwardStreams::Drain() {
   const std::lock_guard lock(mutex_);
   draining_ = true;
-  for (ForwardStreamReactor* stream : open_) stream->Drain();
+  for (ForwardStreamReactor* stream : open_) stream->End(DrainingError());
+}
+
+void ForwardStreams::EndOlderThan(std::chrono::milliseconds age) {
+  const auto latest = ForwardCall::Clock::now() - age;
+  const std::lock_guard lock(mutex_);
+  for (ForwardStreamReactor* stream : open_) {
+    if (stream->opened() <= latest) stream->End(TooOldError());
+  }
 }
 
 void ForwardStreams::Close(ForwardStreamReactor* stream) {

@@ -4,6 +4,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <chrono>
 #include <cstddef>
 #include <mutex>
 #include <unordered_set>
@@ -25,6 +26,7 @@ class ForwardStreams {
   /// \param handler, calls: borrowed.
   ForwardStreams(const ForwardHandler& handler, CallTracker& calls)
       : handler_(handler), calls_(calls) {}
+  ~ForwardStreams() = default;
   ForwardStreams(const ForwardStreams&) = delete;
   ForwardStreams& operator=(const ForwardStreams&) = delete;
 
@@ -34,6 +36,10 @@ class ForwardStreams {
   /// Read no more: end every stream with UNAVAILABLE once what it has read is
   /// answered.
   void Drain();
+
+  /// The same for the streams that have been open at least so long, before
+  /// their connections end; they are told to open a new one.
+  void EndOlderThan(std::chrono::milliseconds age);
 
  private:
   friend class ForwardStreamReactor;

@@ -10,26 +10,23 @@
 
 #include "core/tensor/status_macros.h"
 #include "server/listen_address.h"
+#include "server/timeouts.h"
 
 namespace attention {
 namespace {
 
-using std::chrono_literals::operator""min;
-using std::chrono_literals::operator""s;
+using std::chrono::milliseconds;
 
 // A peer that has not finished its HTTP/2 preface by then is cut off.
-constexpr std::chrono::milliseconds kHandshakeTimeout = 10s;
-// Bounds what one connection can build up (rapid reset, header floods). Calls
-// under way when it ends have the grace to finish.
-constexpr std::chrono::milliseconds kMaxConnectionAge = 5min;
-constexpr std::chrono::milliseconds kMaxConnectionAgeGrace = 5min;
+constexpr milliseconds kHandshakeTimeout = std::chrono::seconds(10);
 // Finds clients that vanished, so that their requests are dropped.
-constexpr std::chrono::milliseconds kKeepaliveTime = 1min;
-constexpr std::chrono::milliseconds kKeepaliveTimeout = 20s;
+constexpr milliseconds kKeepaliveTime = std::chrono::minutes(1);
+constexpr milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
 // Clients may ping this often; a flood ends the connection.
-constexpr std::chrono::milliseconds kMinPingInterval = 10s;
+constexpr milliseconds kMinPingInterval = std::chrono::seconds(10);
 constexpr int kMaxMetadataBytes = 16 << 10;
-constexpr int kMaxStreamsPerConnection = 256;
+// What RFC 9113, 6.5.2 recommends at least.
+constexpr int kMaxStreamsPerConnection = 100;
 
 // Only the owner may connect to a socket file made while this lives. The mask
 // is the process's: nothing else may create files meanwhile.
@@ -58,8 +55,10 @@ void SetListenerArguments(std::size_t max_message_bytes,
   set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeout.count());
   set(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   set(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  set(GRPC_ARG_MAX_CONNECTION_AGE_MS, kMaxConnectionAge.count());
-  set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kMaxConnectionAgeGrace.count());
+  // Bounds what one connection can build up (rapid reset, header floods).
+  set(GRPC_ARG_MAX_CONNECTION_AGE_MS, milliseconds(kMaxConnectionAge).count());
+  set(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+      milliseconds(kMaxConnectionAgeGrace).count());
   set(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTime.count());
   set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeout.count());
   set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

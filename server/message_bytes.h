@@ -5,7 +5,9 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "attention/v1/attention_service.pb.h"
+#include "core/serving/admission_controller.h"
 
 namespace attention {
 
@@ -23,13 +25,22 @@ inline constexpr std::size_t kMaxUploadMessageBytes = std::size_t{16} << 20U;
                                         std::size_t max_bytes,
                                         google::protobuf::Message* message);
 
-/// Parse a ForwardRequest or ForwardStreamRequest, whose fields beside
-/// tensor elements are bounded: protobuf keeps a byte of them in up to sixteen,
-/// so that a message within the message limit could exhaust memory.
-[[nodiscard]] absl::Status ParseForwardMessage(grpc::ByteBuffer* bytes,
-                                               v1::ForwardRequest* message);
-[[nodiscard]] absl::Status ParseForwardMessage(
-    grpc::ByteBuffer* bytes, v1::ForwardStreamRequest* message);
+/// Parse a ForwardRequest or ForwardStreamRequest and free its bytes.
+///
+/// Fields beside tensor elements are bounded: protobuf keeps a byte of them in
+/// up to forty, so that a message within the message limit could exhaust
+/// memory. What parsing may take, the bytes included, is reserved before it.
+///
+/// \return a reservation of what the parsed message takes, bookkeeping
+///   included; INVALID_ARGUMENT as ParseMessage, RESOURCE_EXHAUSTED as
+///   AdmissionController. A refused stream's message has its id and nothing
+///   else, one that cannot be parsed has nothing.
+[[nodiscard]] absl::StatusOr<AdmissionController::Reservation>
+ParseForwardMessage(grpc::ByteBuffer* bytes, AdmissionController& admission,
+                    v1::ForwardRequest* message);
+[[nodiscard]] absl::StatusOr<AdmissionController::Reservation>
+ParseForwardMessage(grpc::ByteBuffer* bytes, AdmissionController& admission,
+                    v1::ForwardStreamRequest* message);
 
 [[nodiscard]] grpc::ByteBuffer SerializeMessage(
     const google::protobuf::Message& message);

@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <format>
 #include <map>
 #include <new>
@@ -62,6 +61,12 @@ v1::ModuleInfo AvailableInfo(const std::string& name) {
   return info;
 }
 
+// A module and its share of the memory for modules.
+struct CountedModule {
+  std::shared_ptr<const AttentionModule> module;
+  AdmissionController::Reservation reservation;
+};
+
 absl::Status InModule(const std::string& name, const absl::Status& status) {
   return AnnotateStatus(std::format("module '{}'", name), status);
 }
@@ -69,15 +74,18 @@ absl::Status InModule(const std::string& name, const absl::Status& status) {
 }  // namespace
 
 ModuleManager::ModuleManager(ModuleRegistry& registry,
-                             std::unique_ptr<ModuleRepository> repository)
-    : registry_(registry), repository_(std::move(repository)) {}
+                             std::unique_ptr<ModuleRepository> repository,
+                             std::size_t max_loaded_bytes)
+    : registry_(registry),
+      repository_(std::move(repository)),
+      max_loaded_bytes_(max_loaded_bytes),
+      loaded_(max_loaded_bytes) {}
 
 absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
                                                    bool replace) {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   // Names nobody stored leave no trace in the registry.
-  ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
-  if (!stored) {
+  if (!IsStored(name)) {
     return absl::NotFoundError(
         std::format("module '{}' is not in the repository", name));
   }
@@ -99,13 +107,15 @@ absl::Status ModuleManager::CheckUpload(
       return absl::FailedPreconditionError(
           "persist is set, but the server has no module repository");
     }
+    if (header.persist()) {
+      ATTENTION_RETURN_IF_ERROR(repository_->CheckStore(name));
+    }
     if (header.replace()) return absl::OkStatus();
     const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
     if (record.ok() && record->module != nullptr) {
       return absl::AlreadyExistsError("already served; set replace");
     }
-    ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
-    if (header.persist() && stored) {
+    if (header.persist() && IsStored(name)) {
       return absl::AlreadyExistsError("already in the repository; set replace");
     }
     return absl::OkStatus();
@@ -152,6 +162,7 @@ absl::Status ModuleManager::Publish(
              .version = version,
              .weights_digest = std::move(stored->weights_digest)},
             stored->config, std::move(stored->weights));
+    if (created.ok()) created = Count(*std::move(created));
     if (created.ok()) ATTENTION_RETURN_IF_ERROR(commit());
     return created;
   };
@@ -173,6 +184,21 @@ absl::Status ModuleManager::Publish(
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<const AttentionModule>> ModuleManager::Count(
+    std::shared_ptr<const AttentionModule> module) {
+  absl::StatusOr<AdmissionController::Reservation> reservation =
+      loaded_.Reserve(module->memory_bytes());
+  if (!reservation.ok()) {
+    return absl::ResourceExhaustedError(std::format(
+        "needs {} bytes of memory beside the {} of the modules loaded, "
+        "expected at most {} together (--max-loaded-bytes)",
+        module->memory_bytes(), loaded_.reserved_bytes(), max_loaded_bytes_));
+  }
+  const auto counted = std::make_shared<CountedModule>(std::move(module),
+                                                       *std::move(reservation));
+  return {{counted, counted->module.get()}};
+}
+
 absl::Status ModuleManager::Unload(const std::string& name) {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   ATTENTION_RETURN_IF_ERROR(registry_.Unload(name));
@@ -186,8 +212,7 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::Describe(
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
   if (record.ok()) return EncodeRecord(*record);
-  ATTENTION_ASSIGN_OR_RETURN(const bool stored, IsStored(name));
-  if (!stored) return record.status();
+  if (!IsStored(name)) return record.status();
   return AvailableInfo(name);
 }
 
@@ -200,6 +225,7 @@ absl::StatusOr<std::vector<v1::ModuleInfo>> ModuleManager::List() const {
     by_name[record.name] = EncodeRecord(record);
   }
   std::vector<v1::ModuleInfo> modules;
+  modules.reserve(by_name.size());
   for (auto& [name, info] : by_name) modules.push_back(std::move(info));
   return modules;
 }
@@ -209,10 +235,8 @@ absl::StatusOr<std::vector<std::string>> ModuleManager::StoredNames() const {
   return repository_->List();
 }
 
-absl::StatusOr<bool> ModuleManager::IsStored(const std::string& name) const {
-  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> names,
-                             StoredNames());
-  return std::ranges::binary_search(names, name);
+bool ModuleManager::IsStored(const std::string& name) const {
+  return repository_ != nullptr && repository_->Contains(name);
 }
 
 }  // namespace attention

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <span>
@@ -11,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "attention/v1/module_service.pb.h"
 #include "core/module/module_registry.h"
+#include "core/serving/admission_controller.h"
 #include "server/repository/module_repository.h"
 #include "server/repository/stored_module.h"
 
@@ -19,12 +21,16 @@ namespace attention {
 /// What ModuleService does, without the RPCs: brings modules from the
 /// repository and from uploads into the registry.
 ///
-/// Load, LoadUpload and Unload may take long; the rest is quick. Thread-safe.
+/// Load, LoadUpload and Unload may take long; the rest is quick, List and
+/// StoredNames but for a directory with very many entries. Thread-safe.
 class ModuleManager {
  public:
   /// \param registry is borrowed. \param repository may be null.
+  /// \param max_loaded_bytes most memory of all modules served, and of those
+  ///   no longer served that requests in flight still use.
   ModuleManager(ModuleRegistry& registry,
-                std::unique_ptr<ModuleRepository> repository);
+                std::unique_ptr<ModuleRepository> repository,
+                std::size_t max_loaded_bytes);
 
   /// Serve a module of the repository.
   /// \return as ModuleService.LoadModule.
@@ -47,7 +53,7 @@ class ModuleManager {
   [[nodiscard]] absl::StatusOr<v1::ModuleInfo> Describe(
       const std::string& name) const;
 
-  /// Describe every module, by name.
+  /// Describe every module, by name. Lists the repository's directory.
   [[nodiscard]] absl::StatusOr<std::vector<v1::ModuleInfo>> List() const;
 
   /// Names in the repository; none without one.
@@ -58,10 +64,15 @@ class ModuleManager {
   [[nodiscard]] absl::Status Publish(
       ModuleRegistry::LoadTicket ticket, absl::StatusOr<StoredModule> stored,
       const std::function<absl::Status()>& commit);
-  [[nodiscard]] absl::StatusOr<bool> IsStored(const std::string& name) const;
+  // Return the module, counted as loaded as long as anyone holds it.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<const AttentionModule>> Count(
+      std::shared_ptr<const AttentionModule> module);
+  [[nodiscard]] bool IsStored(const std::string& name) const;
 
   ModuleRegistry& registry_;
   const std::unique_ptr<ModuleRepository> repository_;
+  const std::size_t max_loaded_bytes_;
+  AdmissionController loaded_;
 };
 
 }  // namespace attention

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "server/message_bytes.h"
-#include "server/module_upload.h"
 #include "server/rpc_context.h"
 
 namespace attention {
@@ -41,12 +40,11 @@ struct RawCall {
 template <typename Request>
 absl::StatusOr<Request> Receive(const SharedServerState& state,
                                 const RawCall& call) {
-  const absl::Status serving = CheckServing(state);
+  absl::Status serving = CheckServing(state);
   if (!serving.ok()) return serving;
   grpc::ByteBuffer bytes = *call.request;
   Request request;
-  const absl::Status parsed =
-      ParseMessage(&bytes, kMaxManagementBytes, &request);
+  absl::Status parsed = ParseMessage(&bytes, kMaxManagementBytes, &request);
   if (!parsed.ok()) return parsed;
   return request;
 }
@@ -108,7 +106,11 @@ absl::StatusOr<Response> WithModule(absl::StatusOr<v1::ModuleInfo> info) {
 
 ModuleServiceImpl::ModuleServiceImpl(const Parts& parts)
     : parts_(parts),
-      upload_budget_(parts.max_module_bytes),
+      uploads_({.state = parts.state,
+                .manager = parts.manager,
+                .calls = parts.calls,
+                .work_thread = work_thread_,
+                .max_module_bytes = parts.max_module_bytes}),
       work_thread_(kMaxQueuedLoads) {}
 
 grpc::ServerUnaryReactor* ModuleServiceImpl::ListModules(
@@ -153,17 +155,7 @@ grpc::ServerUnaryReactor* ModuleServiceImpl::LoadModule(
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleServiceImpl::UploadModule(
     grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
-  auto* upload =
-      new ModuleUploadReactor(context, response,
-                              {.manager = parts_.manager,
-                               .calls = parts_.calls,
-                               .budget = upload_budget_,
-                               .max_module_bytes = parts_.max_module_bytes,
-                               .num_uploads = num_uploads_,
-                               .max_uploads = kMaxUploads,
-                               .work_thread = work_thread_});
-  upload->Start(CheckServing(parts_.state));
-  return upload;
+  return uploads_.Open(context, response);
 }
 
 grpc::ServerUnaryReactor* ModuleServiceImpl::UnloadModule(
@@ -173,7 +165,7 @@ grpc::ServerUnaryReactor* ModuleServiceImpl::UnloadModule(
       parts_, {context, request, response}, work_thread_,
       [this](const v1::UnloadModuleRequest& unload)
           -> absl::StatusOr<v1::UnloadModuleResponse> {
-        const absl::Status status = parts_.manager.Unload(unload.name());
+        absl::Status status = parts_.manager.Unload(unload.name());
         if (!status.ok()) return status;
         return v1::UnloadModuleResponse();
       });

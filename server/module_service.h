@@ -4,13 +4,13 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <atomic>
+#include <chrono>
 #include <cstddef>
 
 #include "attention/v1/module_service.grpc.pb.h"
-#include "core/serving/admission_controller.h"
 #include "server/call_tracker.h"
 #include "server/module_manager.h"
+#include "server/module_upload.h"
 #include "server/server_state.h"
 #include "server/work_thread.h"
 
@@ -26,9 +26,6 @@ class ModuleServiceImpl final
                       v1::ModuleService::WithRawCallbackMethod_UnloadModule<
                           v1::ModuleService::Service>>>>> {
  public:
-  /// Uploads under way at one time.
-  static constexpr std::size_t kMaxUploads = 16;
-
   /// What the service works with; borrowed.
   struct Parts {
     const SharedServerState& state;
@@ -39,6 +36,14 @@ class ModuleServiceImpl final
   };
 
   explicit ModuleServiceImpl(const Parts& parts);
+
+  /// End the uploads that have not come whole; the others are loaded.
+  void Drain() { uploads_.Drain(); }
+
+  /// End the uploads of which no message has come for at least so long.
+  void EndIdleUploads(std::chrono::milliseconds at_least) {
+    uploads_.EndIdle(at_least);
+  }
 
   grpc::ServerUnaryReactor* ListModules(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
@@ -58,8 +63,7 @@ class ModuleServiceImpl final
 
  private:
   const Parts parts_;
-  AdmissionController upload_budget_;
-  std::atomic<std::size_t> num_uploads_{0};
+  ModuleUploads uploads_;
   WorkThread work_thread_;  ///< last: uses the rest
 };
 

@@ -5,59 +5,68 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
-#include <optional>
+#include <mutex>
+#include <unordered_set>
 
 #include "absl/status/status.h"
-#include "attention/v1/module_service.pb.h"
+#include "core/serving/admission_controller.h"
 #include "server/call_tracker.h"
 #include "server/module_manager.h"
-#include "server/upload_buffer.h"
+#include "server/server_state.h"
 #include "server/work_thread.h"
 
 namespace attention {
 
+class ModuleUploadReactor;
+
 /// Make the refusal of work the loading thread has no room for.
 [[nodiscard]] absl::Status TooManyLoadsError();
 
-/// One UploadModule call: collects the file, then has it loaded on the loading
-/// thread. Deletes itself when gRPC is done with the call.
-class ModuleUploadReactor final
-    : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+/// The UploadModule calls under way: each collects a file, then has it loaded
+/// on the loading thread. Thread-safe.
+class ModuleUploads {
  public:
-  /// What uploads share; borrowed.
+  /// Uploads under way at one time.
+  static constexpr std::size_t kMaxUploads = 16;
+
+  /// What uploads work with; borrowed.
   struct Parts {
+    const SharedServerState& state;
     ModuleManager& manager;
     CallTracker& calls;
-    AdmissionController& budget;
-    std::size_t max_module_bytes;
-    std::atomic<std::size_t>& num_uploads;
-    std::size_t max_uploads;
     WorkThread& work_thread;
+    /// Longest file, and most bytes of all uploads under way.
+    std::size_t max_module_bytes;
   };
 
-  ModuleUploadReactor(grpc::CallbackServerContext* context,
-                      grpc::ByteBuffer* response, const Parts& parts);
+  explicit ModuleUploads(const Parts& parts)
+      : parts_(parts), budget_(parts.max_module_bytes) {}
+  ~ModuleUploads() = default;
+  ModuleUploads(const ModuleUploads&) = delete;
+  ModuleUploads& operator=(const ModuleUploads&) = delete;
 
-  /// Begin reading, unless `serving` refuses. Call once.
-  void Start(const absl::Status& serving);
+  [[nodiscard]] grpc::ServerReadReactor<grpc::ByteBuffer>* Open(
+      grpc::CallbackServerContext* context, grpc::ByteBuffer* response);
+
+  /// End the uploads that have not come whole, with UNAVAILABLE; the others are
+  /// loaded. New ones are refused by the server's state.
+  void Drain();
+
+  /// End the uploads of which no message has come for at least so long, with
+  /// DEADLINE_EXCEEDED.
+  void EndIdle(std::chrono::milliseconds at_least);
 
  private:
-  void OnReadDone(bool ok) override;
-  void OnDone() override { delete this; }
+  friend class ModuleUploadReactor;
+  void Close(ModuleUploadReactor* upload);
 
-  [[nodiscard]] absl::Status Take(const v1::UploadModuleRequest& message);
-  [[nodiscard]] absl::Status TakeHeader(const v1::UploadModuleHeader& header);
-  void Load();
-  void Complete(const absl::Status& status);
-
-  grpc::CallbackServerContext* const context_;
-  grpc::ByteBuffer* const response_;
   const Parts parts_;
-  const CallTracker::Token token_;
-  grpc::ByteBuffer incoming_;
-  v1::UploadModuleHeader header_;
-  std::optional<UploadBuffer> file_;  ///< once there is a header
+  AdmissionController budget_;
+  std::atomic<std::size_t> num_uploads_{0};
+  std::mutex mutex_;
+  std::unordered_set<ModuleUploadReactor*> open_;  ///< guarded by mutex_
 };
 
 }  // namespace attention

@@ -11,6 +11,7 @@
 #include "core/tensor/status_text.h"
 #include "server/cpu_count.h"
 #include "server/listen_address.h"
+#include "server/memory_size.h"
 
 namespace attention {
 namespace {
@@ -79,8 +80,12 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddSize(app, "--max-module-bytes", options.max_module_bytes,
           "Longest module file, loaded or uploaded; also the most that all "
           "uploads under way may hold");
+  AddSize(app, "--max-loaded-bytes", options.max_loaded_bytes,
+          "Memory for all modules served, a replaced one counting until its "
+          "last request is done; by default half of the memory usable");
   AddSize(app, "--max-queue-bytes", options.max_queue_bytes,
-          "Memory for requests and answers in flight, scratch included");
+          "Memory for requests and answers in flight, scratch included; a "
+          "request counts twice while it is parsed");
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")
       ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
@@ -98,6 +103,8 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
 void TakeInvalidEnvironment(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (option->count() > 0 || option->get_envname().empty()) continue;
+    // Nobody changes the environment: there are no other threads yet.
+    // NOLINTNEXTLINE(concurrency-mt-unsafe)
     const char* value = std::getenv(option->get_envname().c_str());
     if (value == nullptr || *value == '\0') continue;
     try {
@@ -120,6 +127,7 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
                                                     const char* const* argv) {
   ServerOptions options;
   options.threads = UsableCpus();
+  options.max_loaded_bytes = UsableMemory() / 2;
   std::int64_t grace = options.drain_grace.count();
   CLI::App app("Serve multi-head attention modules over gRPC.",
                "attention-server");

@@ -18,6 +18,8 @@ struct ServerOptions {
   std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
   std::size_t max_message_bytes = std::size_t{256} << 20;
   std::size_t max_module_bytes = std::size_t{4} << 30;
+  /// ParseOptions' default: half of UsableMemory().
+  std::size_t max_loaded_bytes = std::size_t{1} << 50;
   std::size_t max_queue_bytes = std::size_t{1} << 30;
   std::string log_level = "info";
   std::string log_format = "text";

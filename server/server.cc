@@ -28,6 +28,7 @@
 #include "server/module_manager.h"
 #include "server/module_service.h"
 #include "server/repository/module_repository.h"
+#include "server/ticker.h"
 
 namespace attention {
 namespace {
@@ -39,11 +40,20 @@ constexpr std::chrono::milliseconds kLameDuckTime{500};
 // Streams that are nobody's request, such as health's Watch, end after this.
 constexpr std::chrono::milliseconds kLingerTime{500};
 
+// How often timeouts are looked at: late by a second at most, or by half.
+std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
+  const std::chrono::milliseconds least =
+      std::min(timeouts.upload_idle, timeouts.stream_age);
+  return std::clamp<std::chrono::milliseconds>(
+      least / 2, std::chrono::milliseconds(1), std::chrono::seconds(1));
+}
+
 }  // namespace
 
 // In the order of use: each part uses those before it.
 struct Server::Parts {
-  Parts(const ServerOptions& options, const SharedServerState& state,
+  Parts(const ServerOptions& options, const ServerTimeouts& timeouts,
+        const SharedServerState& state,
         std::unique_ptr<ModuleRepository> repository)
       : registry([this](std::string_view name, bool serving) {
           grpc::HealthCheckServiceInterface* service = health.load();
@@ -58,12 +68,16 @@ struct Server::Parts {
                  .admission = admission,
                  .executor = executor,
                  .max_message_bytes = options.max_message_bytes}),
-        manager(registry, std::move(repository)),
+        manager(registry, std::move(repository), options.max_loaded_bytes),
         attention_service(handler, calls),
         module_service({.state = state,
                         .manager = manager,
                         .calls = calls,
-                        .max_module_bytes = options.max_module_bytes}) {}
+                        .max_module_bytes = options.max_module_bytes}),
+        ticker(TickPeriod(timeouts), [this, timeouts] {
+          attention_service.EndStreamsOlderThan(timeouts.stream_age);
+          module_service.EndIdleUploads(timeouts.upload_idle);
+        }) {}
 
   std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
   CallTracker calls;
@@ -74,10 +88,12 @@ struct Server::Parts {
   ModuleManager manager;
   AttentionServiceImpl attention_service;
   ModuleServiceImpl module_service;
+  Ticker ticker;
   std::unique_ptr<grpc::Server> grpc_server;
 };
 
-Server::Server(ServerOptions options) : options_(std::move(options)) {}
+Server::Server(ServerOptions options, const ServerTimeouts& timeouts)
+    : options_(std::move(options)), timeouts_(timeouts) {}
 
 Server::~Server() {
   if (parts_ == nullptr) return;
@@ -99,7 +115,8 @@ absl::Status Server::Start(const std::stop_token& stop) {
         repository,
         ModuleRepository::Open(options_.modules, options_.max_module_bytes));
   }
-  parts_ = std::make_unique<Parts>(options_, state_, std::move(repository));
+  parts_ = std::make_unique<Parts>(options_, timeouts_, state_,
+                                   std::move(repository));
   ATTENTION_RETURN_IF_ERROR(Listen());
   ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
   state_ = ServerState::kServing;
@@ -152,6 +169,7 @@ void Server::Drain() {
   parts_->health.load()->Shutdown();  // every name: NOT_SERVING
   state_ = ServerState::kDraining;
   parts_->attention_service.Drain();
+  parts_->module_service.Drain();
   const auto lame_duck =
       std::min<std::chrono::milliseconds>(kLameDuckTime, options_.drain_grace);
   std::this_thread::sleep_for(lame_duck);

@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "server/options.h"
 #include "server/server_state.h"
+#include "server/timeouts.h"
 
 namespace attention {
 
@@ -18,7 +19,7 @@ namespace attention {
 /// live in one process.
 class Server {
  public:
-  explicit Server(ServerOptions options);
+  explicit Server(ServerOptions options, const ServerTimeouts& timeouts = {});
   /// Drain without grace, unless drained before.
   ~Server();
   Server(const Server&) = delete;
@@ -49,6 +50,7 @@ class Server {
   void SetHealth(const std::string& name, bool serving);
 
   const ServerOptions options_;
+  const ServerTimeouts timeouts_;
   SharedServerState state_{ServerState::kCreated};
   std::vector<std::string> addresses_;
   std::unique_ptr<Parts> parts_;

@@ -25,6 +25,7 @@ absl::Status UploadBuffer::Append(std::string_view bytes) {
     // is not yet written takes no memory.
     const std::size_t capacity =
         std::max(size_ + bytes.size(), std::min(2 * capacity_, max_bytes_));
+    // NOLINTNEXTLINE(cppcoreguidelines-no-malloc)
     auto* grown = static_cast<std::byte*>(std::realloc(data_.get(), capacity));
     if (grown == nullptr) {
       return absl::ResourceExhaustedError("memory is exhausted");

@@ -30,6 +30,8 @@ class UploadBuffer {
 
  private:
   struct Free {
+    // What realloc gave.
+    // NOLINTNEXTLINE(cppcoreguidelines-no-malloc)
     void operator()(std::byte* data) const { std::free(data); }
   };
 

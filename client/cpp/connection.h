@@ -21,6 +21,7 @@ class AttentionClient::Connection {
  public:
   Connection(std::shared_ptr<grpc::ChannelInterface> channel,
              std::string target, const ClientOptions& options);
+  ~Connection() = default;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 

@@ -62,6 +62,8 @@ class ModuleRegistry {
    public:
     LoadTicket(LoadTicket&& other) noexcept;
     LoadTicket& operator=(LoadTicket&&) = delete;
+    LoadTicket(const LoadTicket&) = delete;
+    LoadTicket& operator=(const LoadTicket&) = delete;
     ~LoadTicket();
 
     [[nodiscard]] const std::string& name() const { return name_; }
@@ -85,6 +87,7 @@ class ModuleRegistry {
   };
 
   explicit ModuleRegistry(Listener on_change = {});
+  ~ModuleRegistry() = default;
   ModuleRegistry(const ModuleRegistry&) = delete;
   ModuleRegistry& operator=(const ModuleRegistry&) = delete;
 

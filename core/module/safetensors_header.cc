@@ -207,11 +207,15 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
+  // Return 0 for a name no field has.
+  static unsigned FieldNamed(std::string_view name) {
+    if (name == "dtype") return kDtypeField;
+    if (name == "shape") return kShapeField;
+    return name == "data_offsets" ? kOffsetsField : 0;
+  }
+
   bool StartField() {
-    field_ = key_ == "dtype"          ? kDtypeField
-             : key_ == "shape"        ? kShapeField
-             : key_ == "data_offsets" ? kOffsetsField
-                                      : 0;
+    field_ = FieldNamed(key_);
     if (field_ == 0 || (seen_fields_ & field_) != 0) {
       return Fail(std::format(
           "tensor {} has {} field {}, expected dtype, shape and data_offsets",
@@ -275,7 +279,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(
     return absl::InvalidArgumentError(
         "safetensors header: expected a JSON object");
   }
-  if (const std::size_t nul = json.find('\0'); nul != json.npos) {
+  if (const std::size_t nul = json.find('\0'); nul != std::string_view::npos) {
     return absl::InvalidArgumentError(
         std::format("safetensors header: malformed JSON at byte {}", nul + 1));
   }

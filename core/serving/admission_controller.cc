@@ -112,6 +112,14 @@ absl::Status AdmissionController::Reservation::Extend(
   return absl::OkStatus();
 }
 
+absl::Status AdmissionController::Reservation::Resize(std::size_t num_bytes) {
+  if (num_bytes > num_bytes_) return Extend(num_bytes - num_bytes_);
+  const std::lock_guard lock(ledger_->mutex);
+  ledger_->reserved -= num_bytes_ - num_bytes;
+  num_bytes_ = num_bytes;
+  return absl::OkStatus();
+}
+
 bool IsOverload(const absl::Status& status) {
   return status.GetPayload(kOverloadPayload).has_value();
 }

@@ -14,10 +14,10 @@ namespace attention {
 /// Decides, in bytes, which requests may be in the house at one time.
 ///
 /// Every request holds a reservation for its message and its answer from
-/// arrival until the answer has left. Scratch memory is needed by one request
-/// at a time, the one being computed, so only the largest of the admitted
-/// requests' scratch counts. The sum of both never exceeds the budget.
-/// Thread-safe.
+/// arrival, before the message is parsed, until the answer has left. Scratch
+/// memory is needed by one request at a time, the one being computed, so only
+/// the largest of the admitted requests' scratch counts. The sum of both never
+/// exceeds the budget. Thread-safe.
 class AdmissionController {
   struct Ledger;
 
@@ -29,6 +29,8 @@ class AdmissionController {
     Reservation() = default;
     Reservation(Reservation&& other) noexcept;
     Reservation& operator=(Reservation&& other) noexcept;
+    Reservation(const Reservation&) = delete;
+    Reservation& operator=(const Reservation&) = delete;
     ~Reservation();
 
     /// Add bytes, and scratch beside them.
@@ -36,6 +38,10 @@ class AdmissionController {
     ///   budget does not have them; IsOverload tells whether it might later.
     [[nodiscard]] absl::Status Extend(std::size_t num_bytes,
                                       std::size_t scratch_bytes = 0);
+
+    /// Hold so many bytes from now on, be they fewer or more; scratch stays.
+    /// \return as Extend.
+    [[nodiscard]] absl::Status Resize(std::size_t num_bytes);
 
    private:
     friend class AdmissionController;

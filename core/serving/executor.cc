@@ -14,6 +14,10 @@ void Executor::Submit(std::unique_ptr<ForwardTask> task) {
   queue_.Push(std::move(task));
 }
 
+void Executor::DropCancelled(const ForwardTask::Caller& caller) {
+  queue_.DropCancelled(caller);
+}
+
 void Executor::RunLoop() {
   // Each task dies before the next is waited for: nothing of it lingers.
   while (const std::unique_ptr<ForwardTask> task = queue_.Pop()) {

@@ -26,8 +26,13 @@ class Executor {
 
   [[nodiscard]] std::size_t num_threads() const { return pool_.num_threads(); }
 
-  /// Queue a task; it completes on the executor's thread. Never blocks.
+  /// Queue a task; it completes on the executor's thread, or here when its
+  /// caller has cancelled. Never blocks.
   void Submit(std::unique_ptr<ForwardTask> task);
+
+  /// Complete the task of a caller that has cancelled, here and now, if it is
+  /// queued. One that is being computed stops by itself. O(1).
+  void DropCancelled(const ForwardTask::Caller& caller);
 
  private:
   void RunLoop();

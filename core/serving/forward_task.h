@@ -30,7 +30,7 @@ class ForwardTask {
   class Caller {
    public:
     virtual ~Caller() = default;
-    /// Whether the result is no longer wanted. Thread-safe.
+    /// Whether the result is no longer wanted. Thread-safe; must be quick.
     [[nodiscard]] virtual bool IsCancelled() const = 0;
     /// Make room for the outputs; called at most once, right before computing.
     /// May throw std::bad_alloc or std::length_error.
@@ -60,6 +60,9 @@ class ForwardTask {
 
   /// Complete with a failure.
   void Fail(const absl::Status& status);
+
+  /// Who asked; not to be called once the task has completed.
+  [[nodiscard]] const Caller& caller() const { return *caller_; }
 
  private:
   [[nodiscard]] absl::Status CheckWanted(Clock::time_point now) const;

@@ -14,10 +14,13 @@
 
 #define ATTENTION_CONCAT_INNER_(a, b) a##b
 #define ATTENTION_CONCAT_(a, b) ATTENTION_CONCAT_INNER_(a, b)
+// A declaration cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define ATTENTION_ASSIGN_OR_RETURN_IMPL_(result, declaration, expression) \
   auto result = (expression);                                             \
   if (!result.ok()) return std::move(result).status();                    \
   declaration = *std::move(result)
+// NOLINTEND(bugprone-macro-parentheses)
 
 // Assign the value of a StatusOr, or return its status from the enclosing
 // function: ATTENTION_ASSIGN_OR_RETURN(const Shape shape, Shape::Create(dims));

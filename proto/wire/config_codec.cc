@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "core/tensor/status_macros.h"
+#include "proto/wire/json.h"
 #include "proto/wire/tensor_codec.h"
 
 namespace attention {
@@ -323,16 +324,7 @@ v1::WeightNames EncodeWeightNames(const WeightSource& source) {
 
 absl::StatusOr<ModuleConfig> ParseModuleConfigJson(std::string_view json) {
   v1::ModuleConfig message;
-  google::protobuf::util::JsonParseOptions options;
-  options.ignore_unknown_fields = false;
-  const auto status = google::protobuf::util::JsonStringToMessage(
-      google::protobuf::StringPiece(json.data(), json.size()), &message,
-      options);
-  if (!status.ok()) {
-    return absl::InvalidArgumentError(std::format(
-        "config is not the JSON form of ModuleConfig: {}",
-        std::string_view(status.message().data(), status.message().size())));
-  }
+  ATTENTION_RETURN_IF_ERROR(ParseJson(json, &message));
   return DecodeModuleConfig(message);
 }
 

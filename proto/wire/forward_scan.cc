@@ -4,8 +4,6 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
-#include <cstdint>
-
 #include "attention/v1/attention_service.pb.h"
 
 namespace attention {
@@ -98,6 +96,21 @@ std::size_t CountStreamRequestElementBytes(ZeroCopyInputStream* message) {
     return VisitMessage(in, length, RequestVisitor(in, element_bytes));
   });
   return element_bytes;
+}
+
+std::uint64_t ReadStreamRequestId(ZeroCopyInputStream* message) {
+  constexpr std::uint32_t kIdTag =
+      WireFormatLite::MakeTag(v1::ForwardStreamRequest::kIdFieldNumber,
+                              WireFormatLite::WIRETYPE_VARINT);
+  CodedInputStream in(message);
+  std::uint64_t id = 0;
+  while (const std::uint32_t tag = in.ReadTag()) {
+    const bool well_formed = tag == kIdTag
+                                 ? in.ReadVarint64(&id)
+                                 : WireFormatLite::SkipField(&in, tag);
+    if (!well_formed) break;
+  }
+  return id;
 }
 
 }  // namespace attention

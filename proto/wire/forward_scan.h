@@ -4,6 +4,7 @@
 #include <google/protobuf/io/zero_copy_stream.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace attention {
 
@@ -14,6 +15,11 @@ namespace attention {
 [[nodiscard]] std::size_t CountRequestElementBytes(
     google::protobuf::io::ZeroCopyInputStream* message);
 [[nodiscard]] std::size_t CountStreamRequestElementBytes(
+    google::protobuf::io::ZeroCopyInputStream* message);
+
+/// Read the id of a serialised ForwardStreamRequest, likewise; 0 if it has
+/// none.
+[[nodiscard]] std::uint64_t ReadStreamRequestId(
     google::protobuf::io::ZeroCopyInputStream* message);
 
 }  // namespace attention

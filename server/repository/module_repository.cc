@@ -2,7 +2,6 @@
 #include "server/repository/module_repository.h"
 
 #include <fcntl.h>
-#include <google/protobuf/util/json_util.h>
 #include <sys/stat.h>
 
 #include <cerrno>
@@ -18,6 +17,7 @@
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/config_codec.h"
+#include "proto/wire/json.h"
 #include "server/repository/module_name.h"
 #include "server/repository/temporary_file.h"
 
@@ -48,16 +48,7 @@ bool HasFolderForm(int directory, std::string_view name) {
 absl::StatusOr<v1::StoredModuleConfig> ParseStoredModuleConfig(
     std::string_view json) {
   v1::StoredModuleConfig message;
-  google::protobuf::util::JsonParseOptions options;
-  options.ignore_unknown_fields = false;
-  const auto status = google::protobuf::util::JsonStringToMessage(
-      google::protobuf::StringPiece(json.data(), json.size()), &message,
-      options);
-  if (!status.ok()) {
-    return absl::InvalidArgumentError(std::format(
-        "not the JSON form of StoredModuleConfig: {}",
-        std::string_view(status.message().data(), status.message().size())));
-  }
+  ATTENTION_RETURN_IF_ERROR(ParseJson(json, &message));
   if (message.weights_file().empty()) {
     message.set_weights_file(std::string(kDefaultWeightsFile));
   }
@@ -120,6 +111,22 @@ absl::StatusOr<std::vector<std::string>> ModuleRepository::List() const {
     }
   }
   return std::vector<std::string>(names.begin(), names.end());
+}
+
+bool ModuleRepository::Contains(std::string_view name) const {
+  return ValidateModuleName(name).ok() &&
+         (HasFileForm(directory_.get(), name) ||
+          HasFolderForm(directory_.get(), name));
+}
+
+absl::Status ModuleRepository::CheckStore(std::string_view name) const {
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  if (HasFolderForm(directory_.get(), name) ||
+      EntryType(directory_.get(), FilePath(name)) == S_IFDIR) {
+    return absl::AlreadyExistsError(
+        "in the repository as a folder, which is not overwritten");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<StoredModule> ModuleRepository::Load(
@@ -185,12 +192,7 @@ absl::Status ModuleRepository::Store(std::string_view name,
                                      const ModuleConfig& config,
                                      const NamedTensors& tensors,
                                      const WeightSource& source) const {
-  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
-  if (HasFolderForm(directory_.get(), name) ||
-      EntryType(directory_.get(), FilePath(name)) == S_IFDIR) {
-    return absl::AlreadyExistsError(
-        "in the repository as a folder, which is not overwritten");
-  }
+  ATTENTION_RETURN_IF_ERROR(CheckStore(name));
   ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
                              SelectWeights(config, tensors, source));
   ATTENTION_ASSIGN_OR_RETURN(

@@ -46,6 +46,14 @@ class ModuleRepository {
   /// \return INTERNAL when the directory cannot be read.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> List() const;
 
+  /// Return whether List would name it, without listing: three look-ups.
+  [[nodiscard]] bool Contains(std::string_view name) const;
+
+  /// Check that Store may write a name.
+  /// \return ALREADY_EXISTS when it exists in folder form, INVALID_ARGUMENT
+  ///   when it is not valid.
+  [[nodiscard]] absl::Status CheckStore(std::string_view name) const;
+
   /// Read a module.
   /// \return NOT_FOUND when there is none, INVALID_ARGUMENT when the name or
   ///   its files are not valid, RESOURCE_EXHAUSTED when a file is longer than
@@ -58,8 +66,7 @@ class ModuleRepository {
   ///
   /// \param tensors as for ReadModule; only the module's own are written,
   ///   the module's own names.
-  /// \return ALREADY_EXISTS when the name exists in folder form,
-  ///   INVALID_ARGUMENT when the name is not valid or a tensor is missing,
+  /// \return as CheckStore, INVALID_ARGUMENT when a tensor is missing,
   ///   RESOURCE_EXHAUSTED beyond max_module_bytes or when the disk is full,
   ///   FAILED_PRECONDITION when the directory is not writable, INTERNAL when
   ///   writing fails.

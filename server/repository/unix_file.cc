@@ -55,7 +55,7 @@ absl::StatusOr<std::vector<std::string>> SplitPath(std::string_view path) {
     const std::size_t end = std::min(path.find('/', start), path.size());
     const std::string_view component = path.substr(start, end - start);
     if (component.empty() || component == "." || component == ".." ||
-        component.find('\0') != component.npos) {
+        component.find('\0') != std::string_view::npos) {
       return absl::InvalidArgumentError(std::format(
           "path {}: expected a relative path without empty, \".\" and \"..\" "
           "components",

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Server::Drain.
+#include <gmock/gmock.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +15,8 @@
 
 namespace attention::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Sends requests, one after the other, until one is refused.
 void SendUntilRefused(TestServer& server, std::latch& first_answer,
@@ -72,10 +75,8 @@ TEST(DrainTest, EndsOpenStreams) {
   EXPECT_EQ(stream->Finish().error_code(), grpc::UNAVAILABLE);
 }
 
-TEST(DrainTest, CancelsWhatOutlastsTheGrace) {
-  ServerOptions options;
-  options.drain_grace = std::chrono::seconds(0);
-  TestServer server(options);
+TEST(DrainTest, EndsOpenUploads) {
+  TestServer server;
   grpc::ClientContext context;
   v1::UploadModuleResponse response;
   const auto upload = server.modules().UploadModule(&context, &response);
@@ -84,8 +85,34 @@ TEST(DrainTest, CancelsWhatOutlastsTheGrace) {
   ASSERT_TRUE(upload->Write(message));
 
   server.server().Drain();
+  const grpc::Status status = upload->Finish();
 
-  EXPECT_FALSE(upload->Finish().ok());
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("shutting down"));
+}
+
+TEST(DrainTest, CancelsWhatOutlastsTheGrace) {
+  ServerOptions options;
+  options.drain_grace = std::chrono::seconds(0);
+  TestServer server(options);
+  server.Serve("m", MakeTestModule());
+  grpc::ClientContext context;
+  const auto stream = server.attention().ForwardStream(&context);
+  v1::ForwardStreamRequest request;
+  request.set_id(1);
+  *request.mutable_request() = MakeRequest("m", /*length=*/100'000);
+  ASSERT_TRUE(stream->Write(request));
+  request.set_id(2);
+  request.mutable_request()->set_module("unknown");
+  ASSERT_TRUE(stream->Write(request));
+  v1::ForwardStreamResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  ASSERT_EQ(response.id(), 2U);  // so 1, a minute's work, has been read
+
+  server.server().Drain();
+
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_FALSE(stream->Finish().ok());
   EXPECT_EQ(server.server().state(), ServerState::kStopped);
 }
 

@@ -2,9 +2,11 @@
 // AttentionService.ForwardStream.
 #include "server/forward_stream.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <set>
@@ -18,11 +20,17 @@
 namespace attention::testing {
 namespace {
 
+using ::testing::HasSubstr;
+
 // The client's side of one stream.
 class Stream {
  public:
-  explicit Stream(v1::AttentionService::Stub& stub)
-      : stream_(stub.ForwardStream(&context_)) {}
+  explicit Stream(v1::AttentionService::Stub& stub) {
+    // So that a server that does not answer fails the test.
+    context_.set_deadline(std::chrono::system_clock::now() +
+                          std::chrono::minutes(1));
+    stream_ = stub.ForwardStream(&context_);
+  }
 
   void Send(std::uint64_t id, const std::string& module) {
     v1::ForwardStreamRequest message;
@@ -235,19 +243,86 @@ TEST(ForwardStreamTest, RefusesStreamsOnceTheServerDrains) {
   EXPECT_EQ(stream.Finish().error_code(), grpc::UNAVAILABLE);
 }
 
+TEST(ForwardStreamTest, AnswersWhatWasReadWhenItHasBeenOpenTooLong) {
+  GatedService service;
+  service.Hold();
+  Stream stream(service.stub());
+  stream.Send(1, "m");
+  stream.Send(2, "unknown");
+  ASSERT_EQ(stream.Receive().id(), 2U);  // so 1 has been read
+
+  service.service().EndStreamsOlderThan(std::chrono::milliseconds(0));
+  service.Release();
+  const v1::ForwardStreamResponse answer = stream.Receive();
+  const grpc::Status status = stream.Finish();
+
+  EXPECT_EQ(answer.id(), 1U);
+  EXPECT_TRUE(answer.has_response());
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("open a new one"));
+}
+
+TEST(ForwardStreamTest, GoesOnUntilItHasBeenOpenTooLong) {
+  GatedService service;
+  Stream stream(service.stub());
+  stream.Send(1, "m");
+  EXPECT_EQ(stream.Receive().id(), 1U);
+
+  service.service().EndStreamsOlderThan(std::chrono::hours(24));
+  stream.Send(2, "m");
+
+  EXPECT_TRUE(stream.Receive().has_response());
+  stream.HalfClose();
+  EXPECT_TRUE(stream.Finish().ok());
+}
+
+TEST(ForwardStreamTest, IsEndedByTheServerBeforeItsConnection) {
+  TestServer server({}, {.stream_age = std::chrono::milliseconds(1)});
+  Stream stream(server.attention());
+
+  const grpc::Status status = stream.Finish();
+
+  EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("open a new one"));
+  EXPECT_LT(ServerTimeouts().stream_age, kMaxConnectionAgeGrace);
+}
+
+TEST(ForwardStreamTest, RefusesAMessageBeyondTheBudgetBeforeItIsParsed) {
+  GatedService service(/*budget_bytes=*/1 << 20);
+  v1::ForwardStreamRequest message;
+  message.mutable_request()->mutable_query()->set_data(
+      std::string(std::size_t{1} << 19, 'x'));
+  v1::ForwardStreamRequest id = message;
+  id.set_id(7);
+
+  const RawStreamResult result = StreamRaw(
+      service.channel(), "/attention.v1.AttentionService/ForwardStream",
+      {message.SerializeAsString() + id.SerializeAsString()});
+
+  ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+  ASSERT_EQ(result.answers.size(), 1U);
+  v1::ForwardStreamResponse answer;
+  ASSERT_TRUE(answer.ParseFromString(result.answers[0]));
+  EXPECT_EQ(answer.id(), 7U);
+  EXPECT_EQ(answer.error().code(), grpc::RESOURCE_EXHAUSTED);
+}
+
 TEST(ForwardStreamTest, GivesTheBudgetBackWhenItIsCancelled) {
   GatedService service;
   service.Hold();
   Stream stream(service.stub());
   for (std::uint64_t id = 0; id < 10; ++id) stream.Send(id, "m");
+  stream.Send(1000, "unknown");
+  ASSERT_EQ(stream.Receive().id(), 1000U);  // so the others are queued
 
   stream.Cancel();
   const grpc::Status status = stream.Finish();
-  service.Release();
-  service.Stop();
+  const bool ended = service.calls().WaitIdle(std::chrono::minutes(1));
 
+  EXPECT_TRUE(ended);  // though the executor is still held
   EXPECT_EQ(status.error_code(), grpc::CANCELLED);
   EXPECT_EQ(service.admission().reserved_bytes(), 0U);
+  service.Release();
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "proto/wire/tensor_codec.h"
 #include "tests/server/gated_service.h"
+#include "tests/server/raw_call.h"
 #include "tests/server/test_module.h"
 #include "tests/server/test_server.h"
 #include "tests/testing/tensor_compare.h"
@@ -124,13 +125,15 @@ TEST(ForwardTest, GivesTheBudgetBackWhenAQueuedCallIsCancelled) {
   GatedService service;
   service.Hold();
   AsyncForward call(service.stub(), MakeRequest("m"));
+  service.WaitForARequest();
 
   call.context.TryCancel();
   EXPECT_EQ(call.Wait().error_code(), grpc::CANCELLED);
-  service.Release();
-  service.Stop();
+  const bool ended = service.calls().WaitIdle(std::chrono::minutes(1));
 
+  EXPECT_TRUE(ended);  // though the executor is still held
   EXPECT_EQ(service.admission().reserved_bytes(), 0U);
+  service.Release();
 }
 
 TEST(ForwardTest, GivesTheBudgetBackWhenADeadlinePassesInTheQueue) {
@@ -143,11 +146,24 @@ TEST(ForwardTest, GivesTheBudgetBackWhenADeadlinePassesInTheQueue) {
 
   const grpc::Status status =
       service.stub().Forward(&context, MakeRequest("m"), &response);
-  service.Release();
-  service.Stop();
+  const bool ended = service.calls().WaitIdle(std::chrono::minutes(1));
 
+  EXPECT_TRUE(ended);  // though the executor is still held
   EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
   EXPECT_EQ(service.admission().reserved_bytes(), 0U);
+  service.Release();
+}
+
+TEST(ForwardTest, RefusesAMessageBeyondTheBudgetBeforeItIsParsed) {
+  GatedService service(/*budget_bytes=*/1 << 20);
+  v1::ForwardRequest request = MakeRequest("m");
+  request.mutable_query()->set_data(std::string(std::size_t{1} << 20, 'x'));
+
+  const grpc::Status status =
+      CallRaw(service.channel(), "/attention.v1.AttentionService/Forward",
+              request.SerializeAsString() + "\xFF");  // not well-formed
+
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
 }
 
 TEST(ForwardTest, RefusesAnAnswerBeyondTheMessageLimit) {

@@ -5,7 +5,9 @@
 #include <grpcpp/server_builder.h>
 
 #include <chrono>
+#include <new>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "core/tensor/random_tensor.h"
@@ -27,7 +29,7 @@ std::shared_ptr<const AttentionModule> MakeModule(std::uint64_t version) {
       .value();
 }
 
-// A task that computes nothing until it is released.
+// A task that holds the executor until it is released, and computes nothing.
 class Blocker final : public ForwardTask::Caller {
  public:
   Blocker(std::promise<void>* started, std::shared_future<void> released)
@@ -42,13 +44,11 @@ class Blocker final : public ForwardTask::Caller {
     return work;
   }
 
-  [[nodiscard]] bool IsCancelled() const override {
+  [[nodiscard]] bool IsCancelled() const override { return false; }
+  [[nodiscard]] AttentionOutputs AllocateOutputs(const PackedBatch&) override {
     started_->set_value();
     released_.wait();
-    return true;
-  }
-  [[nodiscard]] AttentionOutputs AllocateOutputs(const PackedBatch&) override {
-    return {};
+    throw std::bad_alloc();
   }
   void Complete(const absl::Status&, const ForwardTask::Times&) override {}
 
@@ -80,8 +80,8 @@ GatedService::GatedService(std::size_t budget_bytes)
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                            &port);
   server_ = builder.BuildAndStart();
-  stub_ = v1::AttentionService::NewStub(
-      Connect("127.0.0.1:" + std::to_string(port)));
+  channel_ = Connect("127.0.0.1:" + std::to_string(port));
+  stub_ = v1::AttentionService::NewStub(channel_);
 }
 
 GatedService::~GatedService() { Stop(); }
@@ -96,6 +96,10 @@ void GatedService::Hold() {
 }
 
 void GatedService::Release() { release_.set_value(); }
+
+void GatedService::WaitForARequest() const {
+  while (admission_.reserved_bytes() == 0) std::this_thread::yield();
+}
 
 void GatedService::Stop() {
   if (server_ == nullptr) return;

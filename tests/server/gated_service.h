@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <grpcpp/channel.h>
 #include <grpcpp/server.h>
 
 #include <cstddef>
@@ -23,9 +24,13 @@ class GatedService {
   GatedService(const GatedService&) = delete;
   GatedService& operator=(const GatedService&) = delete;
 
+  [[nodiscard]] const std::shared_ptr<grpc::Channel>& channel() const {
+    return channel_;
+  }
   [[nodiscard]] v1::AttentionService::Stub& stub() { return *stub_; }
   [[nodiscard]] AttentionServiceImpl& service() { return service_; }
   [[nodiscard]] AdmissionController& admission() { return admission_; }
+  [[nodiscard]] CallTracker& calls() { return calls_; }
 
   /// Refuse new requests.
   void StopServing() { state_ = ServerState::kDraining; }
@@ -33,6 +38,9 @@ class GatedService {
   /// Keep the executor busy from now on, until Release.
   void Hold();
   void Release();
+
+  /// Wait until a request has reached the budget.
+  void WaitForARequest() const;
 
   /// Stop the server, which waits for every call.
   void Stop();
@@ -46,6 +54,7 @@ class GatedService {
   ForwardHandler handler_;
   AttentionServiceImpl service_;
   std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::AttentionService::Stub> stub_;
   std::promise<void> release_;
 };

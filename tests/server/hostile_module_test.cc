@@ -5,6 +5,7 @@
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
 #include <string>
 #include <vector>
@@ -169,6 +170,21 @@ TEST_F(HostileModuleTest, RefusesUploadsThatExceedTheLimitTogether) {
   EXPECT_EQ(refused.error_code(), grpc::RESOURCE_EXHAUSTED)
       << refused.error_message();
   if (!first_is_refused) static_cast<void>(first->Finish());
+}
+
+TEST(StalledUploadTest, EndsWhenNoMessageComes) {
+  TestServer server({}, {.upload_idle = std::chrono::milliseconds(1)});
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::minutes(1));
+  v1::UploadModuleResponse response;
+  const auto upload = server.modules().UploadModule(&context, &response);
+
+  const grpc::Status status = upload->Finish();
+
+  EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
+  EXPECT_THAT(status.error_message(),
+              HasSubstr("no message of the upload came"));
 }
 
 TEST_F(HostileModuleTest, ForgetsAnUploadThatStopsHalfWay) {

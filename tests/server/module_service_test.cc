@@ -16,6 +16,8 @@
 namespace attention::testing {
 namespace {
 
+using ::testing::HasSubstr;
+
 class ModuleServiceTest : public ::testing::Test {
  protected:
   ModuleServiceTest() : server_(Options(directory_)) {}
@@ -132,6 +134,17 @@ TEST_F(ModuleServiceTest, DoesNotOverwriteAStoredModuleUnasked) {
             grpc::ALREADY_EXISTS);
 }
 
+TEST_F(ModuleServiceTest, RefusesToPersistOverAFolderBeforeItReadsTheFile) {
+  directory_.Write("m/config.json", "{}");
+  TestModule broken = MakeTestModule();
+  broken.file = "no safetensors";
+
+  const grpc::Status status = UploadAs("m", broken, true, true);
+
+  EXPECT_EQ(status.error_code(), grpc::ALREADY_EXISTS);
+  EXPECT_THAT(status.error_message(), HasSubstr("as a folder"));
+}
+
 TEST_F(ModuleServiceTest, LoadsOverAServedModuleOnlyWhenAsked) {
   ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, true).ok());
 
@@ -180,6 +193,47 @@ TEST_F(ModuleServiceTest, ListsServedAndStoredModulesByName) {
   }
   EXPECT_EQ(names, (std::vector<std::string>{"both", "served", "stored"}));
   EXPECT_EQ(response.modules(2).state(), v1::MODULE_STATE_AVAILABLE);
+}
+
+class LimitedModuleServiceTest : public ::testing::Test {
+ protected:
+  static ServerOptions RoomForOne() {
+    TestServer server;
+    server.Serve("m", MakeTestModule());
+    grpc::ClientContext context;
+    v1::ListModulesResponse list;
+    EXPECT_TRUE(server.modules().ListModules(&context, {}, &list).ok());
+    ServerOptions options;
+    options.max_loaded_bytes = 2 * list.modules(0).memory_bytes() - 1;
+    return options;
+  }
+  grpc::Status UploadAs(const std::string& name) {
+    const TestModule module = MakeTestModule();
+    return Upload(server_.modules(), module.Header(name), module.file);
+  }
+
+  TestServer server_{RoomForOne()};
+};
+
+TEST_F(LimitedModuleServiceTest, RefusesAModuleBeyondTheMemoryForAll) {
+  ASSERT_TRUE(UploadAs("m").ok());
+
+  const grpc::Status status = UploadAs("second");
+
+  EXPECT_EQ(status.error_code(), grpc::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(status.error_message(), HasSubstr("--max-loaded-bytes"));
+  server_.ExpectServes();
+}
+
+TEST_F(LimitedModuleServiceTest, HasRoomAgainForWhatAnUnloadedModuleHeld) {
+  ASSERT_TRUE(UploadAs("first").ok());
+  grpc::ClientContext context;
+  v1::UnloadModuleRequest unload;
+  unload.set_name("first");
+  v1::UnloadModuleResponse unloaded;
+  ASSERT_TRUE(server_.modules().UnloadModule(&context, unload, &unloaded).ok());
+
+  EXPECT_TRUE(UploadAs("second").ok());
 }
 
 TEST(ModuleServiceWithoutRepositoryTest, CannotPersist) {

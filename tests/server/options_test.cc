@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/cpu_count.h"
+#include "server/memory_size.h"
 
 namespace attention {
 namespace {
@@ -59,6 +60,7 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_TRUE(options.load.empty());
   EXPECT_EQ(options.threads, UsableCpus());
   EXPECT_EQ(options.max_message_bytes, 256U << 20);
+  EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
   EXPECT_EQ(options.log_level, "info");
   EXPECT_EQ(options.log_format, "text");
   EXPECT_EQ(options.drain_grace, std::chrono::seconds(30));
@@ -72,7 +74,8 @@ TEST(OptionsTest, TakesFlags) {
                                            "b",         "--threads",
                                            "3",         "--max-message-bytes",
                                            "1MiB",      "--max-module-bytes",
-                                           "2GiB",      "--max-queue-bytes",
+                                           "2GiB",      "--max-loaded-bytes",
+                                           "8GiB",      "--max-queue-bytes",
                                            "4096",      "--log-level",
                                            "debug",     "--log-format",
                                            "json",      "--drain-grace",
@@ -84,6 +87,7 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_EQ(options.threads, 3U);
   EXPECT_EQ(options.max_message_bytes, 1U << 20);
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
+  EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);
   EXPECT_EQ(options.max_queue_bytes, 4096U);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_format, "json");
@@ -97,6 +101,7 @@ TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
                                  {"ATTENTION_THREADS", "3"},
                                  {"ATTENTION_MAX_MESSAGE_BYTES", "1MiB"},
                                  {"ATTENTION_MAX_MODULE_BYTES", "2GiB"},
+                                 {"ATTENTION_MAX_LOADED_BYTES", "8GiB"},
                                  {"ATTENTION_MAX_QUEUE_BYTES", "4096"},
                                  {"ATTENTION_LOG_LEVEL", "debug"},
                                  {"ATTENTION_LOG_FORMAT", "json"},
@@ -110,6 +115,7 @@ TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
   EXPECT_EQ(options.threads, 3U);
   EXPECT_EQ(options.max_message_bytes, 1U << 20);
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
+  EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);
   EXPECT_EQ(options.max_queue_bytes, 4096U);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_format, "json");

@@ -49,8 +49,8 @@ grpc::Status Upload(v1::ModuleService::Stub& stub,
   return status;
 }
 
-TestServer::TestServer(ServerOptions options)
-    : server_(OnAFreePort(std::move(options))) {
+TestServer::TestServer(ServerOptions options, const ServerTimeouts& timeouts)
+    : server_(OnAFreePort(std::move(options)), timeouts) {
   const absl::Status started = server_.Start();
   EXPECT_TRUE(started.ok()) << started;
   if (!started.ok()) return;

@@ -26,7 +26,8 @@ namespace attention::testing {
 /// A server of the process on a free loopback port, and a client of it.
 class TestServer {
  public:
-  explicit TestServer(ServerOptions options = {});
+  explicit TestServer(ServerOptions options = {},
+                      const ServerTimeouts& timeouts = {});
 
   [[nodiscard]] Server& server() { return server_; }
   [[nodiscard]] const std::string& address() const {

@@ -38,9 +38,7 @@ absl::Status Malformed(std::string_view what) {
 }
 
 struct Header {
-  std::optional<DataType> dtype;
-  std::optional<bool> fortran_order;
-  bool has_dims = false;
+  DataType dtype = DataType::kFloat32;
   std::vector<std::int64_t> dims;
 };
 
@@ -60,10 +58,10 @@ class HeaderParser {
     }
     SkipSpace();
     if (!text_.empty()) return Malformed("text behind the dictionary");
-    if (!header_.dtype || !header_.fortran_order || !header_.has_dims) {
+    if (!dtype_ || !has_order_ || !dims_) {
       return Malformed("expected the keys descr, fortran_order and shape");
     }
-    return header_;
+    return Header{.dtype = *dtype_, .dims = *std::move(dims_)};
   }
 
  private:
@@ -107,9 +105,9 @@ class HeaderParser {
   absl::Status ParseEntry() {
     ATTENTION_ASSIGN_OR_RETURN(const std::string_view key, ParseString());
     ATTENTION_RETURN_IF_ERROR(Expect(':'));
-    if (key == "descr" && !header_.dtype) return ParseDescriptor();
-    if (key == "fortran_order" && !header_.fortran_order) return ParseOrder();
-    if (key == "shape" && !header_.has_dims) return ParseShape();
+    if (key == "descr" && !dtype_) return ParseDescriptor();
+    if (key == "fortran_order" && !has_order_) return ParseOrder();
+    if (key == "shape" && !dims_) return ParseShape();
     return Malformed(std::format("unknown or repeated key {}", Quote(key)));
   }
 
@@ -120,9 +118,9 @@ class HeaderParser {
     }
     ATTENTION_ASSIGN_OR_RETURN(const std::string_view name, ParseString());
     for (const auto& [descriptor, dtype] : kDescriptors) {
-      if (name == descriptor) header_.dtype = dtype;
+      if (name == descriptor) dtype_ = dtype;
     }
-    if (header_.dtype) return absl::OkStatus();
+    if (dtype_) return absl::OkStatus();
     return absl::InvalidArgumentError(std::format(
         "dtype is {}, expected <f2, <f4, <f8, |b1, <i4 or <i8; save it with "
         "array.astype('<f4')",
@@ -131,7 +129,7 @@ class HeaderParser {
 
   absl::Status ParseOrder() {
     if (TakeWord("False")) {
-      header_.fortran_order = false;
+      has_order_ = true;
       return absl::OkStatus();
     }
     if (TakeWord("True")) {
@@ -156,8 +154,7 @@ class HeaderParser {
       if (dims.size() == 1) return Malformed("the shape is not a tuple");
       break;
     }
-    header_.has_dims = true;
-    header_.dims = std::move(dims);
+    dims_ = std::move(dims);
     return absl::OkStatus();
   }
 
@@ -175,7 +172,10 @@ class HeaderParser {
   }
 
   std::string_view text_;
-  Header header_;
+  // Empty, or false, until the key has been read.
+  std::optional<DataType> dtype_;
+  bool has_order_ = false;
+  std::optional<std::vector<std::int64_t>> dims_;
 };
 
 // Split the file behind magic and version into header and data.
@@ -225,7 +225,7 @@ absl::StatusOr<Tensor> ParseNpy(std::span<const std::byte> file) {
                              HeaderParser(parts.first).Parse());
   ATTENTION_ASSIGN_OR_RETURN(const Shape shape, Shape::Create(header.dims));
   const TensorView view = {reinterpret_cast<const std::byte*>(data.data()),
-                           *header.dtype, shape};
+                           header.dtype, shape};
   if (view.num_bytes() != data.size()) {
     return absl::InvalidArgumentError(std::format(
         "the .npy file holds {} bytes of data, expected {} for {} of shape {}",

@@ -72,6 +72,27 @@ TEST(AdmissionControllerTest, LeavesAReservationAloneWhenExtendFails) {
   EXPECT_EQ(admission.reserved_bytes(), 10U);
 }
 
+TEST(AdmissionControllerTest, GivesBackWhatAReservationShrinksBy) {
+  AdmissionController admission(100);
+  absl::StatusOr<Reservation> reservation = admission.Reserve(60);
+  ASSERT_TRUE(reservation->Extend(0, 20).ok());
+
+  EXPECT_TRUE(reservation->Resize(10).ok());
+
+  EXPECT_EQ(admission.reserved_bytes(), 30U);
+}
+
+TEST(AdmissionControllerTest, RefusesToResizeBeyondTheBudget) {
+  AdmissionController admission(100);
+  absl::StatusOr<Reservation> reservation = admission.Reserve(60);
+
+  EXPECT_TRUE(reservation->Resize(100).ok());
+  EXPECT_EQ(reservation->Resize(101).code(),
+            absl::StatusCode::kResourceExhausted);
+
+  EXPECT_EQ(admission.reserved_bytes(), 100U);
+}
+
 TEST(AdmissionControllerTest, RefusesSizesWhoseSumWouldOverflow) {
   AdmissionController admission(SIZE_MAX);
   absl::StatusOr<Reservation> reservation = admission.Reserve(2);

@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <future>
 #include <memory>
 #include <new>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -64,12 +66,12 @@ class FakeCaller : public ForwardTask::Caller {
   }
 
   Tensor query = RandomTensor(DataType::kFloat32, {3, 1, 8}, /*seed=*/2);
-  bool cancelled = false;
+  std::atomic<bool> cancelled = false;
   std::function<void()> on_allocate;
   bool allocated = false;
   std::optional<Tensor> output;
   ForwardTask::Times measured;
-  int num_completions = 0;
+  std::atomic<int> num_completions = 0;
   std::promise<absl::Status> outcome;
 };
 
@@ -141,6 +143,77 @@ TEST(RequestQueueTest, FailsTasksOnceClosed) {
 
   EXPECT_EQ(caller->outcome.get_future().get().code(),
             absl::StatusCode::kUnavailable);
+}
+
+absl::Status Outcome(FakeCaller& caller) {
+  return caller.outcome.get_future().get();
+}
+
+TEST(RequestQueueTest, DropsTheTaskOfACallerThatCancelled) {
+  const auto first = std::make_shared<FakeCaller>();
+  const auto second = std::make_shared<FakeCaller>();
+  const auto third = std::make_shared<FakeCaller>();
+  RequestQueue queue;
+  for (const auto& caller : {first, second, third}) {
+    queue.Push(MakeTask(caller));
+  }
+
+  second->cancelled = true;
+  queue.DropCancelled(*second);
+
+  EXPECT_EQ(Outcome(*second).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(&queue.Pop()->caller(), first.get());
+  EXPECT_EQ(&queue.Pop()->caller(), third.get());
+}
+
+TEST(RequestQueueTest, DoesNotQueueForACallerThatHasCancelled) {
+  const auto caller = std::make_shared<FakeCaller>();
+  RequestQueue queue;
+  caller->cancelled = true;
+  queue.DropCancelled(*caller);
+
+  queue.Push(MakeTask(caller));
+
+  EXPECT_EQ(Outcome(*caller).code(), absl::StatusCode::kCancelled);
+}
+
+TEST(RequestQueueTest, LeavesATaskThatWasTakenToItsTaker) {
+  const auto caller = std::make_shared<FakeCaller>();
+  RequestQueue queue;
+  queue.Push(MakeTask(caller));
+  const std::unique_ptr<ForwardTask> task = queue.Pop();
+
+  queue.DropCancelled(*caller);
+
+  EXPECT_EQ(caller->num_completions, 0);
+}
+
+TEST(ExecutorTest, CompletesOnceHoweverCancellationAndComputationMeet) {
+  constexpr int kCallers = 500;
+  std::vector<std::shared_ptr<FakeCaller>> callers;
+  for (int i = 0; i < kCallers; ++i) {
+    callers.push_back(std::make_shared<FakeCaller>());
+  }
+  const std::shared_ptr<const AttentionModule> module = MakeModule();
+  {
+    Executor executor(/*num_threads=*/1);
+    std::atomic<int> num_submitted = 0;
+    const std::jthread cancelling([&] {
+      for (int i = 0; i < kCallers; ++i) {
+        // About when it is submitted: before, queued, computed or done.
+        while (num_submitted < i - i % 8) std::this_thread::yield();
+        callers[i]->cancelled = true;
+        executor.DropCancelled(*callers[i]);
+      }
+    });
+    for (const auto& caller : callers) {
+      executor.Submit(
+          std::make_unique<ForwardTask>(caller->MakeWork(module), caller));
+      ++num_submitted;
+    }
+  }
+
+  for (const auto& caller : callers) EXPECT_EQ(caller->num_completions, 1);
 }
 
 TEST(ForwardTaskTest, DoesNotComputeWhatWasCancelled) {

@@ -55,5 +55,17 @@ TEST(ForwardScanTest, CountsNeverMoreThanThereIs) {
   }
 }
 
+TEST(ForwardScanTest, ReadsTheIdOfAStreamsRequestWhereverItStands) {
+  v1::ForwardStreamRequest request;
+  *request.mutable_request() = Request();
+  v1::ForwardStreamRequest id;
+  id.set_id(300);
+
+  EXPECT_EQ(CountIn(request.SerializeAsString() + id.SerializeAsString(),
+                    ReadStreamRequestId),
+            300U);
+  EXPECT_EQ(CountIn(request.SerializeAsString(), ReadStreamRequestId), 0U);
+}
+
 }  // namespace
 }  // namespace attention

@@ -50,6 +50,23 @@ void ExpectLoadError(const TemporaryDirectory& directory, absl::StatusCode code,
   EXPECT_THAT(message, Not(HasSubstr(directory.path().string())));
 }
 
+TEST(ModuleRepositoryContainsTest, KnowsBothFormsAndNothingElse) {
+  const TemporaryDirectory directory;
+  directory.Write("file.safetensors", "");
+  directory.Write("folder/config.json", "");
+  directory.Write("empty/other", "");
+  directory.Write("odd.safetensors/config.json", "");
+  const auto repository = OpenRepository(directory);
+
+  EXPECT_TRUE(repository->Contains("file"));
+  EXPECT_TRUE(repository->Contains("folder"));
+  EXPECT_TRUE(repository->Contains("odd.safetensors"));
+  for (const char* name : {"empty", "odd", "absent", "file.safetensors", "",
+                           ".", "empty/../folder", "folder/config.json"}) {
+    EXPECT_FALSE(repository->Contains(name)) << name;
+  }
+}
+
 TEST(ModuleRepositoryOpenTest, NamesADirectoryThatDoesNotExist) {
   const auto repository = ModuleRepository::Open("/does/not/exist", kMaxBytes);
 

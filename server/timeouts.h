@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+
+namespace attention {
+
+/// Connections are asked to close at this age, more or less a tenth, and have
+/// the grace to finish what is on them.
+inline constexpr std::chrono::minutes kMaxConnectionAge{5};
+inline constexpr std::chrono::minutes kMaxConnectionAgeGrace{5};
+
+/// How long clients may take; no options, but tests set them.
+struct ServerTimeouts {
+  /// From one message of an upload to the next.
+  std::chrono::milliseconds upload_idle = std::chrono::seconds(30);
+  /// Age at which a ForwardStream reads no more. No stream is opened on a
+  /// connection that was asked to close, so one that ends within the grace is
+  /// never cut; half a minute of it is for answering what was read.
+  std::chrono::milliseconds stream_age =
+      kMaxConnectionAgeGrace - std::chrono::seconds(30);
+};
+
+}  // namespace attention
