@@ -78,14 +78,16 @@ def features_of(case):
 
 
 class Coverage:
-    """Counts the cases seen for each value."""
+    """Counts the cases seen for each value of the parameters of `required`."""
 
-    def __init__(self):
+    def __init__(self, required=None, features=features_of):
+        self._required = REQUIRED if required is None else required
+        self._features_of = features
         self._counts = collections.Counter()
         self.num_cases = 0
 
     def add(self, case):
-        self._counts.update(features_of(case).items())
+        self._counts.update(self._features_of(case).items())
         self.num_cases += 1
 
     def print_table(self):
@@ -93,7 +95,7 @@ class Coverage:
         those that fall short."""
         short = []
         print(f"{'parameter':<34}{'value':<22}{'cases':>6}{'needed':>8}")
-        for parameter, values in REQUIRED.items():
+        for parameter, values in self._required.items():
             for value, needed in values.items():
                 count = self._counts[parameter, value]
                 enough = count >= needed

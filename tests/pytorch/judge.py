@@ -74,9 +74,9 @@ def check(answer, module, inputs):
         if tensor is not None and tensor.dtype != dtype:
             raise AssertionError(f"{name} is {tensor.dtype}, query {dtype}")
     if dtype in LOOSE_TOLERANCES:
-        _compare(answer, forward(module, inputs), LOOSE_TOLERANCES[dtype])
+        compare(answer, forward(module, inputs), LOOSE_TOLERANCES[dtype])
         module, inputs = widen(module, inputs)
-    _compare(answer, forward(module, inputs), DEFAULT_TOLERANCES[dtype])
+    compare(answer, forward(module, inputs), DEFAULT_TOLERANCES[dtype])
 
 
 def assert_close(what, got, want, tolerance=None):
@@ -92,7 +92,8 @@ def assert_close(what, got, want, tolerance=None):
     )
 
 
-def _compare(answer, expected, tolerance):
+def compare(answer, expected, tolerance):
+    """Compare an answer with (output, weights or None)."""
     output, weights = expected
     assert_close("output", answer.output, output, tolerance)
     if (answer.weights is None) != (weights is None):
