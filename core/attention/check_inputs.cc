@@ -104,12 +104,31 @@ absl::Status CheckMaskRanks(const AttentionSpec& spec,
         may_be_4d ? ", 3-D or 4-D" : " or 3-D", kind,
         inputs.attn_mask->shape.ToString()));
   }
-  if (inputs.is_causal && !inputs.attn_mask) {
-    return Invalid(
-        "is_causal: expected attn_mask to be given with the is_causal hint, "
-        "got none; `causal` masks without one");
-  }
   return absl::OkStatus();
+}
+
+absl::Status CheckIsCausal(const AttentionSpec& spec,
+                           const AttentionInputs& inputs) {
+  if (!inputs.is_causal) return absl::OkStatus();
+  switch (spec.is_causal) {
+    case IsCausal::kHint:
+      if (inputs.attn_mask) return absl::OkStatus();
+      return Invalid(
+          "is_causal: expected attn_mask to be given with the is_causal hint, "
+          "got none; `causal` masks without one");
+    case IsCausal::kMask:
+      if (!inputs.attn_mask && inputs.causal == Causal::kNone) {
+        return absl::OkStatus();
+      }
+      return Invalid(
+          "is_causal: expected neither attn_mask nor causal beside it, got "
+          "one");
+    case IsCausal::kRefused:
+      break;
+  }
+  return Invalid(
+      "is_causal: expected false, as the module has no such parameter, got "
+      "true; `causal` masks");
 }
 
 // The last dimension of query, key and value.
@@ -162,6 +181,11 @@ absl::Status CheckEncoder(const AttentionInputs& inputs) {
     return Invalid(std::format(
         "{}: expected none, as an encoder's query attends to itself, got one",
         inputs.key ? "key" : "value"));
+  }
+  if (!inputs.key_lengths.empty()) {
+    return Invalid(
+        "key_lengths: expected none, as an encoder's query attends to itself, "
+        "got some");
   }
   if (inputs.need_weights) {
     return Invalid(
@@ -301,8 +325,8 @@ absl::Status CheckMaskShapes(const AttentionSpec& spec,
                              const Layout& layout) {
   // torch discards attn_mask, unseen, in this one case.
   const bool discarded =
-      inputs.is_causal && !inputs.key_padding_mask && !inputs.valid_lens &&
-      !inputs.need_weights &&
+      inputs.is_causal && spec.is_causal == IsCausal::kHint &&
+      !inputs.key_padding_mask && !inputs.valid_lens && !inputs.need_weights &&
       (layout.batched || inputs.attn_mask->shape.rank() == 2);
   if (inputs.attn_mask && !discarded) {
     ATTENTION_RETURN_IF_ERROR(
@@ -344,6 +368,7 @@ absl::StatusOr<Layout> CheckInputs(const ModuleSpec& model,
       !inputs.query_lengths.empty() || !inputs.key_lengths.empty();
   ATTENTION_RETURN_IF_ERROR(
       CheckMaskRanks(spec, inputs, ragged || inputs.query.shape.rank() >= 3));
+  ATTENTION_RETURN_IF_ERROR(CheckIsCausal(spec, inputs));
   ATTENTION_RETURN_IF_ERROR(inputs.query.shape.rank() == 4
                                 ? CheckHeads(spec, inputs)
                                 : CheckWidths(spec, inputs));

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <format>
+#include <limits>
 #include <string_view>
 
 #include "core/tensor/status_macros.h"
@@ -53,10 +54,16 @@ absl::Status CheckDtype(const std::optional<DataType>& dtype) {
       "dtype: expected a floating dtype, got {}", DataTypeName(*dtype)));
 }
 
+// Computed in float32, where denormals count as 0.
 absl::Status CheckEpsilon(std::string_view name, double epsilon) {
-  if (epsilon >= 0.0 && std::isfinite(epsilon)) return absl::OkStatus();
-  return absl::InvalidArgumentError(std::format(
-      "{}: expected a finite number of at least 0, got {}", name, epsilon));
+  constexpr double kMin = std::numeric_limits<float>::min();
+  constexpr double kMax = std::numeric_limits<float>::max();
+  if (epsilon == 0.0 || (epsilon >= kMin && epsilon <= kMax)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      std::format("{}: expected 0 or a number from {:.3g} to {:.3g}, got {}",
+                  name, kMin, kMax, epsilon));
 }
 
 absl::Status Check(const MultiHeadAttentionConfig& config) {
@@ -105,9 +112,13 @@ absl::Status Check(const ScaledDotProductAttentionConfig& config) {
       CheckDivides({"num_key_value_heads",
                     config.num_key_value_heads.value_or(config.num_heads)},
                    {"num_heads", config.num_heads}));
-  if (config.scale && !std::isfinite(*config.scale)) {
+  // Written so that NaN fails.
+  constexpr double kMaxScale = std::numeric_limits<float>::max();
+  if (config.scale && !(std::abs(*config.scale) <= kMaxScale)) {
     return absl::InvalidArgumentError(
-        std::format("scale: expected a finite number, got {}", *config.scale));
+        std::format("scale: expected a number of magnitude up to {:.3g}, got "
+                    "{}",
+                    kMaxScale, *config.scale));
   }
   return CheckDropout(config.dropout);
 }

@@ -75,8 +75,9 @@ struct ScaledDotProductAttentionConfig {
   std::optional<std::int64_t> num_key_value_heads = {};
   std::int64_t head_dim = 0;                        ///< D, of query and key
   std::optional<std::int64_t> value_head_dim = {};  ///< default head_dim
-  std::optional<double> scale = {};  ///< finite; default 1 / sqrt(head_dim)
-  double dropout = 0.0;              ///< in [0, 1]; used in training only
+  /// A float32's magnitude at most; default 1 / sqrt(head_dim).
+  std::optional<double> scale = {};
+  double dropout = 0.0;  ///< in [0, 1]; used in training only
 
   friend bool operator==(const ScaledDotProductAttentionConfig&,
                          const ScaledDotProductAttentionConfig&) = default;
@@ -97,7 +98,7 @@ struct TransformerEncoderLayerConfig {
   std::int64_t dim_feedforward = 2048;  ///< in [1, kMaxFeedForwardWidth]
   double dropout = 0.0;                 ///< in [0, 1]; used in training only
   Activation activation = Activation::kRelu;
-  double layer_norm_eps = 1e-5;  ///< at least 0, finite
+  double layer_norm_eps = 1e-5;  ///< 0 or a normal float32
   bool batch_first = false;      ///< (N, L, E) instead of (L, N, E)
   bool norm_first = false;
   bool bias = true;
@@ -128,7 +129,7 @@ struct TransformerEncoderConfig {
       layer;
   std::int64_t num_layers = 0;  ///< in [1, kMaxLayers]
   bool norm = false;            ///< a layer normalisation behind the last layer
-  double norm_eps = 1e-5;       ///< its epsilon; at least 0, finite
+  double norm_eps = 1e-5;       ///< its epsilon; 0 or a normal float32
 
   friend bool operator==(const TransformerEncoderConfig&,
                          const TransformerEncoderConfig&) = default;

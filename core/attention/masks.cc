@@ -50,11 +50,6 @@ bool MaskReader<Real>::any() const {
 }
 
 template <typename Real>
-bool MaskReader<Real>::differs_by_head() const {
-  return batch_.attn_mask && batch_.attn_mask_steps.head != 0;
-}
-
-template <typename Real>
 void MaskReader<Real>::AddTensorRow(const TensorView& tensor,
                                     std::int64_t index,
                                     const Sequence& sequence, Real* mask) {

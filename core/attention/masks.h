@@ -23,8 +23,6 @@ class MaskReader {
 
   /// Whether M can differ from 0 anywhere.
   [[nodiscard]] bool any() const;
-  /// Whether M differs from head to head.
-  [[nodiscard]] bool differs_by_head() const;
 
   /// Write M of query position `row` into `mask` [sequence.num_columns()].
   void Read(const Sequence& sequence, std::int64_t head, std::int64_t row,

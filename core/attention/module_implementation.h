@@ -16,10 +16,10 @@ namespace attention {
 
 /// The forward pass of one module's weights: attention alone,
 ///
-///   O = concat_h(softmax(Q_h K_h^T / sqrt(D) + M) V_h) W_o^T + b_o
+///   O = concat_h(softmax(scale Q_h K_h^T + M) V_h) W_o^T + b_o
 ///
-/// with Q = query W_q^T + b_q and likewise K and V, or a stack of encoder
-/// layers (see AttentionSpec and EncoderSpec).
+/// with Q = query W_q^T + b_q and likewise K and V, projections there may be
+/// none of, or a stack of encoder layers (see AttentionSpec and EncoderSpec).
 /// Implementations: the double-precision reference, and oneDNN.
 /// Immutable, so thread-safe, given that each call has a pool of its own.
 /// Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.

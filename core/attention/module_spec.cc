@@ -2,6 +2,7 @@
 #include "core/attention/module_spec.h"
 
 #include <cmath>
+#include <variant>
 
 namespace attention {
 namespace {
@@ -46,6 +47,7 @@ ModuleSpec Resolve(const D2lMultiHeadAttentionConfig& config) {
   SetHeads(config.num_hiddens, config.num_heads, attention);
   attention.batch_first = true;
   attention.dropout = config.dropout;
+  attention.is_causal = IsCausal::kRefused;
   attention.replaces_scores = true;
   attention.weights_before_dropout = true;
   return spec;
@@ -70,6 +72,7 @@ ModuleSpec Resolve(const ScaledDotProductAttentionConfig& config) {
   attention.output_projection = false;
   attention.batch_first = true;
   attention.dropout = config.dropout;
+  attention.is_causal = IsCausal::kMask;
   attention.masked_rows_are_nan_with_weights = false;
   return spec;
 }

@@ -10,6 +10,13 @@
 
 namespace attention {
 
+/// What a request's is_causal says.
+enum class IsCausal : std::uint8_t {
+  kHint,     ///< torch's hint about attn_mask; see PackedBatch
+  kMask,     ///< a top-left mask, the only one beside padding
+  kRefused,  ///< the kind has none
+};
+
 /// What computing attention needs to know, whatever kind of module it is of:
 ///
 ///   context_h = softmax(scale Q_h K_g^T + M) V_g,  g = h / (H / Hkv)
@@ -38,6 +45,7 @@ struct AttentionSpec {
   bool batch_first = false;
   double dropout = 0.0;
 
+  IsCausal is_causal = IsCausal::kHint;
   /// valid_lens replaces scores by kReplacedScore instead of hiding keys.
   bool replaces_scores = false;
   /// Returned weights are those before dropout.

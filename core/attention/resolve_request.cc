@@ -35,11 +35,12 @@ bool IsPadding(const TensorView& key_padding_mask, std::int64_t n,
 // Number of leading keys of sequence n that valid_lens leaves, at most S.
 std::int64_t ValidKeys(const TensorView& valid_lens, bool replaces_scores,
                        const Sequence& sequence) {
-  const std::int64_t columns =
-      valid_lens.shape.rank() == 2 ? valid_lens.shape.dim(1) : 1;
+  const bool per_row = valid_lens.shape.rank() == 2;
+  const std::int64_t columns = per_row ? valid_lens.shape.dim(1) : 1;
+  const std::int64_t rows = per_row ? sequence.query_length : 1;
   // With a length for each query row, a key is padding if no row sees it.
   std::int64_t longest = 0;
-  for (std::int64_t i = 0; i < columns; ++i) {
+  for (std::int64_t i = 0; i < rows; ++i) {
     const std::int64_t length =
         LoadInteger(valid_lens, sequence.index * columns + i);
     // Such a row's scores are all replaced: it averages all keys.
@@ -53,8 +54,12 @@ std::int64_t ValidKeys(const TensorView& valid_lens, bool replaces_scores,
 // the first ones.
 void FindVisibleKeys(const AttentionInputs& inputs, bool replaces_scores,
                      Sequence& sequence) {
+  // Beside other masks, a key whose score is replaced may be all a row sees.
+  const bool sees_replaced =
+      replaces_scores && (inputs.attn_mask || inputs.key_padding_mask ||
+                          inputs.causal != Causal::kNone);
   const std::int64_t end =
-      inputs.valid_lens
+      inputs.valid_lens && !sees_replaced
           ? ValidKeys(*inputs.valid_lens, replaces_scores, sequence)
           : sequence.key_length;
   sequence.num_visible = end;
@@ -156,11 +161,13 @@ MaskSteps StepsOf(const Shape& mask, std::int64_t num_heads) {
 // Take over the masks that apply; is_causal may replace attn_mask.
 void SetMasks(const AttentionSpec& spec, const AttentionInputs& inputs,
               PackedBatch& batch) {
-  batch.causal = inputs.causal;
+  const bool is_mask = spec.is_causal == IsCausal::kMask;
+  batch.causal = inputs.is_causal && is_mask ? Causal::kTopLeft : inputs.causal;
   // torch/nn/functional.py: "if is_causal and key_padding_mask is None and not
   // need_weights: attn_mask = None", then SDPA(is_causal=True).
-  batch.causal_over_appended = inputs.is_causal && !inputs.key_padding_mask &&
-                               !inputs.valid_lens && !inputs.need_weights;
+  batch.causal_over_appended = inputs.is_causal && !is_mask &&
+                               !inputs.key_padding_mask && !inputs.valid_lens &&
+                               !inputs.need_weights;
   if (inputs.attn_mask && !batch.causal_over_appended) {
     batch.attn_mask = inputs.attn_mask;
     batch.attn_mask_steps = StepsOf(inputs.attn_mask->shape, spec.num_heads);
@@ -175,22 +182,9 @@ void SetMasks(const AttentionSpec& spec, const AttentionInputs& inputs,
   }
 }
 
-}  // namespace
-
-std::size_t CopyBytes(const PackedBatch& batch) {
-  std::size_t num_bytes = 0;
-  for (const Sequence& sequence : batch.sequences) {
-    num_bytes += sizeof(Sequence) +
-                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
-  }
-  return num_bytes;
-}
-
-absl::StatusOr<PackedBatch> ResolveRequest(const ModuleConfig& config,
-                                           const AttentionInputs& inputs) {
-  const ModuleSpec model = SpecOf(config);
-  const AttentionSpec& spec = model.attention;
-  ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(model, inputs));
+// Everything of a request but its masks, shapes and sequences.
+PackedBatch DescribeBatch(const AttentionSpec& spec, const Layout& layout,
+                          const AttentionInputs& inputs) {
   PackedBatch batch;
   batch.query = inputs.query;
   batch.key = inputs.key.value_or(inputs.query);
@@ -211,6 +205,26 @@ absl::StatusOr<PackedBatch> ResolveRequest(const ModuleConfig& config,
   batch.weights_before_dropout = spec.weights_before_dropout;
   batch.dropout = inputs.training ? spec.dropout : 0.0;
   batch.dropout_seed = inputs.dropout_seed;
+  return batch;
+}
+
+}  // namespace
+
+std::size_t CopyBytes(const PackedBatch& batch) {
+  std::size_t num_bytes = 0;
+  for (const Sequence& sequence : batch.sequences) {
+    num_bytes += sizeof(Sequence) +
+                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
+  }
+  return num_bytes;
+}
+
+absl::StatusOr<PackedBatch> ResolveRequest(const ModuleConfig& config,
+                                           const AttentionInputs& inputs) {
+  const ModuleSpec model = SpecOf(config);
+  const AttentionSpec& spec = model.attention;
+  ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(model, inputs));
+  PackedBatch batch = DescribeBatch(spec, layout, inputs);
   SetMasks(spec, inputs, batch);
   ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(spec, layout, batch));
   // Without query rows there is nothing to compute, however many sequences.

@@ -59,24 +59,33 @@ Shape ShapeIn(const WeightSource& source, const Shape& shape) {
   return {shape.dim(1), shape.dim(0)};
 }
 
-WeightSpec SpecIn(const WeightSource& source, const WeightTableRow& row) {
-  return {NameIn(source, row.name), ShapeIn(source, row.shape)};
+absl::Status Invalid(std::string text) {
+  return absl::InvalidArgumentError(text);
 }
 
-absl::Status CheckSource(const WeightSource& source,
-                         const std::vector<WeightSpec>& specs) {
+// That names of the source have a decent number and length.
+absl::Status CheckSource(const WeightSource& source) {
   if (source.renamed.size() > WeightSource::kMaxRenamed) {
-    return absl::InvalidArgumentError(
-        std::format("weight_names.renamed: expected at most {} entries, got {}",
-                    WeightSource::kMaxRenamed, source.renamed.size()));
+    return Invalid(std::format("renamed weights: expected at most {}, got {}",
+                               WeightSource::kMaxRenamed,
+                               source.renamed.size()));
   }
-  std::set<std::string_view> names;
-  for (const WeightSpec& spec : specs) {
-    if (names.insert(spec.name).second) continue;
-    return absl::InvalidArgumentError(
-        std::format("weight_names.renamed: expected a name of its own for each "
-                    "tensor, got \"{:.128}\" for two",
-                    spec.name));
+  const auto fits = [](std::string_view name) {
+    return name.size() <= WeightSource::kMaxNameBytes;
+  };
+  if (!fits(source.prefix)) {
+    return Invalid(std::format("prefix: expected at most {} bytes, got {}",
+                               WeightSource::kMaxNameBytes,
+                               source.prefix.size()));
+  }
+  for (const auto& [name, stored] : source.renamed) {
+    if (!name.empty() && !stored.empty() && fits(name) && fits(stored)) {
+      continue;
+    }
+    return Invalid(
+        std::format("renamed weights: expected names of 1 to {} bytes, got "
+                    "\"{:.64}\" for \"{:.64}\"",
+                    WeightSource::kMaxNameBytes, stored, name));
   }
   return absl::OkStatus();
 }
@@ -85,33 +94,36 @@ absl::Status CheckTensor(const WeightSpec& spec, const NamedTensors& tensors) {
   const auto found = tensors.find(spec.name);
   if (found == tensors.end()) {
     return absl::InvalidArgumentError(
-        std::format("weights: tensor \"{}\" of shape {} is missing", spec.name,
-                    spec.shape.ToString()));
+        std::format("weights: tensor \"{:.256}\" of shape {} is missing",
+                    spec.name, spec.shape.ToString()));
   }
   const TensorView& tensor = found->second;
   if (!(tensor.shape == spec.shape)) {
     return absl::InvalidArgumentError(
-        std::format("weights: tensor \"{}\": expected shape {}, got {}",
+        std::format("weights: tensor \"{:.256}\": expected shape {}, got {}",
                     spec.name, spec.shape.ToString(), tensor.shape.ToString()));
   }
   if (!IsFloating(tensor.dtype)) {
-    return absl::InvalidArgumentError(
-        std::format("weights: tensor \"{}\": expected a floating dtype, got {}",
-                    spec.name, DataTypeName(tensor.dtype)));
+    return absl::InvalidArgumentError(std::format(
+        "weights: tensor \"{:.256}\": expected a floating dtype, got {}",
+        spec.name, DataTypeName(tensor.dtype)));
   }
   return absl::OkStatus();
 }
 
+// Every tensor inside the prefix is the module's.
 absl::Status CheckNothingUnexpected(const std::vector<WeightSpec>& specs,
+                                    std::string_view prefix,
                                     const NamedTensors& tensors) {
   std::set<std::string_view> names;
   for (const WeightSpec& spec : specs) names.insert(spec.name);
-  for (const auto& [name, tensor] : tensors) {
-    if (names.contains(name)) continue;
-    return absl::InvalidArgumentError(std::format(
-        "weights: tensor \"{:.128}\" of shape {} does not belong to a module "
+  for (auto tensor = tensors.lower_bound(prefix);
+       tensor != tensors.end() && tensor->first.starts_with(prefix); ++tensor) {
+    if (names.contains(tensor->first)) continue;
+    return Invalid(std::format(
+        "weights: tensor \"{:.256}\" of shape {} does not belong to a module "
         "of this config",
-        name, tensor.shape.ToString()));
+        tensor->first, tensor->second.shape.ToString()));
   }
   return absl::OkStatus();
 }
@@ -124,11 +136,12 @@ absl::StatusOr<DataType> ParameterDtype(const ModuleConfig& config,
   const auto& [first_name, first] = *tensors.begin();
   for (const auto& [name, tensor] : tensors) {
     if (tensor.dtype == first.dtype) continue;
-    return absl::InvalidArgumentError(std::format(
-        "weights: tensor \"{}\" is {} but \"{}\" is {}; expected one dtype, "
-        "or a config with dtype set",
-        name, DataTypeName(tensor.dtype), first_name,
-        DataTypeName(first.dtype)));
+    return absl::InvalidArgumentError(
+        std::format("weights: tensor \"{:.256}\" is {} but \"{:.256}\" is {}; "
+                    "expected one dtype, "
+                    "or a config with dtype set",
+                    name, DataTypeName(tensor.dtype), first_name,
+                    DataTypeName(first.dtype)));
   }
   return first.dtype;
 }
@@ -172,12 +185,34 @@ void Collect(TensorView stored, const WeightTableRow& row, DataType dtype) {
 
 }  // namespace
 
-std::vector<WeightSpec> ExpectedWeights(const ModuleConfig& config,
-                                        const WeightSource& source) {
+std::vector<WeightSpec> ExpectedWeights(const ModuleConfig& config) {
   ModuleWeights weights;
   std::vector<WeightSpec> specs;
-  for (const WeightTableRow& row : MakeWeightTable(config, weights)) {
-    specs.push_back(SpecIn(source, row));
+  for (WeightTableRow& row : MakeWeightTable(config, weights)) {
+    specs.push_back({std::move(row.name), row.shape});
+  }
+  return specs;
+}
+
+absl::StatusOr<std::vector<WeightSpec>> ExpectedWeightsIn(
+    const ModuleConfig& config, const WeightSource& source) {
+  ATTENTION_RETURN_IF_ERROR(CheckSource(source));
+  std::vector<WeightSpec> specs = ExpectedWeights(config);
+  std::set<std::string_view> names;
+  for (WeightSpec& spec : specs) {
+    spec = {NameIn(source, spec.name), ShapeIn(source, spec.shape)};
+    if (spec.name.size() > WeightSource::kMaxNameBytes) {
+      return Invalid(std::format(
+          "weights: tensor \"{:.64}...\": expected a name of at most {} bytes, "
+          "got {}",
+          spec.name, WeightSource::kMaxNameBytes, spec.name.size()));
+    }
+    if (!names.insert(spec.name).second) {
+      return Invalid(
+          std::format("renamed weights: expected a name of its own for each "
+                      "tensor, got \"{:.256}\" for two",
+                      spec.name));
+    }
   }
   return specs;
 }
@@ -187,14 +222,13 @@ absl::StatusOr<SelectedWeights> SelectWeights(const ModuleConfig& config,
                                               const WeightSource& source) {
   ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
   const std::vector<WeightSpec> own = ExpectedWeights(config);
-  const std::vector<WeightSpec> stored = ExpectedWeights(config, source);
-  ATTENTION_RETURN_IF_ERROR(CheckSource(source, stored));
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<WeightSpec> stored,
+                             ExpectedWeightsIn(config, source));
   for (const WeightSpec& spec : stored) {
     ATTENTION_RETURN_IF_ERROR(CheckTensor(spec, tensors));
   }
-  if (source.prefix.empty()) {
-    ATTENTION_RETURN_IF_ERROR(CheckNothingUnexpected(stored, tensors));
-  }
+  ATTENTION_RETURN_IF_ERROR(
+      CheckNothingUnexpected(stored, source.prefix, tensors));
   SelectedWeights selected;
   for (std::size_t i = 0; i < own.size(); ++i) {
     TensorView view = tensors.find(stored[i].name)->second;

@@ -60,8 +60,8 @@ struct ModuleWeights {
 
 /// Where in a set of tensors a module's parameters are, and how they lie.
 struct WeightSource {
-  /// Put before every name; tensors outside the prefix are ignored. With an
-  /// empty prefix every tensor must be expected.
+  /// Put before every name. Tensors outside the prefix are ignored; every
+  /// tensor inside it must be the module's.
   std::string prefix = {};
   /// What a run of whole dot-separated components of a name is called instead.
   /// Applied from the left, the longest run first, each component once.
@@ -70,18 +70,25 @@ struct WeightSource {
   bool transposed = false;
 
   static constexpr std::size_t kMaxRenamed = 256;
+  /// Longest name of a tensor in a file, in bytes.
+  static constexpr std::size_t kMaxNameBytes = 1024;
 };
 
-/// Name and shape a tensor of the module must have in its file.
+/// Name and shape of a tensor.
 struct WeightSpec {
   std::string name;
   Shape shape;
 };
 
-/// List every tensor a module of this (valid) config has, where `source` says;
-/// by default under the module's own names.
+/// List the tensors of a module of this (valid) config, under its own names.
 [[nodiscard]] std::vector<WeightSpec> ExpectedWeights(
-    const ModuleConfig& config, const WeightSource& source = {});
+    const ModuleConfig& config);
+
+/// List them as they must be where `source` says.
+/// \return INVALID_ARGUMENT when the source is not valid: too many names, or
+///   empty, too long or ambiguous ones.
+[[nodiscard]] absl::StatusOr<std::vector<WeightSpec>> ExpectedWeightsIn(
+    const ModuleConfig& config, const WeightSource& source);
 
 /// A module's tensors under its own names and as it has them.
 struct SelectedWeights {

@@ -7,6 +7,13 @@
 #include "core/tensor/status_macros.h"
 
 namespace attention {
+namespace {
+
+// What a module takes beside its weights, at least: its objects, name and
+// config.
+constexpr std::size_t kModuleBytes = 4096;
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<const AttentionModule>> AttentionModule::Create(
     Identity identity, const ModuleConfig& config, ModuleWeights weights) {
@@ -31,7 +38,7 @@ const ModuleImplementation& AttentionModule::implementation(
 }
 
 std::size_t AttentionModule::memory_bytes() const {
-  return reference_->memory_bytes() +
+  return kModuleBytes + reference_->memory_bytes() +
          (onednn_ == nullptr ? 0 : onednn_->memory_bytes());
 }
 

@@ -241,7 +241,8 @@ OneDnnAttention::OneDnnAttention(const AttentionSpec& spec,
 
 std::size_t OneDnnAttention::memory_bytes() const {
   return MemoryBytes(query_) + MemoryBytes(key_) + MemoryBytes(value_) +
-         MemoryBytes(output_);
+         MemoryBytes(output_) +
+         (bias_k_.size() + bias_v_.size()) * sizeof(float);
 }
 
 std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,

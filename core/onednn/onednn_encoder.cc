@@ -52,13 +52,13 @@ class OneDnnEncoder::Pass {
     y_ = x_ + num_rows_ * width_;
     inner_ = y_ + num_rows_ * width_;
     std::iota(row_numbers_.begin(), row_numbers_.end(), std::int64_t{0});
-    LoadReals(batch.query.dtype, batch.query.data,
-              static_cast<std::size_t>(num_rows_ * width_), x_);
     FindPlaces();
   }
 
   // Throws dnnl::error, std::bad_alloc.
-  absl::Status Compute(const MutableTensorView& output) {
+  absl::Status Compute(const TensorView& input,
+                       const MutableTensorView& output) {
+    ATTENTION_RETURN_IF_ERROR(Load(input));
     for (const std::unique_ptr<const Layer>& layer : encoder_.layers_) {
       ATTENTION_RETURN_IF_ERROR(encoder_.spec_.norm_first
                                     ? ComputePreNorm(*layer)
@@ -68,9 +68,7 @@ class OneDnnEncoder::Pass {
     if (encoder_.final_norm_) {
       ATTENTION_RETURN_IF_ERROR(Normalize(*encoder_.final_norm_, x_));
     }
-    StoreReals(x_, static_cast<std::size_t>(num_rows_ * width_), output.dtype,
-               output.data);
-    return absl::OkStatus();
+    return Store(output);
   }
 
  private:
@@ -92,6 +90,33 @@ class OneDnnEncoder::Pass {
     ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm2, y_));
     ATTENTION_RETURN_IF_ERROR(FeedForward(layer, y_));
     return Add(DropoutSite::kFeedForward);
+  }
+
+  // x = input
+  absl::Status Load(const TensorView& input) {
+    return ForEachTile(
+        /*scratch_bytes=*/0,
+        [&](std::int64_t first, std::int64_t count, std::byte*) {
+          LoadReals(input.dtype, input.data + OffsetOf(first, input.dtype),
+                    static_cast<std::size_t>(count * width_),
+                    x_ + first * width_);
+        });
+  }
+
+  // output = x
+  absl::Status Store(const MutableTensorView& output) {
+    return ForEachTile(
+        /*scratch_bytes=*/0,
+        [&](std::int64_t first, std::int64_t count, std::byte*) {
+          StoreReals(x_ + first * width_,
+                     static_cast<std::size_t>(count * width_), output.dtype,
+                     output.data + OffsetOf(first, output.dtype));
+        });
+  }
+
+  // Bytes before row `row` of the request.
+  std::size_t OffsetOf(std::int64_t row, DataType dtype) const {
+    return static_cast<std::size_t>(row * width_) * DataTypeSize(dtype);
   }
 
   // Only dropout asks which query position a row is.
@@ -235,8 +260,9 @@ OneDnnEncoder::OneDnnEncoder(const ModuleSpec& spec,
 std::size_t OneDnnEncoder::memory_bytes() const {
   std::size_t num_bytes = 0;
   for (const auto& layer : layers_) {
-    num_bytes += layer->attention.memory_bytes() +
-                 layer->linear1.memory_bytes() + layer->linear2.memory_bytes();
+    num_bytes += sizeof(Layer) + layer->attention.memory_bytes() +
+                 layer->linear1.memory_bytes() + layer->linear2.memory_bytes() +
+                 layer->norm1.memory_bytes() + layer->norm2.memory_bytes();
   }
   return num_bytes;
 }
@@ -263,7 +289,7 @@ absl::Status OneDnnEncoder::Forward(const PackedBatch& batch,
                                     const MutableTensorView& output,
                                     ComputePool& pool) const {
   const ComputeThreadScope scope;
-  return Pass(*this, batch, pool).Compute(output);
+  return Pass(*this, batch, pool).Compute(batch.query, output);
 }
 
 }  // namespace attention

@@ -2,9 +2,10 @@
 #include "core/onednn/projection.h"
 
 #include <algorithm>
-#include <cstring>
+#include <tuple>
 
 #include "core/onednn/round_up.h"
+#include "core/onednn/shared_kernels.h"
 #include "core/tensor/convert.h"
 
 namespace attention {
@@ -32,17 +33,16 @@ bool AreConsecutive(std::span<const std::int64_t> rows) {
          std::ranges::is_sorted(rows);
 }
 
+// relu is none of oneDNN's, which makes 0 of NaN: see ApplyRelu.
 std::optional<MatmulKernel::Eltwise> EltwiseOf(
     std::optional<Activation> activation) {
-  if (!activation) return std::nullopt;
-  switch (*activation) {
-    case Activation::kRelu:
-      return MatmulKernel::Eltwise{.algorithm = dnnl::algorithm::eltwise_relu};
-    case Activation::kGelu:
-      return MatmulKernel::Eltwise{.algorithm =
-                                       dnnl::algorithm::eltwise_gelu_erf};
-  }
-  return std::nullopt;
+  if (activation != Activation::kGelu) return std::nullopt;
+  return MatmulKernel::Eltwise{.algorithm = dnnl::algorithm::eltwise_gelu_erf};
+}
+
+// max(x, 0), where NaN stays NaN.
+void ApplyRelu(std::span<float> row) {
+  for (float& x : row) x = x < 0.0F ? 0.0F : x;
 }
 
 // Reorder columns [0, width) of W^T, given as rows of W, for a kernel.
@@ -76,8 +76,7 @@ std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
 // that all take their weights in one layout.
 std::shared_ptr<const std::vector<MatmulKernel>> Projection::CompileKernels(
     std::int64_t width) const {
-  std::vector<MatmulKernel> kernels;
-  kernels.reserve(kTileHeights.size());
+  using Kernels = std::vector<MatmulKernel>;
   const auto compile = [&](std::int64_t height, const Desc& weights) {
     MatmulKernel::Descs descs{
         .src = Desc({height, in_}, kF32, Tag::ab),
@@ -88,12 +87,21 @@ std::shared_ptr<const std::vector<MatmulKernel>> Projection::CompileKernels(
     if (!bias_.empty()) descs.bias = Desc({1, width}, kF32, Tag::ab);
     return MatmulKernel(descs);
   };
-  const Desc packed =
-      compile(kTileRows, Desc({in_, width}, kF32, Tag::any)).weights_desc();
-  for (const std::int64_t height : kTileHeights) {
-    kernels.push_back(compile(height, packed));
-  }
-  return std::make_shared<const std::vector<MatmulKernel>>(std::move(kernels));
+  // in, out, width, whether there is a bias, whether there is a gelu
+  using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, bool>;
+  static SharedKernels<Key, Kernels> shared;
+  const Key key = {in_, out_, width, !bias_.empty(),
+                   activation_ == Activation::kGelu};
+  return shared.Get(key, [&] {
+    Kernels kernels;
+    kernels.reserve(kTileHeights.size());
+    const Desc packed =
+        compile(kTileRows, Desc({in_, width}, kF32, Tag::any)).weights_desc();
+    for (const std::int64_t height : kTileHeights) {
+      kernels.push_back(compile(height, packed));
+    }
+    return kernels;
+  });
 }
 
 Projection::Projection(const LinearWeights& weights,
@@ -169,6 +177,11 @@ void Projection::Compute(const ProjectionRows& rows, std::int64_t item,
        .dst = target,
        .bias = bias_.empty() ? nullptr : bias_.data() + slice.first,
        .scratchpad = scratch});
+  if (activation_ == Activation::kRelu) {
+    for (std::int64_t i = 0; i < tile.count; ++i) {
+      ApplyRelu({target + i * out_, static_cast<std::size_t>(slice.width)});
+    }
+  }
   if (!in_place) Scatter(rows, tile, slice, computed);
 }
 

@@ -2,9 +2,11 @@
 #include "core/onednn/row_norm.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "core/onednn/projection.h"
 #include "core/onednn/round_up.h"
+#include "core/onednn/shared_kernels.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
@@ -17,18 +19,25 @@ constexpr std::int64_t kManyRows = 16;
 RowNorm::RowNorm(const NormWeights& weights, double epsilon)
     : width_(weights.weight.shape().dim(0)),
       weight_(ToFloats(weights.weight)),
-      bias_(ToFloats(weights.bias)),
-      many_({kManyRows, width_}, static_cast<float>(epsilon), !bias_.empty()),
-      one_({1, width_}, static_cast<float>(epsilon), !bias_.empty()),
-      scratch_bytes_(
-          RoundUp(std::max(many_.scratchpad_bytes(), one_.scratchpad_bytes()),
-                  kTensorAlignment)) {}
+      bias_(ToFloats(weights.bias)) {
+  using Key = std::tuple<std::int64_t, float, bool>;
+  static SharedKernels<Key, Kernels> shared;
+  const Key key = {width_, static_cast<float>(epsilon), !bias_.empty()};
+  kernels_ = shared.Get(key, [&] {
+    const auto& [width, eps, has_bias] = key;
+    return Kernels{.many = {{kManyRows, width}, eps, has_bias},
+                   .one = {{1, width}, eps, has_bias}};
+  });
+  scratch_bytes_ = RoundUp(std::max(kernels_->many.scratchpad_bytes(),
+                                    kernels_->one.scratchpad_bytes()),
+                           kTensorAlignment);
+}
 
 void RowNorm::Compute(const float* from, float* to, std::int64_t count,
                       std::byte* scratch) const {
   while (count > 0) {
     const bool many = count >= kManyRows;
-    (many ? many_ : one_)
+    (many ? kernels_->many : kernels_->one)
         .Execute({.src = from,
                   .dst = to,
                   .scale = weight_.data(),

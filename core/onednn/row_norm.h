@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "core/attention/weights.h"
@@ -22,13 +23,20 @@ class RowNorm {
   void Compute(const float* from, float* to, std::int64_t count,
                std::byte* scratch) const;
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
+  /// Memory held: weight and bias.
+  [[nodiscard]] std::size_t memory_bytes() const {
+    return (weight_.size() + bias_.size()) * sizeof(float);
+  }
 
  private:
   std::int64_t width_ = 0;
   std::vector<float> weight_;
   std::vector<float> bias_;  // empty: none
-  LayerNormKernel many_;     // of 16 rows
-  LayerNormKernel one_;
+  struct Kernels {
+    LayerNormKernel many;  // of 16 rows
+    LayerNormKernel one;
+  };
+  std::shared_ptr<const Kernels> kernels_;
   std::size_t scratch_bytes_ = 0;
 };
 

@@ -18,23 +18,15 @@ absl::Status UnsupportedDtype(std::string_view name, std::string_view dtype) {
                   Quote(name), dtype));
 }
 
-/// Refuse the tensors of a foreign dtype that the module needs or, without a
-/// prefix, may not have.
+/// Refuse the tensors of a foreign dtype inside the prefix, where all are the
+/// module's.
 absl::Status CheckUnsupported(const SafetensorsView& file,
-                              const ModuleConfig& config,
-                              const WeightSource& source) {
-  const SafetensorsMetadata& unsupported = file.unsupported();
-  if (source.prefix.empty() && !unsupported.empty()) {
-    const auto& [name, dtype] = *unsupported.begin();
-    return UnsupportedDtype(name, dtype);
+                              std::string_view prefix) {
+  const auto found = file.unsupported().lower_bound(prefix);
+  if (found == file.unsupported().end() || !found->first.starts_with(prefix)) {
+    return absl::OkStatus();
   }
-  for (const WeightSpec& spec : ExpectedWeights(config, source)) {
-    const auto found = unsupported.find(spec.name);
-    if (found != unsupported.end()) {
-      return UnsupportedDtype(spec.name, found->second);
-    }
-  }
-  return absl::OkStatus();
+  return UnsupportedDtype(found->first, found->second);
 }
 
 }  // namespace
@@ -44,7 +36,7 @@ absl::StatusOr<StoredModule> ReadModule(const SafetensorsView& file,
                                         const WeightSource& source) {
   ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
   try {
-    ATTENTION_RETURN_IF_ERROR(CheckUnsupported(file, config, source));
+    ATTENTION_RETURN_IF_ERROR(CheckUnsupported(file, source.prefix));
     ATTENTION_ASSIGN_OR_RETURN(ModuleWeights weights,
                                CollectWeights(config, file.tensors(), source));
     std::string digest = WeightsDigest(config, weights);

@@ -89,7 +89,7 @@ TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
            .num_heads = 6, .num_key_value_heads = 4, .head_dim = 8}},
       {"num_heads * head_dim: expected 1 to 65536, got 131072",
        ScaledDotProductAttentionConfig{.num_heads = 512, .head_dim = 256}},
-      {"scale: expected a finite number, got inf",
+      {"scale: expected a number of magnitude up to 3.4e+38, got inf",
        ScaledDotProductAttentionConfig{
            .num_heads = 1,
            .head_dim = 8,
@@ -99,7 +99,8 @@ TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
       {"dim_feedforward: expected 1 to 262144, got 0",
        TransformerEncoderLayerConfig{
            .d_model = 8, .nhead = 2, .dim_feedforward = 0}},
-      {"layer_norm_eps: expected a finite number of at least 0, got -1",
+      {"layer_norm_eps: expected 0 or a number from 1.18e-38 to 3.4e+38, got "
+       "-1",
        TransformerEncoderLayerConfig{
            .d_model = 8, .nhead = 2, .layer_norm_eps = -1.0}},
       {"ffn_num_hiddens: expected 1 to 262144, got 0",

@@ -122,10 +122,10 @@ TEST(WeightsTest, SaysWhatIsWrongWithATensor) {
 
 std::vector<std::string> NamesOf(const ModuleConfig& config,
                                  const WeightSource& source = {}) {
+  const auto specs = ExpectedWeightsIn(config, source);
+  EXPECT_TRUE(specs.ok()) << specs.status();
   std::vector<std::string> names;
-  for (const WeightSpec& spec : ExpectedWeights(config, source)) {
-    names.push_back(spec.name);
-  }
+  for (const WeightSpec& spec : *specs) names.push_back(spec.name);
   return names;
 }
 
@@ -191,8 +191,39 @@ TEST(WeightsTest, RefusesToGiveOneNameToTwoTensors) {
       .renamed = {{"in_proj_bias", "b"}, {"in_proj_weight", "b"}}};
   const absl::Status status = CollectWeights(Config(), {}, source).status();
   EXPECT_EQ(status.message(),
-            "weight_names.renamed: expected a name of its own for each tensor, "
+            "renamed weights: expected a name of its own for each tensor, "
             "got \"b\" for two");
+}
+
+TEST(WeightsTest, RefusesNamesWithoutMeasure) {
+  const auto message = [](const WeightSource& source) {
+    return std::string(ExpectedWeightsIn(Config(), source).status().message());
+  };
+  const std::string kilobyte(1024, 'x');
+
+  EXPECT_THAT(message({.prefix = kilobyte + "."}),
+              ::testing::HasSubstr("prefix: expected at most 1024 bytes"));
+  EXPECT_THAT(message({.renamed = {{"out_proj", ""}}}),
+              ::testing::HasSubstr("expected names of 1 to 1024 bytes"));
+  EXPECT_THAT(message({.renamed = {{"out_proj", kilobyte + "x"}}}),
+              ::testing::HasSubstr("expected names of 1 to 1024 bytes"));
+  EXPECT_THAT(message({.renamed = {{"out_proj", kilobyte}}}),
+              ::testing::HasSubstr("a name of at most 1024 bytes, got 1031"));
+  WeightSource many;
+  for (int i = 0; i < 257; ++i) many.renamed.emplace(std::to_string(i), "x");
+  EXPECT_THAT(message(many),
+              ::testing::HasSubstr("expected at most 256, got 257"));
+}
+
+TEST(WeightsTest, RefusesATensorItDoesNotKnowInsideThePrefix) {
+  MultiHeadAttentionConfig config = Config();
+  const StateDict with_bias(config, "a.");
+  config.bias = false;
+  EXPECT_EQ(CollectWeights(config, with_bias.named, {.prefix = "a."})
+                .status()
+                .message(),
+            "weights: tensor \"a.in_proj_bias\" of shape (12,) does not belong "
+            "to a module of this config");
 }
 
 TEST(WeightsTest, TransposesMatrices) {

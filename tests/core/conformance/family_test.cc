@@ -316,6 +316,112 @@ TEST_P(FamilyTest, AnEncoderRowWithNaNIsNaNAndNoOther) {
   }
 }
 
+// A NaN that nothing but the activation could hide.
+TEST_P(FamilyTest, AnActivationKeepsNaN) {
+  const Tensor query = RandomTensor(kF32, {1, 70, 24}, 1);
+  AttentionInputs inputs = Inputs(query);
+  inputs.need_weights = false;
+  for (const Activation activation : {Activation::kRelu, Activation::kGelu}) {
+    TransformerEncoderLayerConfig layer = SmallLayer();
+    layer.activation = activation;
+    ModuleWeights weights = MakeWeights(layer, kF32, 7);
+    weights.layers[0].linear1.bias->data<float>()[5] =
+        std::numeric_limits<float>::quiet_NaN();
+    const Answer answer = Compute(*GetParam().make(layer, std::move(weights)),
+                                  layer, inputs, pool_);
+    EXPECT_THAT(answer.output.data<float>(),
+                ::testing::Each(::testing::IsNan()));
+  }
+}
+
+// More rows than go through the feed-forward network together, more columns
+// than a slice has.
+TEST_P(FamilyTest, LongEncodersAgreeWithTheReference) {
+  TransformerEncoderLayerConfig layer = SmallLayer();
+  layer.dim_feedforward = 300;
+  layer.dropout = 0.3;
+  const Tensor query = RandomTensor(kF32, {11, 101, 24}, 1);
+  AttentionInputs inputs = Inputs(query);
+  inputs.need_weights = false;
+  inputs.training = true;
+  inputs.dropout_seed = 3;
+  ExpectAsReference(layer, inputs);
+}
+
+// d2l's scores of -1e6 count where another mask hides all valid keys, in
+// whatever form the lengths come.
+TEST_P(FamilyTest, D2lSeesReplacedKeysWhereOtherMasksHideTheValidOnes) {
+  const D2lMultiHeadAttentionConfig config = {.num_hiddens = 4, .num_heads = 2};
+  const Tensor query = RandomTensor(kF32, {1, 2, 4}, 1);
+  const Tensor key = RandomTensor(kF32, {1, 4, 4}, 2);
+  Tensor padding(DataType::kBool, {1, 4});
+  for (std::size_t j = 0; j < 4; ++j) padding.data<bool>()[j] = j < 2;
+  AttentionInputs inputs = Inputs(query, key, key);
+  inputs.key_padding_mask = padding.view();
+  for (const Tensor& lens : {Integers({1}, {2}), Integers({1, 2}, {2, 2}),
+                             Integers({1, 2}, {2, 4})}) {
+    inputs.valid_lens = lens.view();
+    const Answer answer = Run(config, inputs);
+    EXPECT_THAT(answer.weights->data<float>().first(4),
+                ::testing::ElementsAre(0, 0, 0.5F, 0.5F));
+  }
+}
+
+// Behind a ragged sequence's end valid_lens is padding.
+TEST_P(FamilyTest, D2lReadsNoLengthsBehindARaggedSequencesEnd) {
+  const D2lMultiHeadAttentionConfig config = {.num_hiddens = 4, .num_heads = 2};
+  const Tensor query = RandomTensor(kF32, {4, 4}, 1);
+  Tensor key = RandomTensor(kF32, {7, 4}, 2);
+  key.data<float>()[3 * 4] = std::numeric_limits<float>::quiet_NaN();
+  AttentionInputs inputs = Inputs(query, key, key);
+  inputs.query_lengths = {1, 3};
+  inputs.key_lengths = {4, 3};
+  const Tensor lens = Integers({2, 3}, {3, 0, 9, 1, 2, 3});
+  inputs.valid_lens = lens.view();
+  EXPECT_THAT(Run(config, inputs).output.data<float>(),
+              ::testing::Each(::testing::Not(::testing::IsNan())));
+}
+
+absl::Status Refusal(const ModuleConfig& config,
+                     const AttentionInputs& inputs) {
+  return ResolveRequest(config, inputs).status();
+}
+
+TEST(FamilyInputsTest, IsCausalIsAMaskOnlyForScaledDotProductAttention) {
+  const ScaledDotProductAttentionConfig bare = {.num_heads = 1, .head_dim = 4};
+  const Tensor query = RandomTensor(DataType::kFloat32, {1, 3, 4}, 1);
+  AttentionInputs inputs = Inputs(query);
+  inputs.is_causal = true;
+  ASSERT_TRUE(ResolveRequest(bare, inputs).ok());
+  EXPECT_EQ(ResolveRequest(bare, inputs)->causal, Causal::kTopLeft);
+  EXPECT_THAT(
+      Refusal(D2lMultiHeadAttentionConfig{.num_hiddens = 4, .num_heads = 1},
+              inputs)
+          .message(),
+      ::testing::StartsWith("is_causal: expected false"));
+
+  const Tensor mask = RandomTensor(DataType::kFloat32, {3, 3}, 2);
+  inputs.attn_mask = mask.view();
+  EXPECT_THAT(Refusal(bare, inputs).message(),
+              ::testing::StartsWith("is_causal: expected neither"));
+}
+
+TEST(FamilyInputsTest, AnEncoderTakesNoKeys) {
+  const Tensor query = RandomTensor(DataType::kFloat32, {8, 24}, 1);
+  AttentionInputs inputs = Inputs(query);
+  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
+              ::testing::StartsWith("need_weights: expected false"));
+  inputs.need_weights = false;
+  inputs.query_lengths = {3, 5};
+  EXPECT_TRUE(Refusal(SmallLayer(), inputs).ok());
+  inputs.key_lengths = {5, 3};
+  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
+              ::testing::StartsWith("key_lengths: expected none"));
+  inputs.key = query.view();
+  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
+              ::testing::StartsWith("key: expected none"));
+}
+
 TEST_P(FamilyTest, WithoutQueriesThereIsNothingToCompute) {
   const Tensor query(kF32, {2, 0, 24});
   AttentionInputs inputs = Inputs(query);

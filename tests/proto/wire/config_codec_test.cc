@@ -46,25 +46,23 @@ std::vector<ModuleConfig> EveryKind() {
   heads.query_dim = 9;
   heads.output_projection = false;
   heads.separate_projections = true;
-  const TransformerEncoderLayerConfig layer = {
-      .d_model = 12,
-      .nhead = 3,
-      .dim_feedforward = 20,
-      .dropout = 0.25,
-      .activation = Activation::kGelu,
-      .layer_norm_eps = 1e-3,
-      .batch_first = true,
-      .norm_first = true,
-      .bias = false,
-      .dtype = DataType::kFloat16,
-      .separate_projections = true};
-  const D2lTransformerEncoderBlockConfig block = {
-      .num_hiddens = 12,
-      .ffn_num_hiddens = 20,
-      .num_heads = 3,
-      .dropout = 0.25,
-      .use_bias = true,
-      .dtype = DataType::kFloat64};
+  const TransformerEncoderLayerConfig layer = {.d_model = 12,
+                                               .nhead = 3,
+                                               .dim_feedforward = 20,
+                                               .dropout = 0.25,
+                                               .activation = Activation::kGelu,
+                                               .layer_norm_eps = 1e-3,
+                                               .batch_first = true,
+                                               .norm_first = true,
+                                               .bias = false,
+                                               .dtype = DataType::kFloat16,
+                                               .separate_projections = true};
+  const D2lTransformerEncoderBlockConfig block = {.num_hiddens = 12,
+                                                  .ffn_num_hiddens = 20,
+                                                  .num_heads = 3,
+                                                  .dropout = 0.25,
+                                                  .use_bias = true,
+                                                  .dtype = DataType::kFloat64};
   return {heads,
           D2lMultiHeadAttentionConfig{.num_hiddens = 12,
                                       .num_heads = 3,
