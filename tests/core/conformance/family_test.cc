@@ -1,73 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kinds of modules beside torch.nn.MultiheadAttention, on both
 // implementations. PyTorch itself judges them in tests/pytorch.
+#include "tests/core/conformance/family.h"
+
 #include <gmock/gmock.h>
 
 #include <numeric>
 #include <vector>
 
-#include "tests/core/conformance/conformance.h"
-
 namespace attention::testing {
 namespace {
-
-Tensor Integers(const Shape& shape, const std::vector<std::int64_t>& values) {
-  Tensor tensor(DataType::kInt64, shape);
-  std::ranges::copy(values, tensor.data<std::int64_t>().begin());
-  return tensor;
-}
-
-// Rows [first, first + count) of a packed (T, E) tensor.
-TensorView Rows(const TensorView& rows, std::int64_t first,
-                std::int64_t count) {
-  const std::int64_t width = rows.shape.back();
-  return {rows.data + static_cast<std::size_t>(first * width) *
-                          DataTypeSize(rows.dtype),
-          rows.dtype,
-          {count, width}};
-}
-
-AttentionInputs Inputs(const Tensor& query) {
-  AttentionInputs inputs;
-  inputs.query = query.view();
-  return inputs;
-}
-AttentionInputs Inputs(const Tensor& query, const Tensor& key,
-                       const Tensor& value) {
-  AttentionInputs inputs = Inputs(query);
-  inputs.key = key.view();
-  inputs.value = value.view();
-  return inputs;
-}
-
-TransformerEncoderLayerConfig SmallLayer() {
-  return {
-      .d_model = 24, .nhead = 3, .dim_feedforward = 40, .batch_first = true};
-}
-
-class FamilyTest : public ConformanceTest {
- protected:
-  Answer Run(const ModuleConfig& config, const AttentionInputs& inputs) {
-    return Compute(*GetParam().make(config, MakeWeights(config, kF32, 7)),
-                   config, inputs, pool_);
-  }
-  // What the reference answers.
-  Answer Reference(const ModuleConfig& config, const AttentionInputs& inputs) {
-    return Compute(*ReferenceKind().make(config, MakeWeights(config, kF32, 7)),
-                   config, inputs, pool_);
-  }
-  void ExpectAsReference(const ModuleConfig& config,
-                         const AttentionInputs& inputs) {
-    const Answer got = Run(config, inputs);
-    const Answer want = Reference(config, inputs);
-    EXPECT_TRUE(IsClose(got.output.view(), want.output.view()));
-    ASSERT_EQ(got.weights.has_value(), want.weights.has_value());
-    if (!got.weights) return;
-    EXPECT_TRUE(IsClose(got.weights->view(), want.weights->view()));
-  }
-
-  static constexpr DataType kF32 = DataType::kFloat32;
-};
 
 // Dive into Deep Learning, section 11.3: keys that are all alike give the mean
 // of the valid values.
@@ -234,120 +176,9 @@ TEST_P(FamilyTest, MasksOfOneBroadcast) {
   EXPECT_TRUE(IsIdentical(got.output.view(), want.output.view()));
 }
 
-TEST_P(FamilyTest, EncodersAgreeWithTheReference) {
-  const Tensor query = RandomTensor(kF32, {2, 70, 24}, 1);
-  const Tensor lens = Integers({2}, {70, 33});
-  AttentionInputs inputs = Inputs(query);
-  inputs.valid_lens = lens.view();
-  inputs.need_weights = false;
-  for (const bool norm_first : {false, true}) {
-    for (const bool bias : {false, true}) {
-      for (const Activation activation :
-           {Activation::kRelu, Activation::kGelu}) {
-        TransformerEncoderLayerConfig layer = SmallLayer();
-        layer.norm_first = norm_first;
-        layer.bias = bias;
-        layer.activation = activation;
-        layer.dropout = 0.4;
-        for (const bool training : {false, true}) {
-          inputs.training = training;
-          ExpectAsReference(layer, inputs);
-          ExpectAsReference(
-              TransformerEncoderConfig{
-                  .layer = layer, .num_layers = 3, .norm = true},
-              inputs);
-        }
-      }
-    }
-  }
-  ExpectAsReference(D2lTransformerEncoderBlockConfig{.num_hiddens = 24,
-                                                     .ffn_num_hiddens = 48,
-                                                     .num_heads = 3,
-                                                     .dropout = 0.5,
-                                                     .use_bias = true},
-                    inputs);
-}
-
-TEST_P(FamilyTest, AnEncoderGivesASequenceTheSameBitsInAnyBatch) {
-  const TransformerEncoderConfig config = {
-      .layer = SmallLayer(), .num_layers = 2, .norm = true};
-  const std::vector<std::int64_t> lengths = {1, 70, 13, 64, 5, 31};
-  const std::int64_t total =
-      std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
-  const Tensor query = RandomTensor(kF32, {total, 24}, 1);
-  AttentionInputs inputs = Inputs(query);
-  inputs.query_lengths = lengths;
-  inputs.need_weights = false;
-  const Answer together = Run(config, inputs);
-
-  const auto implementation =
-      GetParam().make(config, MakeWeights(config, kF32, 7));
-  ComputePool one_thread(1);
-  std::int64_t first = 0;
-  for (const std::int64_t length : lengths) {
-    AttentionInputs alone;
-    alone.query = Rows(query.view(), first, length);
-    alone.need_weights = false;
-    const Answer got = Compute(*implementation, config, alone, one_thread);
-    EXPECT_TRUE(IsIdentical(got.output.view(),
-                            Rows(together.output.view(), first, length)))
-        << "length " << length;
-    first += length;
-  }
-}
-
-TEST_P(FamilyTest, AnEncoderRowWithNaNIsNaNAndNoOther) {
-  const Tensor clean = RandomTensor(kF32, {1, 9, 24}, 1);
-  Tensor query = clean.Clone();
-  query.data<float>()[8 * 24 + 3] = std::numeric_limits<float>::quiet_NaN();
-  const Tensor lens = Integers({1}, {8});
-  AttentionInputs inputs = Inputs(query);
-  inputs.valid_lens = lens.view();
-  inputs.need_weights = false;
-  for (const bool norm_first : {false, true}) {
-    TransformerEncoderLayerConfig layer = SmallLayer();
-    layer.norm_first = norm_first;
-    ExpectAsReference(layer, inputs);
-    const Answer got = Run(layer, inputs);
-    EXPECT_THAT(got.output.data<float>().first(8 * 24),
-                ::testing::Each(::testing::Not(::testing::IsNan())));
-    EXPECT_THAT(got.output.data<float>().last(24),
-                ::testing::Each(::testing::IsNan()));
-  }
-}
-
 // A NaN that nothing but the activation could hide.
-TEST_P(FamilyTest, AnActivationKeepsNaN) {
-  const Tensor query = RandomTensor(kF32, {1, 70, 24}, 1);
-  AttentionInputs inputs = Inputs(query);
-  inputs.need_weights = false;
-  for (const Activation activation : {Activation::kRelu, Activation::kGelu}) {
-    TransformerEncoderLayerConfig layer = SmallLayer();
-    layer.activation = activation;
-    ModuleWeights weights = MakeWeights(layer, kF32, 7);
-    weights.layers[0].linear1.bias->data<float>()[5] =
-        std::numeric_limits<float>::quiet_NaN();
-    const Answer answer = Compute(*GetParam().make(layer, std::move(weights)),
-                                  layer, inputs, pool_);
-    EXPECT_THAT(answer.output.data<float>(),
-                ::testing::Each(::testing::IsNan()));
-  }
-}
-
 // More rows than go through the feed-forward network together, more columns
 // than a slice has.
-TEST_P(FamilyTest, LongEncodersAgreeWithTheReference) {
-  TransformerEncoderLayerConfig layer = SmallLayer();
-  layer.dim_feedforward = 300;
-  layer.dropout = 0.3;
-  const Tensor query = RandomTensor(kF32, {11, 101, 24}, 1);
-  AttentionInputs inputs = Inputs(query);
-  inputs.need_weights = false;
-  inputs.training = true;
-  inputs.dropout_seed = 3;
-  ExpectAsReference(layer, inputs);
-}
-
 // d2l's scores of -1e6 count where another mask hides all valid keys, in
 // whatever form the lengths come.
 TEST_P(FamilyTest, D2lSeesReplacedKeysWhereOtherMasksHideTheValidOnes) {
@@ -382,11 +213,6 @@ TEST_P(FamilyTest, D2lReadsNoLengthsBehindARaggedSequencesEnd) {
               ::testing::Each(::testing::Not(::testing::IsNan())));
 }
 
-absl::Status Refusal(const ModuleConfig& config,
-                     const AttentionInputs& inputs) {
-  return ResolveRequest(config, inputs).status();
-}
-
 TEST(FamilyInputsTest, IsCausalIsAMaskOnlyForScaledDotProductAttention) {
   const ScaledDotProductAttentionConfig bare = {.num_heads = 1, .head_dim = 4};
   const Tensor query = RandomTensor(DataType::kFloat32, {1, 3, 4}, 1);
@@ -404,29 +230,6 @@ TEST(FamilyInputsTest, IsCausalIsAMaskOnlyForScaledDotProductAttention) {
   inputs.attn_mask = mask.view();
   EXPECT_THAT(Refusal(bare, inputs).message(),
               ::testing::StartsWith("is_causal: expected neither"));
-}
-
-TEST(FamilyInputsTest, AnEncoderTakesNoKeys) {
-  const Tensor query = RandomTensor(DataType::kFloat32, {8, 24}, 1);
-  AttentionInputs inputs = Inputs(query);
-  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
-              ::testing::StartsWith("need_weights: expected false"));
-  inputs.need_weights = false;
-  inputs.query_lengths = {3, 5};
-  EXPECT_TRUE(Refusal(SmallLayer(), inputs).ok());
-  inputs.key_lengths = {5, 3};
-  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
-              ::testing::StartsWith("key_lengths: expected none"));
-  inputs.key = query.view();
-  EXPECT_THAT(Refusal(SmallLayer(), inputs).message(),
-              ::testing::StartsWith("key: expected none"));
-}
-
-TEST_P(FamilyTest, WithoutQueriesThereIsNothingToCompute) {
-  const Tensor query(kF32, {2, 0, 24});
-  AttentionInputs inputs = Inputs(query);
-  inputs.need_weights = false;
-  EXPECT_EQ(Run(SmallLayer(), inputs).output.shape(), (Shape{2, 0, 24}));
 }
 
 ATTENTION_INSTANTIATE_CONFORMANCE(FamilyTest);
