@@ -75,6 +75,11 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
           "Threads that compute; by default the cores usable")
       ->type_name("N")
       ->check(CLI::Range(std::size_t{1}, kMaxThreads));
+  app.add_flag(
+         "--pin-threads", options.pin_threads,
+         "Keep each compute thread on a CPU of its own; for machines that "
+         "serve nothing else")
+      ->envname(EnvironmentName("--pin-threads"));
   AddSize(app, "--max-message-bytes", options.max_message_bytes,
           "Longest request and answer, such as 256MiB; at most 2147483647");
   AddSize(app, "--max-module-bytes", options.max_module_bytes,

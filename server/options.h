@@ -16,6 +16,7 @@ struct ServerOptions {
   std::string modules;            ///< directory; empty: no repository
   std::vector<std::string> load;  ///< names, or "all"
   std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
+  bool pin_threads = false;       ///< each to a CPU of its own
   std::size_t max_message_bytes = std::size_t{256} << 20;
   std::size_t max_module_bytes = std::size_t{4} << 30;
   /// ParseOptions' default: half of UsableMemory().

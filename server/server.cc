@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "core/module/module_registry.h"
+#include "core/onednn/compute_path.h"
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
 #include "core/tensor/status_macros.h"
@@ -48,6 +49,15 @@ std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
       least / 2, std::chrono::milliseconds(1), std::chrono::seconds(1));
 }
 
+// What modules of each compute dtype are computed with on this machine.
+void LogComputePaths(std::size_t threads) {
+  for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {
+    const ComputePath path = BestComputePath(asked);
+    spdlog::info("{} modules: {} in {}, {} threads", DataTypeName(asked),
+                 path.name(), DataTypeName(path.dtype), threads);
+  }
+}
+
 }  // namespace
 
 // In the order of use: each part uses those before it.
@@ -62,7 +72,8 @@ struct Server::Parts {
           }
         }),
         admission(options.max_queue_bytes),
-        executor(options.threads),
+        executor(options.threads,
+                 options.pin_threads ? Pinning::kPinned : Pinning::kNone),
         handler({.state = state,
                  .registry = registry,
                  .admission = admission,
@@ -122,6 +133,7 @@ absl::Status Server::Start(const std::stop_token& stop) {
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
   LogGrpcErrors();
+  LogComputePaths(options_.threads);
   for (const std::string& address : addresses_) {
     spdlog::info("listening on {}", address);
   }

@@ -37,9 +37,11 @@ struct ModuleDescription {
   std::string name;
   State state = State::kUnknown;
   std::uint64_t version = 0;  ///< 0 when not served
-  /// Unset when not served, or of a kind this client does not know.
+  /// Unset when not served, or when this client does not know its kind or
+  /// another value in it.
   std::optional<ModuleConfig> config;
   std::optional<DataType> weights_dtype;
+  /// What it is really computed in; float64 queries always in float64.
   std::optional<DataType> compute_dtype;
   std::string implementation;
   std::uint64_t memory_bytes = 0;

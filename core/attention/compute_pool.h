@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "core/attention/pin_thread.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
@@ -17,13 +19,17 @@ namespace attention {
 /// memory it works in.
 ///
 /// The calling thread works too, so a pool of one thread starts none. Items are
-/// claimed one by one from an atomic counter; idle workers sleep on a futex
-/// (std::atomic::wait), and a worker that wakes late is never waited for.
-/// Not thread-safe: one caller at a time.
+/// claimed one by one from an atomic counter; idle workers look out for the
+/// next call for some 20 us, then sleep on a futex (std::atomic::wait), and a
+/// worker that wakes late is never waited for. Not thread-safe: one caller at a
+/// time.
 class ComputePool {
  public:
   /// \param num_threads at least 1, the caller included.
-  explicit ComputePool(std::size_t num_threads);
+  /// \param pinning of the threads it starts: thread t to CPU t of those
+  ///   allowed. The caller, thread 0, pins itself.
+  explicit ComputePool(std::size_t num_threads,
+                       Pinning pinning = Pinning::kNone);
   ~ComputePool();
   ComputePool(const ComputePool&) = delete;
   ComputePool& operator=(const ComputePool&) = delete;
@@ -34,7 +40,7 @@ class ComputePool {
   /// thread in [0, num_threads()) naming the thread it runs on; return when all
   /// calls have returned. `work` must not throw.
   void Run(std::int64_t num_items,
-           const std::function<void(std::int64_t, std::size_t)>& work);
+           absl::FunctionRef<void(std::int64_t, std::size_t)> work);
 
   /// Ask whoever computes on the pool to end early once `stop` returns true;
   /// empty: never. `stop` must be thread-safe. Not during Run.
@@ -63,7 +69,7 @@ class ComputePool {
   std::vector<std::jthread> workers_;
   // The current call. Written only while no item is unclaimed or unfinished,
   // read only by threads that hold a claim: so never both at once.
-  const std::function<void(std::int64_t, std::size_t)>* work_ = nullptr;
+  const absl::FunctionRef<void(std::int64_t, std::size_t)>* work_ = nullptr;
   std::int64_t num_items_ = 0;
   std::atomic<std::int64_t> num_unclaimed_{0};
   std::atomic<std::int64_t> num_unfinished_{0};

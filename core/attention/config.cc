@@ -54,6 +54,35 @@ absl::Status CheckDtype(const std::optional<DataType>& dtype) {
       "dtype: expected a floating dtype, got {}", DataTypeName(*dtype)));
 }
 
+absl::Status CheckComputeDtype(DataType compute_dtype) {
+  if (compute_dtype == DataType::kFloat32 ||
+      compute_dtype == DataType::kBFloat16) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      std::format("compute_dtype: expected float32 or bfloat16, got {}",
+                  DataTypeName(compute_dtype)));
+}
+
+// The dtypes of a kind with parameters.
+template <typename Config>
+absl::Status CheckDtypes(const Config& config) {
+  ATTENTION_RETURN_IF_ERROR(CheckDtype(config.dtype));
+  ATTENTION_RETURN_IF_ERROR(CheckComputeDtype(config.compute_dtype));
+  if (!config.dtype) return absl::OkStatus();
+  return CheckComputable(config.compute_dtype, *config.dtype);
+}
+
+template <typename Config>
+auto& ComputeDtypeOf(Config& config) {
+  if constexpr (requires { config.layer; }) {
+    return std::visit([](auto& layer) -> auto& { return layer.compute_dtype; },
+                      config.layer);
+  } else {
+    return config.compute_dtype;
+  }
+}
+
 // Computed in float32, where denormals count as 0.
 absl::Status CheckEpsilon(std::string_view name, double epsilon) {
   constexpr double kMin = std::numeric_limits<float>::min();
@@ -80,7 +109,7 @@ absl::Status Check(const MultiHeadAttentionConfig& config) {
   ATTENTION_RETURN_IF_ERROR(CheckDivides({"num_heads", config.num_heads},
                                          {"embed_dim", config.embed_dim}));
   ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
-  return CheckDtype(config.dtype);
+  return CheckDtypes(config);
 }
 
 absl::Status Check(const D2lMultiHeadAttentionConfig& config) {
@@ -95,7 +124,7 @@ absl::Status Check(const D2lMultiHeadAttentionConfig& config) {
   ATTENTION_RETURN_IF_ERROR(CheckDivides({"num_heads", config.num_heads},
                                          {"num_hiddens", num_hiddens}));
   ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
-  return CheckDtype(config.dtype);
+  return CheckDtypes(config);
 }
 
 absl::Status Check(const ScaledDotProductAttentionConfig& config) {
@@ -120,6 +149,7 @@ absl::Status Check(const ScaledDotProductAttentionConfig& config) {
                     "{}",
                     kMaxScale, *config.scale));
   }
+  ATTENTION_RETURN_IF_ERROR(CheckComputeDtype(config.compute_dtype));
   return CheckDropout(config.dropout);
 }
 
@@ -132,7 +162,7 @@ absl::Status Check(const TransformerEncoderLayerConfig& config) {
   ATTENTION_RETURN_IF_ERROR(
       CheckEpsilon("layer_norm_eps", config.layer_norm_eps));
   ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
-  return CheckDtype(config.dtype);
+  return CheckDtypes(config);
 }
 
 absl::Status Check(const D2lTransformerEncoderBlockConfig& config) {
@@ -142,7 +172,7 @@ absl::Status Check(const D2lTransformerEncoderBlockConfig& config) {
   ATTENTION_RETURN_IF_ERROR(CheckRange(
       "ffn_num_hiddens", config.ffn_num_hiddens, kMaxFeedForwardWidth));
   ATTENTION_RETURN_IF_ERROR(CheckDropout(config.dropout));
-  return CheckDtype(config.dtype);
+  return CheckDtypes(config);
 }
 
 absl::Status Check(const TransformerEncoderConfig& config) {
@@ -154,6 +184,26 @@ absl::Status Check(const TransformerEncoderConfig& config) {
 }
 
 }  // namespace
+
+DataType ComputeDtype(const ModuleConfig& config) {
+  return std::visit([](const auto& kind) { return ComputeDtypeOf(kind); },
+                    config);
+}
+
+void SetComputeDtype(DataType compute_dtype, ModuleConfig& config) {
+  std::visit([&](auto& kind) { ComputeDtypeOf(kind) = compute_dtype; }, config);
+}
+
+absl::Status CheckComputable(DataType compute_dtype, DataType weights_dtype) {
+  if (compute_dtype == DataType::kFloat32 ||
+      weights_dtype != DataType::kFloat64) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      std::format("compute_dtype: expected float32 with float64 weights, got "
+                  "{}",
+                  DataTypeName(compute_dtype)));
+}
 
 absl::Status ValidateConfig(const ModuleConfig& config) {
   return std::visit([](const auto& kind) { return Check(kind); }, config);

@@ -36,6 +36,7 @@ struct MultiHeadAttentionConfig {
   bool output_projection = true;  ///< else the heads' context is the output
   /// Whether the projections of query, key and value have names of their own.
   bool separate_projections = false;
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
 
   [[nodiscard]] std::int64_t key_dim() const {
     return kdim.value_or(embed_dim);
@@ -60,6 +61,7 @@ struct D2lMultiHeadAttentionConfig {
   std::optional<std::int64_t> key_size = {};    ///< default num_hiddens
   std::optional<std::int64_t> value_size = {};  ///< default num_hiddens
   std::optional<DataType> dtype = {};           ///< default: as stored
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
 
   friend bool operator==(const D2lMultiHeadAttentionConfig&,
                          const D2lMultiHeadAttentionConfig&) = default;
@@ -78,6 +80,7 @@ struct ScaledDotProductAttentionConfig {
   /// A float32's magnitude at most; default 1 / sqrt(head_dim).
   std::optional<double> scale = {};
   double dropout = 0.0;  ///< in [0, 1]; used in training only
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
 
   friend bool operator==(const ScaledDotProductAttentionConfig&,
                          const ScaledDotProductAttentionConfig&) = default;
@@ -104,6 +107,7 @@ struct TransformerEncoderLayerConfig {
   bool bias = true;
   std::optional<DataType> dtype = {};  ///< default: as stored
   bool separate_projections = false;   ///< see MultiHeadAttentionConfig
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
 
   friend bool operator==(const TransformerEncoderLayerConfig&,
                          const TransformerEncoderLayerConfig&) = default;
@@ -118,6 +122,7 @@ struct D2lTransformerEncoderBlockConfig {
   double dropout = 0.0;                ///< in [0, 1]; used in training only
   bool use_bias = false;               ///< of the attention
   std::optional<DataType> dtype = {};  ///< default: as stored
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
 
   friend bool operator==(const D2lTransformerEncoderBlockConfig&,
                          const D2lTransformerEncoderBlockConfig&) = default;
@@ -140,6 +145,22 @@ using ModuleConfig =
     std::variant<MultiHeadAttentionConfig, D2lMultiHeadAttentionConfig,
                  ScaledDotProductAttentionConfig, TransformerEncoderLayerConfig,
                  D2lTransformerEncoderBlockConfig, TransformerEncoderConfig>;
+
+/// What a module is asked to compute float32, float16 and bfloat16 queries in,
+/// whatever the dtype of its weights: a stack's layer says it for the stack.
+///
+/// kFloat32, or kBFloat16: both operands of every matrix product, weights among
+/// them, are rounded to bfloat16; sums, softmax, norms and what is added stay
+/// in float32. kBFloat16 is not for float64 weights, which are computed with in
+/// double.
+[[nodiscard]] DataType ComputeDtype(const ModuleConfig& config);
+/// Ask for it; not validated.
+void SetComputeDtype(DataType compute_dtype, ModuleConfig& config);
+
+/// Check that weights of this dtype can be computed with as asked.
+/// \return INVALID_ARGUMENT for kBFloat16 with float64 weights.
+[[nodiscard]] absl::Status CheckComputable(DataType compute_dtype,
+                                           DataType weights_dtype);
 
 /// Check the constraints named beside the fields.
 /// \return INVALID_ARGUMENT naming field, value and expectation.

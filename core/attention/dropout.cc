@@ -38,11 +38,11 @@ void DropoutMask::Scale(const Sequence& sequence, std::uint32_t stream,
 }
 
 template <typename Real>
-void DropoutMask::Apply(const Sequence& sequence, std::int64_t head,
-                        std::int64_t row, Real* weights) const {
-  Scale(sequence, stream_ + static_cast<std::uint32_t>(head), row,
-        std::span(weights, static_cast<std::size_t>(sequence.num_columns())),
-        [&](std::int64_t k) { return sequence.column(k); });
+void DropoutMask::Apply(const Place& place, std::span<Real> weights) const {
+  Scale(place.sequence, stream_ + static_cast<std::uint32_t>(place.head),
+        place.row, weights, [&](std::int64_t k) {
+          return place.sequence.column(place.first_column + k);
+        });
 }
 
 template <typename Real>
@@ -51,10 +51,8 @@ void DropoutMask::ApplyToRow(const Sequence& sequence, std::int64_t row,
   Scale(sequence, stream_, row, elements, [](std::int64_t k) { return k; });
 }
 
-template void DropoutMask::Apply(const Sequence&, std::int64_t, std::int64_t,
-                                 float*) const;
-template void DropoutMask::Apply(const Sequence&, std::int64_t, std::int64_t,
-                                 double*) const;
+template void DropoutMask::Apply(const Place&, std::span<float>) const;
+template void DropoutMask::Apply(const Place&, std::span<double>) const;
 template void DropoutMask::ApplyToRow(const Sequence&, std::int64_t,
                                       std::span<float>) const;
 template void DropoutMask::ApplyToRow(const Sequence&, std::int64_t,

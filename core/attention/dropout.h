@@ -33,12 +33,17 @@ class DropoutMask {
 
   [[nodiscard]] bool active() const { return threshold_ > 0; }
 
-  /// Multiply the sequence.num_columns() elements of `weights`, the row of
-  /// `head` and query position `row`, each by 0 or by 1 / (1 - p). NaN stays
-  /// NaN, as in torch.nn.functional.dropout.
+  /// A part of a row of weights.
+  struct Place {
+    const Sequence& sequence;
+    std::int64_t head;
+    std::int64_t row;           ///< query position
+    std::int64_t first_column;  ///< score column of the part's first element
+  };
+  /// Multiply weights each by 0 or by 1 / (1 - p). NaN stays NaN, as in
+  /// torch.nn.functional.dropout.
   template <typename Real>
-  void Apply(const Sequence& sequence, std::int64_t head, std::int64_t row,
-             Real* weights) const;
+  void Apply(const Place& place, std::span<Real> weights) const;
 
   /// Multiply a row of elements, of query position `row`, likewise.
   template <typename Real>

@@ -31,6 +31,15 @@ void HideFrom(const Sequence& sequence, std::int64_t end,
   SetFrom(sequence, end, num_columns, kMinusInfinity<Real>, mask);
 }
 
+// Visible keys before a position.
+std::int64_t KeysBefore(const Sequence& sequence, std::int64_t position) {
+  const std::vector<std::int32_t>& visible = sequence.visible_keys;
+  if (visible.empty()) {
+    return std::clamp<std::int64_t>(position, 0, sequence.num_visible);
+  }
+  return std::ranges::lower_bound(visible, position) - visible.begin();
+}
+
 // Length in valid_lens of a query position.
 std::int64_t ValidLength(const PackedBatch& batch, const Sequence& sequence,
                          std::int64_t row) {
@@ -41,6 +50,29 @@ std::int64_t ValidLength(const PackedBatch& batch, const Sequence& sequence,
 }
 
 }  // namespace
+
+std::int64_t VisibleColumns(const PackedBatch& batch, const Sequence& sequence,
+                            std::int64_t row) {
+  // The position of the first hidden column.
+  std::int64_t end = sequence.key_length + sequence.appended_keys;
+  if (batch.causal_over_appended || batch.causal == Causal::kTopLeft) {
+    end = std::min(end, row + 1);
+  }
+  if (batch.causal == Causal::kBottomRight) {
+    end = std::min(end, row + 1 + sequence.key_length - sequence.query_length);
+  }
+  if (batch.row_valid_lens && !batch.replaces_scores) {
+    end = std::min(end, ValidLength(batch, sequence, row));
+  }
+  end = std::max<std::int64_t>(end, 0);
+  return KeysBefore(sequence, end) +
+         std::max<std::int64_t>(end - sequence.key_length, 0);
+}
+
+std::int64_t FirstReplaced(const PackedBatch& batch, const Sequence& sequence,
+                           std::int64_t row) {
+  return KeysBefore(sequence, ValidLength(batch, sequence, row));
+}
 
 template <typename Real>
 bool MaskReader<Real>::any() const {
@@ -59,16 +91,20 @@ void MaskReader<Real>::AddTensorRow(const TensorView& tensor,
                                               DataTypeSize(tensor.dtype);
   const auto count = static_cast<std::size_t>(sequence.key_length);
   if (tensor.dtype == DataType::kBool) {
+    for (std::size_t j = 0; j < count; ++j) {
+      line_[j] = source[j] != std::byte{0} ? kMinusInfinity<Real> : Real{0};
+    }
+  } else {
+    LoadReals(tensor.dtype, source, count, line_.data());
+  }
+  if (sequence.visible_keys.empty()) {
     for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
-      const std::byte hidden = source[sequence.visible_key(k)];
-      if (hidden != std::byte{0}) mask[k] = kMinusInfinity<Real>;
+      mask[k] += line_[static_cast<std::size_t>(k)];
     }
     return;
   }
-  row_.resize(count);
-  LoadReals(tensor.dtype, source, count, row_.data());
   for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
-    mask[k] += row_[static_cast<std::size_t>(sequence.visible_key(k))];
+    mask[k] += line_[static_cast<std::size_t>(sequence.visible_key(k))];
   }
 }
 
@@ -81,10 +117,8 @@ void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
     HideFrom(sequence, row + 1, sequence.num_columns(), mask);
   } else if (batch_.attn_mask) {
     const MaskSteps& steps = batch_.attn_mask_steps;
-    AddTensorRow(
-        *batch_.attn_mask,
-        sequence.index * steps.sequence + head * steps.head + row * steps.row,
-        sequence, mask);
+    AddTensorRow(*batch_.attn_mask, steps.RowOf(sequence.index, head, row),
+                 sequence, mask);
   }
   if (batch_.key_padding_mask) {
     AddTensorRow(*batch_.key_padding_mask, sequence.index, sequence, mask);

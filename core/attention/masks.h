@@ -2,11 +2,24 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "core/attention/packed_batch.h"
 
 namespace attention {
+
+/// How many of a sequence's score columns, from the first on, query position
+/// `row` sees by causality and row lengths, all behind them being hidden. Not
+/// for batches with appended columns that stay visible behind hidden ones.
+[[nodiscard]] std::int64_t VisibleColumns(const PackedBatch& batch,
+                                          const Sequence& sequence,
+                                          std::int64_t row);
+
+/// The first of a sequence's visible keys whose scores for query position `row`
+/// are replaced, where valid_lens replaces scores.
+[[nodiscard]] std::int64_t FirstReplaced(const PackedBatch& batch,
+                                         const Sequence& sequence,
+                                         std::int64_t row);
 
 /// Reads a request's masks, merged, row by row.
 ///
@@ -15,11 +28,12 @@ namespace attention {
 /// torch merges them; appended columns are 0 unless is_causal replaced
 /// attn_mask. Source: torch/nn/functional.py, multi_head_attention_forward.
 /// Real is float or double. Not thread-safe: one per thread. Lifetime: borrows
-/// the batch.
+/// the batch and `line`, of batch.max_key_length elements, to work in.
 template <typename Real>
 class MaskReader {
  public:
-  explicit MaskReader(const PackedBatch& batch) : batch_(batch) {}
+  MaskReader(const PackedBatch& batch, std::span<Real> line)
+      : batch_(batch), line_(line) {}
 
   /// Whether M can differ from 0 anywhere.
   [[nodiscard]] bool any() const;
@@ -39,7 +53,7 @@ class MaskReader {
                     const Sequence& sequence, Real* mask);
 
   const PackedBatch& batch_;
-  std::vector<Real> row_;  // one row of a mask, padding included
+  std::span<Real> line_;  // one row of a mask, padding included
 };
 
 }  // namespace attention

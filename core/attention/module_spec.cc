@@ -119,7 +119,10 @@ ModuleSpec Resolve(const TransformerEncoderConfig& config) {
 }  // namespace
 
 ModuleSpec SpecOf(const ModuleConfig& config) {
-  return std::visit([](const auto& kind) { return Resolve(kind); }, config);
+  ModuleSpec spec =
+      std::visit([](const auto& kind) { return Resolve(kind); }, config);
+  spec.attention.compute_dtype = ComputeDtype(config);
+  return spec;
 }
 
 }  // namespace attention

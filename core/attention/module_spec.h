@@ -44,6 +44,9 @@ struct AttentionSpec {
   bool add_zero_attn = false;
   bool batch_first = false;
   double dropout = 0.0;
+  /// What queries other than float64 are to be computed in, here and in all of
+  /// an encoder: kFloat32 or kBFloat16. See ComputeDtype.
+  DataType compute_dtype = DataType::kFloat32;
 
   IsCausal is_causal = IsCausal::kHint;
   /// valid_lens replaces scores by kReplacedScore instead of hiding keys.

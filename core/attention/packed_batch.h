@@ -62,6 +62,12 @@ struct MaskSteps {
   std::int64_t sequence = 0;
   std::int64_t head = 0;
   std::int64_t row = 1;
+
+  [[nodiscard]] std::int64_t RowOf(std::int64_t sequence_index,
+                                   std::int64_t head_index,
+                                   std::int64_t row_index) const {
+    return sequence_index * sequence + head_index * head + row_index * row;
+  }
 };
 
 /// A validated request: what to compute, with every default applied.

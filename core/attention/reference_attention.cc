@@ -46,7 +46,8 @@ class ReferencePass {
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
-        masks_(batch),
+        mask_line_(static_cast<std::size_t>(batch.max_key_length)),
+        masks_(batch, mask_line_),
         dropout_(batch, DropoutSite::kWeights) {
     if (spec.input_projections) {
       query_.emplace(weights.query);
@@ -144,7 +145,10 @@ class ReferencePass {
       for (std::size_t k = 0; k < columns; ++k) scores_[k] += mask_[k];
       const double hidden = Normalize(sequence);
       if (batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
-      if (dropout_.active()) dropout_.Apply(sequence, h, i, scores_.data());
+      if (dropout_.active()) {
+        dropout_.Apply({sequence, h, i, /*first_column=*/0},
+                       std::span(scores_));
+      }
       if (!batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
       SumValues(row, h, hidden);
     }
@@ -205,6 +209,7 @@ class ReferencePass {
   const ComputePool& pool_;
   std::optional<Linear> query_, key_, value_, output_;
   std::optional<Matrix> bias_k_, bias_v_;
+  std::vector<double> mask_line_;
   MaskReader<double> masks_;
   DropoutMask dropout_;
   std::vector<double> input_;                    // one row of a tensor

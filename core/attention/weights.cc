@@ -248,6 +248,8 @@ absl::StatusOr<ModuleWeights> CollectWeights(const ModuleConfig& config,
   ModuleWeights weights;
   ATTENTION_ASSIGN_OR_RETURN(weights.dtype,
                              ParameterDtype(config, selected.tensors));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckComputable(ComputeDtype(config), weights.dtype));
   for (const WeightTableRow& row : MakeWeightTable(config, weights)) {
     Collect(selected.tensors.find(row.name)->second, row, weights.dtype);
     weights.num_bytes += static_cast<std::size_t>(row.shape.num_elements()) *

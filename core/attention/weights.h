@@ -108,7 +108,8 @@ struct SelectedWeights {
 /// config's dtype when that is set.
 ///
 /// \return SelectWeights' errors, and INVALID_ARGUMENT when dtypes differ and
-///   the config's is unset. Throws std::bad_alloc.
+///   the config's is unset, or when the config's compute_dtype is not for
+///   theirs. Throws std::bad_alloc.
 [[nodiscard]] absl::StatusOr<ModuleWeights> CollectWeights(
     const ModuleConfig& config, const NamedTensors& tensors,
     const WeightSource& source = {});

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "core/onednn/round_up.h"
 #include "core/onednn/tile.h"
@@ -58,7 +59,8 @@ AttentionTileComputer::AttentionTileComputer(const AttentionSpec& spec,
       outputs_(outputs),
       matrices_(matrices),
       masked_weight_(batch.masked_rows_are_nan ? kNaN : 0.0F),
-      masks_(batch),
+      mask_line_(static_cast<std::size_t>(batch.max_key_length)),
+      masks_(batch, mask_line_),
       dropout_(batch, DropoutSite::kWeights) {
   if (batch.need_weights) {
     line_.resize(static_cast<std::size_t>(batch.weight_columns()));
@@ -108,10 +110,9 @@ std::size_t TileScratchBytes(const PackedBatch& batch,
          static_cast<std::size_t>(scores + columns + average) * sizeof(float);
 }
 
-std::size_t TileObjectBytes(const PackedBatch& batch,
-                            const Sequence& sequence) {
+std::size_t TileObjectBytes(const PackedBatch& batch) {
   const std::int64_t line = batch.need_weights ? batch.weight_columns() : 0;
-  const std::int64_t mask_row = sequence.key_length;
+  const std::int64_t mask_row = batch.max_key_length;
   const std::int64_t masked_rows = kTileRows * batch.num_heads / 8;  // bits
   return static_cast<std::size_t>(line + mask_row) * sizeof(float) +
          static_cast<std::size_t>(masked_rows);
@@ -244,8 +245,10 @@ void AttentionTileComputer::FinishRow(const Group& group, std::int64_t head,
   const bool keep_first = batch_.weights_before_dropout;
   if (batch_.need_weights && keep_first) KeepWeights(group, head, row);
   if (dropout_.active()) {
-    dropout_.Apply(sequence, group.first_head + head,
-                   group.tile.first_row + row, weights);
+    dropout_.Apply(
+        {sequence, group.first_head + head, group.tile.first_row + row,
+         /*first_column=*/0},
+        std::span(weights, static_cast<std::size_t>(columns)));
   }
   if (batch_.need_weights && !keep_first) KeepWeights(group, head, row);
 }

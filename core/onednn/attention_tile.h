@@ -43,11 +43,10 @@ void AddTiles(const AttentionSpec& spec, const PackedBatch& batch,
                                     const Sequence& sequence);
 
 /// Scratch an AttentionTileComputer works in for the tiles of a sequence, and a
-/// bound on the memory it takes beside that, in bytes.
+/// bound on the memory it takes beside that in any pass, in bytes.
 [[nodiscard]] std::size_t TileScratchBytes(const PackedBatch& batch,
                                            const Sequence& sequence);
-[[nodiscard]] std::size_t TileObjectBytes(const PackedBatch& batch,
-                                          const Sequence& sequence);
+[[nodiscard]] std::size_t TileObjectBytes(const PackedBatch& batch);
 
 /// Computes attention tiles:
 ///
@@ -97,6 +96,7 @@ class AttentionTileComputer {
   AttentionShape shape_;  // of kernels_
   std::shared_ptr<const AttentionKernels> kernels_;
   const float masked_weight_;  // of every column of a row that sees none
+  std::vector<float> mask_line_;
   MaskReader<float> masks_;
   DropoutMask dropout_;
   std::vector<float> line_;        // one row of returned weights

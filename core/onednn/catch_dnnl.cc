@@ -12,7 +12,7 @@ constexpr char kOutOfMemory[] = "memory is exhausted";
 
 }  // namespace
 
-absl::Status CatchDnnl(const std::function<void()>& body) {
+absl::Status CatchDnnl(absl::FunctionRef<void()> body) {
   try {
     body();
     return absl::OkStatus();

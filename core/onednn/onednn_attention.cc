@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/onednn/attention_tile.h"
+#include "core/onednn/floats.h"
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/packed_rows.h"
 #include "core/onednn/tile.h"
@@ -254,7 +255,6 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
   std::int64_t num_row_entries = 0;
   std::int64_t num_tiles = 0;
   std::size_t tile_bytes = 0;
-  std::size_t object_bytes = 0;
   for (const Sequence& sequence : batch.sequences) {
     const PackedExtent extent = ExtentOf(sequence);
     num_floats +=
@@ -262,7 +262,6 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
     num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
     num_tiles += NumTiles(spec_, batch, sequence);
     tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence));
-    object_bytes = std::max(object_bytes, TileObjectBytes(batch, sequence));
   }
   const std::size_t projection_bytes = std::max(
       {ProjectionScratchBytes(query_), ProjectionScratchBytes(key_),
@@ -273,7 +272,7 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
          static_cast<std::size_t>(num_row_entries) * sizeof(std::int64_t) +
          static_cast<std::size_t>(num_tiles) * sizeof(AttentionTile) +
          batch.sequences.size() * sizeof(PackedSequence) +
-         busy_threads * (tile_bytes + object_bytes) +
+         busy_threads * (tile_bytes + TileObjectBytes(batch)) +
          num_threads * (projection_bytes + kThreadBytes);
 }
 

@@ -5,12 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "core/attention/compute_pool.h"
-#include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
-#include "core/attention/request.h"
-#include "core/attention/weights.h"
+#include "core/onednn/attention_layer.h"
 #include "core/onednn/projection.h"
 
 namespace attention {
@@ -19,21 +14,17 @@ namespace attention {
 /// by tiles of rows with packed weights, attention by tiles of query rows of
 /// one sequence. A row's bits depend on the row and its sequence alone.
 /// Immutable and thread-safe.
-class OneDnnAttention {
+class OneDnnAttention final : public AttentionLayer {
  public:
   /// Pack the weights. Throws dnnl::error, std::bad_alloc.
   OneDnnAttention(const AttentionSpec& spec, const AttentionWeights& weights);
 
-  /// As ModuleImplementation's.
-  [[nodiscard]] std::size_t memory_bytes() const;
-  [[nodiscard]] std::size_t ScratchBytes(const PackedBatch& batch,
-                                         std::size_t num_threads) const;
-  /// As ModuleImplementation's; outputs.output may be batch.query's memory.
-  /// Works in the pool's slot num_threads(). Throws dnnl::error,
-  /// std::bad_alloc.
+  [[nodiscard]] std::size_t memory_bytes() const override;
+  [[nodiscard]] std::size_t ScratchBytes(
+      const PackedBatch& batch, std::size_t num_threads) const override;
   [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
                                      const AttentionOutputs& outputs,
-                                     ComputePool& pool) const;
+                                     ComputePool& pool) const override;
 
  private:
   class Pass;

@@ -152,7 +152,7 @@ class OneDnnEncoder::Pass {
     batch_.query = Rows(from);
     batch_.key = batch_.query;
     batch_.value = batch_.query;
-    return layer.attention.Forward(batch_, {Rows(y_), std::nullopt}, pool_);
+    return layer.attention->Forward(batch_, {Rows(y_), std::nullopt}, pool_);
   }
 
   // y = FF(from)
@@ -167,18 +167,18 @@ class OneDnnEncoder::Pass {
       const MutableTensorView inner_matrix = {
           reinterpret_cast<std::byte*>(inner_), DataType::kFloat32,
           Shape{count, inner}};
-      ATTENTION_RETURN_IF_ERROR(
-          Project(layer.linear1, {Rows(from), here, inner_matrix, inner_rows}));
+      ATTENTION_RETURN_IF_ERROR(Project(
+          *layer.linear1, {Rows(from), here, inner_matrix, inner_rows}));
       if (encoder_.spec_.drops_activation) {
         Drop(DropoutSite::kActivation, first, count, {inner_, inner});
       }
       ATTENTION_RETURN_IF_ERROR(
-          Project(layer.linear2, {inner_matrix, inner_rows, Rows(y_), here}));
+          Project(*layer.linear2, {inner_matrix, inner_rows, Rows(y_), here}));
     }
     return absl::OkStatus();
   }
 
-  absl::Status Project(const Projection& projection,
+  absl::Status Project(const LinearLayer& projection,
                        const ProjectionRows& rows) {
     return ForEachItem(pool_, projection.num_items(rows),
                        projection.scratch_bytes(),
@@ -239,18 +239,19 @@ class OneDnnEncoder::Pass {
   float* inner_;                           // [kFeedForwardRows, F]
 };
 
-OneDnnEncoder::Layer::Layer(const ModuleSpec& spec, const LayerWeights& weights)
-    : attention(spec.attention, weights.attention),
-      linear1(weights.linear1, spec.encoder->activation),
-      linear2(weights.linear2),
+OneDnnEncoder::Layer::Layer(const ComputePath& path, const ModuleSpec& spec,
+                            const LayerWeights& weights)
+    : attention(MakeAttentionLayer(path, spec.attention, weights.attention)),
+      linear1(MakeLinearLayer(path, weights.linear1, spec.encoder->activation)),
+      linear2(MakeLinearLayer(path, weights.linear2, std::nullopt)),
       norm1(weights.norm1, spec.encoder->norm_eps),
       norm2(weights.norm2, spec.encoder->norm_eps) {}
 
-OneDnnEncoder::OneDnnEncoder(const ModuleSpec& spec,
+OneDnnEncoder::OneDnnEncoder(const ComputePath& path, const ModuleSpec& spec,
                              const ModuleWeights& weights)
     : spec_(*spec.encoder), width_(spec.attention.query_dim) {
   for (const LayerWeights& layer : weights.layers) {
-    layers_.push_back(std::make_unique<const Layer>(spec, layer));
+    layers_.push_back(std::make_unique<const Layer>(path, spec, layer));
   }
   if (weights.final_norm) {
     final_norm_.emplace(*weights.final_norm, *spec.final_norm_eps);
@@ -260,9 +261,10 @@ OneDnnEncoder::OneDnnEncoder(const ModuleSpec& spec,
 std::size_t OneDnnEncoder::memory_bytes() const {
   std::size_t num_bytes = 0;
   for (const auto& layer : layers_) {
-    num_bytes += sizeof(Layer) + layer->attention.memory_bytes() +
-                 layer->linear1.memory_bytes() + layer->linear2.memory_bytes() +
-                 layer->norm1.memory_bytes() + layer->norm2.memory_bytes();
+    num_bytes += sizeof(Layer) + layer->attention->memory_bytes() +
+                 layer->linear1->memory_bytes() +
+                 layer->linear2->memory_bytes() + layer->norm1.memory_bytes() +
+                 layer->norm2.memory_bytes();
   }
   return num_bytes;
 }
@@ -277,9 +279,9 @@ std::size_t OneDnnEncoder::ScratchBytes(const PackedBatch& batch,
   const std::size_t row_bytes =
       sizeof(std::int64_t) + (batch.dropout > 0.0 ? sizeof(RowPlace) : 0);
   const std::size_t item_bytes =
-      std::max({layer.linear1.scratch_bytes(), layer.linear2.scratch_bytes(),
+      std::max({layer.linear1->scratch_bytes(), layer.linear2->scratch_bytes(),
                 layer.norm1.scratch_bytes()});
-  return layer.attention.ScratchBytes(batch, num_threads) + CopyBytes(batch) +
+  return layer.attention->ScratchBytes(batch, num_threads) + CopyBytes(batch) +
          static_cast<std::size_t>(num_floats) * sizeof(float) +
          static_cast<std::size_t>(num_rows) * row_bytes +
          num_threads * item_bytes;

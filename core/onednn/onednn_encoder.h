@@ -11,19 +11,21 @@
 #include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
 #include "core/attention/weights.h"
-#include "core/onednn/onednn_attention.h"
-#include "core/onednn/projection.h"
+#include "core/onednn/attention_layer.h"
+#include "core/onednn/linear_layer.h"
 #include "core/onednn/row_norm.h"
 
 namespace attention {
 
-/// A stack of encoder layers in float32: attention as OneDnnAttention's, the
-/// rest row by row, so that a row's bits depend on its sequence alone.
+/// A stack of encoder layers, float32 between the layers' parts: attention as
+/// AttentionLayer's, the rest row by row, so that a row's bits depend on its
+/// sequence alone.
 /// Immutable and thread-safe.
 class OneDnnEncoder {
  public:
   /// Pack the weights. Throws dnnl::error, std::bad_alloc.
-  OneDnnEncoder(const ModuleSpec& spec, const ModuleWeights& weights);
+  OneDnnEncoder(const ComputePath& path, const ModuleSpec& spec,
+                const ModuleWeights& weights);
 
   /// As ModuleImplementation's.
   [[nodiscard]] std::size_t memory_bytes() const;
@@ -38,11 +40,12 @@ class OneDnnEncoder {
  private:
   class Pass;
   struct Layer {
-    Layer(const ModuleSpec& spec, const LayerWeights& weights);
+    Layer(const ComputePath& path, const ModuleSpec& spec,
+          const LayerWeights& weights);
 
-    OneDnnAttention attention;
-    Projection linear1;  // and the activation
-    Projection linear2;
+    std::unique_ptr<const AttentionLayer> attention;
+    std::unique_ptr<const LinearLayer> linear1;  // and the activation
+    std::unique_ptr<const LinearLayer> linear2;
     RowNorm norm1;
     RowNorm norm2;
   };

@@ -4,9 +4,9 @@
 #include <optional>
 #include <string_view>
 
+#include "core/onednn/attention_layer.h"
 #include "core/onednn/catch_dnnl.h"
 #include "core/onednn/compute_thread.h"
-#include "core/onednn/onednn_attention.h"
 #include "core/onednn/onednn_encoder.h"
 #include "core/tensor/status_macros.h"
 
@@ -16,16 +16,19 @@ namespace {
 class OneDnnImplementation final : public ModuleImplementation {
  public:
   // Throws dnnl::error, std::bad_alloc.
-  OneDnnImplementation(const ModuleSpec& spec, const ModuleWeights& weights) {
+  OneDnnImplementation(const ComputePath& path, const ModuleSpec& spec,
+                       const ModuleWeights& weights)
+      : path_(path) {
     if (spec.encoder) {
-      encoder_.emplace(spec, weights);
+      encoder_.emplace(path, spec, weights);
     } else {
-      attention_.emplace(spec.attention, weights.layers.front().attention);
+      attention_ = MakeAttentionLayer(path, spec.attention,
+                                      weights.layers.front().attention);
     }
   }
 
-  std::string_view name() const override { return "onednn-matmul"; }
-  DataType compute_dtype() const override { return DataType::kFloat32; }
+  std::string_view name() const override { return path_.name(); }
+  DataType compute_dtype() const override { return path_.dtype; }
   std::size_t memory_bytes() const override {
     return encoder_ ? encoder_->memory_bytes() : attention_->memory_bytes();
   }
@@ -39,6 +42,7 @@ class OneDnnImplementation final : public ModuleImplementation {
                        ComputePool& pool) const override {
     absl::Status status;
     const absl::Status thrown = CatchDnnl([&] {
+      const ComputeThreadScope scope;
       status = encoder_ ? encoder_->Forward(batch, outputs.output, pool)
                         : attention_->Forward(batch, outputs, pool);
     });
@@ -48,14 +52,16 @@ class OneDnnImplementation final : public ModuleImplementation {
   }
 
  private:
-  std::optional<OneDnnAttention> attention_;  // either this
-  std::optional<OneDnnEncoder> encoder_;      // or that
+  ComputePath path_;
+  std::unique_ptr<const AttentionLayer> attention_;  // either this
+  std::optional<OneDnnEncoder> encoder_;             // or that
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModuleImplementation>> MakeOneDnnImplementation(
-    const ModuleConfig& config, const ModuleWeights& weights) {
+    const ModuleConfig& config, const ModuleWeights& weights,
+    std::optional<ComputePath> path) {
   if (weights.dtype == DataType::kFloat64) {
     return absl::InvalidArgumentError(
         "weights: expected float32, bfloat16 or float16, got float64");
@@ -63,7 +69,9 @@ absl::StatusOr<std::unique_ptr<ModuleImplementation>> MakeOneDnnImplementation(
   std::unique_ptr<ModuleImplementation> made;
   ATTENTION_RETURN_IF_ERROR(CatchDnnl([&] {
     const ComputeThreadScope scope;
-    made = std::make_unique<OneDnnImplementation>(SpecOf(config), weights);
+    const ModuleSpec spec = SpecOf(config);
+    if (!path) path = BestComputePath(spec.attention.compute_dtype);
+    made = std::make_unique<OneDnnImplementation>(*path, spec, weights);
   }));
   return made;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/onednn/floats.h"
 #include "core/onednn/round_up.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/convert.h"
@@ -60,17 +61,6 @@ AlignedBuffer Pack(const float* weight, std::int64_t in, std::int64_t width,
 }
 
 }  // namespace
-
-std::vector<float> ToFloats(const Tensor& tensor) {
-  std::vector<float> floats(
-      static_cast<std::size_t>(tensor.shape().num_elements()));
-  LoadReals(tensor.dtype(), tensor.view().data, floats.size(), floats.data());
-  return floats;
-}
-
-std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
-  return tensor ? ToFloats(*tensor) : std::vector<float>();
-}
 
 // The kernels of every height for one width of slice. The first sees to it
 // that all take their weights in one layout.

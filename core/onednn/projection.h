@@ -6,52 +6,36 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
-#include "core/attention/compute_pool.h"
 #include "core/attention/weights.h"
 #include "core/onednn/kernel.h"
+#include "core/onednn/linear_layer.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
 
-/// Elements of a floating tensor, empty for none, as float32.
-[[nodiscard]] std::vector<float> ToFloats(const Tensor& tensor);
-[[nodiscard]] std::vector<float> ToFloats(const std::optional<Tensor>& tensor);
-
-/// Which rows a projection reads and writes: row sources[t] of the input
-/// becomes row targets[t] of the output. Lifetime: borrows.
-struct ProjectionRows {
-  TensorView input;  ///< viewed as (rows, in); any floating dtype but float64
-  std::span<const std::int64_t> sources;
-  MutableTensorView output;  ///< viewed as (rows, out); likewise
-  std::span<const std::int64_t> targets;
-};
-
-/// A linear layer y = f(x W^T + b) over tiles of rows, its weight packed once;
-/// f is an activation, or nothing.
-///
-/// weight [out, in], bias [out]. Work is a grid of row tiles by column slices
-/// of a fixed width, so a row's bits depend on nothing but the row. Rows are
-/// read and written where they lie if they are consecutive float32 rows filling
-/// a tile, else gathered and scattered by way of scratch.
-/// Immutable and thread-safe.
-class Projection {
+/// A linear layer on matmul primitives, in float32, by slices of a fixed width.
+/// Rows are read and written where they lie if they are consecutive float32
+/// rows filling a tile, else gathered and scattered by way of scratch.
+class Projection final : public LinearLayer {
  public:
   /// Pack the weight and compile a kernel for every height. Throws dnnl::error,
   /// std::bad_alloc.
   explicit Projection(const LinearWeights& weights,
                       std::optional<Activation> activation = std::nullopt);
 
-  [[nodiscard]] std::int64_t num_items(const ProjectionRows& rows) const;
-  /// Compute one of num_items() pieces of the work. Throws dnnl::error.
+  [[nodiscard]] std::int64_t num_items(
+      const ProjectionRows& rows) const override;
   void Compute(const ProjectionRows& rows, std::int64_t item,
-               std::byte* scratch) const;
-  [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
-  /// Memory held: the packed weight.
-  [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
+               std::byte* scratch) const override;
+  [[nodiscard]] std::size_t scratch_bytes() const override {
+    return scratch_bytes_;
+  }
+  [[nodiscard]] std::size_t memory_bytes() const override {
+    return memory_bytes_;
+  }
 
  private:
   // Columns [first, first + width) of the output.

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "core/onednn/projection.h"
+#include "core/onednn/floats.h"
 #include "core/onednn/round_up.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/tensor.h"

@@ -5,8 +5,9 @@
 
 namespace attention {
 
-Executor::Executor(std::size_t num_threads)
-    : pool_(num_threads), thread_([this] { RunLoop(); }) {}
+Executor::Executor(std::size_t num_threads, Pinning pinning)
+    : pool_(num_threads, pinning),
+      thread_([this, pinning] { RunLoop(pinning); }) {}
 
 Executor::~Executor() { queue_.Close(); }
 
@@ -18,7 +19,8 @@ void Executor::DropCancelled(const ForwardTask::Caller& caller) {
   queue_.DropCancelled(caller);
 }
 
-void Executor::RunLoop() {
+void Executor::RunLoop(Pinning pinning) {
+  if (pinning == Pinning::kPinned) PinThisThread(0);
   // Each task dies before the next is waited for: nothing of it lingers.
   while (const std::unique_ptr<ForwardTask> task = queue_.Pop()) {
     task->Run(pool_);

@@ -18,7 +18,7 @@ namespace attention {
 class Executor {
  public:
   /// \param num_threads of the pool, the executor's own included; [1, 1024].
-  explicit Executor(std::size_t num_threads);
+  explicit Executor(std::size_t num_threads, Pinning pinning = Pinning::kNone);
   /// Fail what is queued with UNAVAILABLE and wait for what is being computed.
   ~Executor();
   Executor(const Executor&) = delete;
@@ -35,7 +35,7 @@ class Executor {
   void DropCancelled(const ForwardTask::Caller& caller);
 
  private:
-  void RunLoop();
+  void RunLoop(Pinning pinning);
 
   ComputePool pool_;
   RequestQueue queue_;

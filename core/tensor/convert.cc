@@ -5,7 +5,8 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
-#include <limits>
+
+#include "core/simd/convert.h"
 
 namespace attention {
 namespace {
@@ -25,9 +26,6 @@ float RoundToOdd(double value) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(truncated) | 1U);
 }
 
-float ToNarrowable(float value) { return value; }
-float ToNarrowable(double value) { return RoundToOdd(value); }
-
 template <typename Stored, typename Real, typename Decode>
 void LoadAs(const std::byte* src, std::size_t count, Real* dst, Decode decode) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -44,6 +42,39 @@ void StoreAs(const Real* src, std::size_t count, std::byte* dst,
     const Stored stored = encode(src[i]);
     std::memcpy(dst + i * sizeof(Stored), &stored, sizeof(Stored));
   }
+}
+
+// How a 16-bit type is read and written: whole vectors from and to float, one
+// by one from and to double.
+struct Codec {
+  void (*widen)(const std::uint16_t* from, std::size_t count, float* to);
+  void (*narrow)(const float* from, std::size_t count, std::uint16_t* to);
+  float (*decode)(std::uint16_t bits);
+  std::uint16_t (*encode)(float value);
+};
+constexpr Codec kFloat16 = {HalfToFloat, FloatToHalf, Float16ToFloat,
+                            FloatToFloat16};
+constexpr Codec kBFloat16 = {Bf16ToFloat, FloatToBf16, BFloat16ToFloat,
+                             FloatToBFloat16};
+
+void LoadWith(const Codec& codec, const std::byte* src, std::size_t count,
+              float* dst) {
+  codec.widen(reinterpret_cast<const std::uint16_t*>(src), count, dst);
+}
+void LoadWith(const Codec& codec, const std::byte* src, std::size_t count,
+              double* dst) {
+  LoadAs<std::uint16_t>(src, count, dst, codec.decode);
+}
+
+void StoreWith(const Codec& codec, const float* src, std::size_t count,
+               std::byte* dst) {
+  codec.narrow(src, count, reinterpret_cast<std::uint16_t*>(dst));
+}
+void StoreWith(const Codec& codec, const double* src, std::size_t count,
+               std::byte* dst) {
+  StoreAs<std::uint16_t>(src, count, dst, [&codec](double value) {
+    return codec.encode(RoundToOdd(value));
+  });
 }
 
 }  // namespace
@@ -77,9 +108,9 @@ void LoadReals(DataType dtype, const std::byte* src, std::size_t count,
     case DataType::kFloat64:
       return LoadAs<double>(src, count, dst, [](double v) { return v; });
     case DataType::kFloat16:
-      return LoadAs<std::uint16_t>(src, count, dst, Float16ToFloat);
+      return LoadWith(kFloat16, src, count, dst);
     case DataType::kBFloat16:
-      return LoadAs<std::uint16_t>(src, count, dst, BFloat16ToFloat);
+      return LoadWith(kBFloat16, src, count, dst);
     default:
       assert(false && "LoadReals needs a floating dtype");
   }
@@ -96,13 +127,9 @@ void StoreReals(const Real* src, std::size_t count, DataType dtype,
       return StoreAs<double>(src, count, dst,
                              [](Real v) { return static_cast<double>(v); });
     case DataType::kFloat16:
-      return StoreAs<std::uint16_t>(src, count, dst, [](Real v) {
-        return FloatToFloat16(ToNarrowable(v));
-      });
+      return StoreWith(kFloat16, src, count, dst);
     case DataType::kBFloat16:
-      return StoreAs<std::uint16_t>(src, count, dst, [](Real v) {
-        return FloatToBFloat16(ToNarrowable(v));
-      });
+      return StoreWith(kBFloat16, src, count, dst);
     default:
       assert(false && "StoreReals needs a floating dtype");
   }

@@ -41,6 +41,20 @@ absl::StatusOr<Activation> DecodeActivation(v1::Activation activation) {
   }
 }
 
+absl::StatusOr<DataType> DecodeComputeDtype(v1::ComputeDtype compute_dtype) {
+  switch (compute_dtype) {
+    case v1::COMPUTE_DTYPE_UNSPECIFIED:
+    case v1::COMPUTE_DTYPE_FLOAT32:
+      return DataType::kFloat32;
+    case v1::COMPUTE_DTYPE_BFLOAT16:
+      return DataType::kBFloat16;
+    default:
+      return absl::InvalidArgumentError(std::format(
+          "compute_dtype is {}, expected a known value of ComputeDtype",
+          static_cast<int>(compute_dtype)));
+  }
+}
+
 absl::StatusOr<MultiHeadAttentionConfig> Decode(
     const v1::MultiHeadAttentionConfig& message) {
   MultiHeadAttentionConfig config;
@@ -265,30 +279,20 @@ struct KindOf {
   }
 };
 
-template <typename Message>
-absl::StatusOr<ModuleConfig> DecodeKind(const Message& message) {
-  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config, Decode(message));
-  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
-  return config;
-}
-
-}  // namespace
-
-absl::StatusOr<ModuleConfig> DecodeModuleConfig(
-    const v1::ModuleConfig& message) {
+absl::StatusOr<ModuleConfig> DecodeKind(const v1::ModuleConfig& message) {
   switch (message.kind_case()) {
     case v1::ModuleConfig::kMultiHeadAttention:
-      return DecodeKind(message.multi_head_attention());
+      return Decode(message.multi_head_attention());
     case v1::ModuleConfig::kD2LMultiHeadAttention:
-      return DecodeKind(message.d2l_multi_head_attention());
+      return Decode(message.d2l_multi_head_attention());
     case v1::ModuleConfig::kScaledDotProductAttention:
-      return DecodeKind(message.scaled_dot_product_attention());
+      return Decode(message.scaled_dot_product_attention());
     case v1::ModuleConfig::kTransformerEncoderLayer:
-      return DecodeKind(message.transformer_encoder_layer());
+      return Decode(message.transformer_encoder_layer());
     case v1::ModuleConfig::kD2LTransformerEncoderBlock:
-      return DecodeKind(message.d2l_transformer_encoder_block());
+      return Decode(message.d2l_transformer_encoder_block());
     case v1::ModuleConfig::kTransformerEncoder:
-      return DecodeKind(message.transformer_encoder());
+      return Decode(message.transformer_encoder());
     case v1::ModuleConfig::KIND_NOT_SET:
       break;
   }
@@ -299,10 +303,26 @@ absl::StatusOr<ModuleConfig> DecodeModuleConfig(
       "transformer_encoder");
 }
 
+}  // namespace
+
+absl::StatusOr<ModuleConfig> DecodeModuleConfig(
+    const v1::ModuleConfig& message) {
+  ATTENTION_ASSIGN_OR_RETURN(ModuleConfig config, DecodeKind(message));
+  ATTENTION_ASSIGN_OR_RETURN(const DataType compute_dtype,
+                             DecodeComputeDtype(message.compute_dtype()));
+  SetComputeDtype(compute_dtype, config);
+  ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
+  return config;
+}
+
 v1::ModuleConfig EncodeModuleConfig(const ModuleConfig& config) {
   v1::ModuleConfig message;
   std::visit([&](const auto& kind) { Encode(kind, KindOf{&message}(kind)); },
              config);
+  // The default is left out: who does not know the field can read that.
+  if (ComputeDtype(config) == DataType::kBFloat16) {
+    message.set_compute_dtype(v1::COMPUTE_DTYPE_BFLOAT16);
+  }
   return message;
 }
 

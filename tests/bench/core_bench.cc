@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Benchmark of one forward pass in process, self-attention, float32 and
-// bfloat16 tensors. Arguments: N, L, E, H, threads.
+// bfloat16 tensors and matmuls. Arguments: N, L, E, H, threads.
 //
 //   core_bench --benchmark_filter='float32/8/128/768/12/2'
 #include <benchmark/benchmark.h>
@@ -38,6 +38,7 @@ void Forward(benchmark::State& state, DataType dtype) {
   config.embed_dim = state.range(2);
   config.num_heads = state.range(3);
   config.batch_first = true;
+  config.compute_dtype = dtype;
   const auto attention =
       MakeOneDnnImplementation(config, MakeWeights(config, dtype));
   if (!attention.ok()) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Run the benchmarks of a build: run_bench.sh BIN_DIR [core|micro] [ARGUMENTS...]
-#   core   the forward pass against PyTorch, interleaved, with ratios (default)
+#   core   the forward pass against PyTorch and ONNX Runtime, interleaved, with ratios (default); see core --help
 #   micro  Google Benchmark of the forward pass alone
 set -euo pipefail
 
@@ -11,7 +11,7 @@ shift $(($# < 2 ? $# : 2))
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 case $what in
-  core) exec python3 "$here/compare_with_pytorch.py" "$bin_dir/core_bench" "$@" ;;
+  core) exec python3 "$here/core/bench_core.py" "$bin_dir" "$@" ;;
   micro) exec "$bin_dir/core_bench" "$@" ;;
   *)
     echo "run_bench.sh: unknown benchmark '$what', expected core or micro" >&2

@@ -65,7 +65,14 @@ class CliLiveTest(unittest.TestCase):
 
     def test_lists_and_shows_uploaded_module(self):
         self.assertRegex(self.client("modules", "list"), rf"{MODULE} +ready")
-        self.assertIn("implementation  onednn-matmul", self.client("modules", "show", MODULE))
+        self.assertRegex(self.client("modules", "show", MODULE), r"implementation  onednn-(ukernel|matmul)\n")
+
+    def test_uploads_for_another_compute_dtype(self):
+        text = self.upload("fast", "--compute-dtype", "bfloat16")
+
+        self.assertIn('"compute_dtype":"COMPUTE_DTYPE_BFLOAT16"', text)
+        # Which of them, the machine decides.
+        self.assertRegex(text, r"\ncompute dtype   (bfloat16|float32)\n")
 
     def test_replaces_only_when_told(self):
         self.upload("replaced")

@@ -222,6 +222,32 @@ TEST_F(CliUploadTest, TakesConfigFromAFile) {
   EXPECT_EQ(result.exit_code, kExitOk) << result.err;
 }
 
+TEST_F(CliUploadTest, ComputeDtypeOfTheCommandLineWins) {
+  const std::string file = WriteWeights(
+      R"({"multi_head_attention": {"embed_dim": 16, "num_heads": 4},
+          "compute_dtype": "COMPUTE_DTYPE_BFLOAT16"})");
+
+  ASSERT_EQ(Run({"modules", "upload", "block", file}).exit_code, kExitOk);
+  EXPECT_EQ(server_.modules.last_upload().header.config().compute_dtype(),
+            v1::COMPUTE_DTYPE_BFLOAT16);
+  ASSERT_EQ(
+      Run({"modules", "upload", "block", file, "--compute-dtype", "float32"})
+          .exit_code,
+      kExitOk);
+  EXPECT_NE(server_.modules.last_upload().header.config().compute_dtype(),
+            v1::COMPUTE_DTYPE_BFLOAT16);
+  ASSERT_EQ(Run({"modules", "upload", "block", file, "--config", config_,
+                 "--compute-dtype", "bfloat16"})
+                .exit_code,
+            kExitOk);
+  EXPECT_EQ(server_.modules.last_upload().header.config().compute_dtype(),
+            v1::COMPUTE_DTYPE_BFLOAT16);
+  EXPECT_EQ(
+      Run({"modules", "upload", "block", file, "--compute-dtype", "float64"})
+          .exit_code,
+      kExitUsage);
+}
+
 TEST_F(CliUploadTest, SaysHowToGiveAMissingConfig) {
   const CliResult result =
       Run({"modules", "upload", "block", WriteWeights("")});

@@ -3,7 +3,8 @@
 
 A folder may include itself, the folders named beside it, and what lies below
 those. core/ may include neither gRPC, protobuf, spdlog, CLI11, Prometheus nor
-OpenSSL, and only core/onednn sees oneDNN.
+OpenSSL, and only core/onednn sees oneDNN,
+and only core/simd sees Highway.
 """
 
 import pathlib
@@ -12,7 +13,8 @@ import sys
 
 # Folder -> folders directly below it (CONTRIBUTING.md, "Architecture").
 EDGES = {
-    "core/tensor": [],
+    "core/simd": [],
+    "core/tensor": ["core/simd"],
     "core/attention": ["core/tensor"],
     "core/onednn": ["core/attention"],
     "core/module": ["core/onednn"],
@@ -27,6 +29,7 @@ PRODUCT = ("core", "proto", "server", "client")
 FORBIDDEN_IN_CORE = re.compile(
     r"^(grpc|grpcpp/|google/protobuf|attention/v1/|spdlog|CLI/|prometheus|openssl)"
 )
+HIGHWAY = re.compile(r"^hwy/")
 ONEDNN = re.compile(r"^(oneapi/|dnnl|omp\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 
@@ -54,6 +57,8 @@ def violation(source, include):
         return "core/ may not include it"
     if folder != "core/onednn" and ONEDNN.match(include):
         return "only core/onednn may include it"
+    if folder != "core/simd" and HIGHWAY.match(include):
+        return "only core/simd may include it"
     if include.startswith("attention/v1/"):
         target = "proto"
     elif include.split("/")[0] in PRODUCT:
@@ -90,6 +95,8 @@ def self_test():
     path = pathlib.PurePosixPath
     assert violation(path("core/attention/x.cc"), "core/onednn/tile.h")
     assert violation(path("core/serving/x.cc"), "grpcpp/grpcpp.h")
+    assert violation(path("core/simd/x.cc"), "core/tensor/convert.h")
+    assert violation(path("core/tensor/x.cc"), "hwy/highway.h")
     assert violation(path("server/x.cc"), "oneapi/dnnl/dnnl.hpp")
     assert violation(path("proto/wire/x.cc"), "core/module/safetensors.h")
     assert violation(path("client/cpp/x.cc"), "server/options.h")

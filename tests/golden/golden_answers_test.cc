@@ -104,13 +104,16 @@ struct Run {
   ImplementationKind implementation;
 };
 
-// Every case on both implementations; float64 is the reference's alone.
+// Every case on every implementation; float64 is the reference's alone.
 std::vector<Run> AllRuns() {
   std::vector<Run> runs;
   for (const GoldenCase& golden_case : LoadGoldenCases()) {
-    runs.push_back({golden_case, testing::ReferenceKind()});
-    if (golden_case.dtype() != DataType::kFloat64) {
-      runs.push_back({golden_case, testing::OneDnnKind()});
+    for (const testing::ImplementationKind& kind : testing::AllKinds()) {
+      if (golden_case.dtype() == DataType::kFloat64 &&
+          kind.name != "Reference") {
+        continue;
+      }
+      runs.push_back({golden_case, kind});
     }
   }
   return runs;

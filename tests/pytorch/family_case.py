@@ -5,6 +5,7 @@ import random
 
 import torch
 
+import implementations
 import judge
 
 # Drawn in turn, so that each is in at least a seventh of the cases.
@@ -66,7 +67,11 @@ class FamilyCase:
     def implementation(self):
         """What GetModule is to name."""
         by_reference = self.dtype == torch.float64
-        return "reference" if by_reference else "onednn-matmul"
+        return (
+            implementations.REFERENCE
+            if by_reference
+            else implementations.ONEDNN
+        )
 
     def judged(self, inputs):
         """What an answer to `inputs` is compared with: that of the module, or

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 import family_masks as masks
 import family_modules
+import implementations
 from family_attention import WEIGHTS_REQUIRED, add_weights, returned
 from family_case import DTYPES_REQUIRED, FamilyCase, at_least
 
@@ -67,7 +68,7 @@ class ScaledDotProductAttentionCase(FamilyCase):
 
     @property
     def implementation(self):
-        return "onednn-matmul"  # it has no weights, so none of float64
+        return implementations.ONEDNN  # it has no weights, so none of float64
 
     def draw(self):
         self._draw_config()

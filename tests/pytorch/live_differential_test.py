@@ -16,6 +16,7 @@ import time
 import traceback
 
 import case_coverage
+import implementations
 import judge
 import random_case
 import remote
@@ -29,7 +30,9 @@ def run_case(client, seed, index):
         client.upload(name, case.config, case.module.state_dict())
         implementation = client.describe(name).implementation
         is_double = case_coverage.features_of(case)["dtype"] == "float64"
-        expected = "reference" if is_double else "onednn-matmul"
+        expected = (
+            implementations.REFERENCE if is_double else implementations.ONEDNN
+        )
         if implementation != expected:
             raise AssertionError(f"served by {implementation}, not {expected}")
         answer = client.forward(name, **case.inputs)

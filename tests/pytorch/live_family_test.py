@@ -42,7 +42,7 @@ FAMILIES = {
 
 # Each, of at least 200 cases.
 IMPLEMENTATIONS = {
-    "by onednn-matmul": family_case.at_least(200, True),
+    "by oneDNN": family_case.at_least(200, True),
     "by reference": family_case.at_least(200, True),
 }
 
@@ -62,7 +62,7 @@ def run_case(client, case):
         )
     if case.dtype != torch.float64:
         case.check(client.forward("random", **case.inputs), case.inputs)
-        case.features["by onednn-matmul"] = True
+        case.features["by oneDNN"] = True
     _, wide = judge.widen(case.module, case.inputs)
     case.check(client.forward("random", **wide), wide)
     case.features["by reference"] = True

@@ -8,10 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "core/module/attention_module.h"
+#include "core/onednn/compute_path.h"
 #include "proto/wire/config_codec.h"
+#include "proto/wire/tensor_codec.h"
 #include "tests/server/repository/temporary_directory.h"
 #include "tests/server/test_module.h"
 #include "tests/server/test_server.h"
+#include "tests/testing/attention_case.h"
 
 namespace attention::testing {
 namespace {
@@ -82,9 +86,55 @@ TEST_F(ModuleServiceTest, DescribesAnUploadedModule) {
             ModuleConfig(module.config));
   EXPECT_EQ(info_.weights_dtype(), v1::DATA_TYPE_FLOAT32);
   EXPECT_EQ(info_.compute_dtype(), v1::DATA_TYPE_FLOAT32);
-  EXPECT_EQ(info_.implementation(), "onednn-matmul");
+  EXPECT_EQ(info_.implementation(), BestComputePath(DataType::kFloat32).name());
   EXPECT_GT(info_.memory_bytes(), 4U * 8 * 8 * 4);
   EXPECT_EQ(info_.weights_digest().size(), 64U);
+}
+
+TEST_F(ModuleServiceTest, SaysWhatAModuleIsReallyComputedIn) {
+  TestModule module = MakeTestModule();
+  module.config.compute_dtype = DataType::kBFloat16;
+  // Where the machine cannot compute in bfloat16 it is float32.
+  const auto twin = AttentionModule::Create(
+      {"twin", 1, ""}, module.config,
+      MakeWeights(module.config, DataType::kFloat32, /*seed=*/1));
+  ASSERT_TRUE(twin.ok()) << twin.status();
+
+  ASSERT_TRUE(UploadAs("m", module, false, false).ok());
+  ASSERT_TRUE(Get("m").ok());
+
+  EXPECT_EQ(info_.config().compute_dtype(), v1::COMPUTE_DTYPE_BFLOAT16);
+  EXPECT_EQ(info_.compute_dtype(),
+            EncodeDataType(
+                (*twin)->implementation(DataType::kFloat32).compute_dtype()));
+  server_.ExpectServes();
+}
+
+TEST_F(ModuleServiceTest, ComputesFloat64WeightsInNothingElse) {
+  TestModule module = MakeTestModule(DataType::kFloat64);
+  ASSERT_TRUE(UploadAs("m", module, false, false).ok());
+  EXPECT_EQ(info_.compute_dtype(), v1::DATA_TYPE_FLOAT64);
+  module.config.compute_dtype = DataType::kBFloat16;
+
+  const grpc::Status status = UploadAs("m", module, true, false);
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "module 'm': compute_dtype: expected float32 with float64 weights, "
+            "got bfloat16");
+  EXPECT_TRUE(Get("m").ok());
+  EXPECT_EQ(info_.version(), 1U);
+}
+
+TEST_F(ModuleServiceTest, RefusesAnUnknownComputeDtype) {
+  const TestModule module = MakeTestModule();
+  v1::UploadModuleHeader header = module.Header("m");
+  header.mutable_config()->set_compute_dtype(static_cast<v1::ComputeDtype>(9));
+
+  const grpc::Status status = Upload(server_.modules(), header, module.file);
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("compute_dtype is 9"));
 }
 
 TEST_F(ModuleServiceTest, DoesNotReplaceUnasked) {
@@ -116,13 +166,16 @@ TEST_F(ModuleServiceTest, KeepsTheOldModuleWhenAReplacementFails) {
 }
 
 TEST_F(ModuleServiceTest, LoadsWhatWasPersisted) {
-  ASSERT_TRUE(UploadAs("m", MakeTestModule(), false, true).ok());
+  TestModule module = MakeTestModule();
+  module.config.compute_dtype = DataType::kBFloat16;
+  ASSERT_TRUE(UploadAs("m", module, false, true).ok());
   const std::string digest = info_.weights_digest();
   ASSERT_TRUE(Unload("m").ok());
 
   ASSERT_TRUE(Load("m", false).ok());
 
   EXPECT_EQ(info_.weights_digest(), digest);
+  EXPECT_EQ(info_.config().compute_dtype(), v1::COMPUTE_DTYPE_BFLOAT16);
   server_.ExpectServes();
 }
 

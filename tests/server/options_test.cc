@@ -59,6 +59,7 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_EQ(options.modules, "");
   EXPECT_TRUE(options.load.empty());
   EXPECT_EQ(options.threads, UsableCpus());
+  EXPECT_FALSE(options.pin_threads);
   EXPECT_EQ(options.max_message_bytes, 256U << 20);
   EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
   EXPECT_EQ(options.log_level, "info");
@@ -67,24 +68,38 @@ TEST(OptionsTest, HasDefaults) {
 }
 
 TEST(OptionsTest, TakesFlags) {
-  const ServerOptions options = ParseGood({"--listen",  "127.0.0.1:1",
-                                           "--listen",  "unix:/s",
-                                           "--modules", "dir",
-                                           "--load",    "a",
-                                           "b",         "--threads",
-                                           "3",         "--max-message-bytes",
-                                           "1MiB",      "--max-module-bytes",
-                                           "2GiB",      "--max-loaded-bytes",
-                                           "8GiB",      "--max-queue-bytes",
-                                           "4096",      "--log-level",
-                                           "debug",     "--log-format",
-                                           "json",      "--drain-grace",
+  const ServerOptions options = ParseGood({"--listen",
+                                           "127.0.0.1:1",
+                                           "--listen",
+                                           "unix:/s",
+                                           "--modules",
+                                           "dir",
+                                           "--load",
+                                           "a",
+                                           "b",
+                                           "--threads",
+                                           "3",
+                                           "--pin-threads",
+                                           "--max-message-bytes",
+                                           "1MiB",
+                                           "--max-module-bytes",
+                                           "2GiB",
+                                           "--max-loaded-bytes",
+                                           "8GiB",
+                                           "--max-queue-bytes",
+                                           "4096",
+                                           "--log-level",
+                                           "debug",
+                                           "--log-format",
+                                           "json",
+                                           "--drain-grace",
                                            "5"});
 
   EXPECT_THAT(options.listen, ElementsAre("127.0.0.1:1", "unix:/s"));
   EXPECT_EQ(options.modules, "dir");
   EXPECT_THAT(options.load, ElementsAre("a", "b"));
   EXPECT_EQ(options.threads, 3U);
+  EXPECT_TRUE(options.pin_threads);
   EXPECT_EQ(options.max_message_bytes, 1U << 20);
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
   EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);

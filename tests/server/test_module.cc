@@ -25,13 +25,25 @@ v1::UploadModuleHeader TestModule::Header(const std::string& name) const {
   return header;
 }
 
-TestModule MakeTestModule(std::int64_t embed_dim, std::uint64_t seed) {
+namespace {
+
+TestModule Make(std::int64_t embed_dim, DataType dtype, std::uint64_t seed) {
   TestModule module;
   module.config.embed_dim = embed_dim;
   module.config.num_heads = 2;
-  const ModuleTensors tensors(module.config, DataType::kFloat32, seed);
+  const ModuleTensors tensors(module.config, dtype, seed);
   module.file = SerializeSafetensors(tensors.views()).value().ToString();
   return module;
+}
+
+}  // namespace
+
+TestModule MakeTestModule(std::int64_t embed_dim, std::uint64_t seed) {
+  return Make(embed_dim, DataType::kFloat32, seed);
+}
+
+TestModule MakeTestModule(DataType dtype) {
+  return Make(/*embed_dim=*/8, dtype, /*seed=*/1);
 }
 
 v1::ForwardRequest MakeRequest(const std::string& module, std::int64_t length,

@@ -23,6 +23,8 @@ struct TestModule {
 /// \param embed_dim a multiple of 2, the number of heads.
 [[nodiscard]] TestModule MakeTestModule(std::int64_t embed_dim = 8,
                                         std::uint64_t seed = 1);
+/// One with weights of another dtype.
+[[nodiscard]] TestModule MakeTestModule(DataType dtype);
 
 /// A request for self-attention of (length, 1, embed_dim).
 [[nodiscard]] v1::ForwardRequest MakeRequest(const std::string& module,

@@ -33,13 +33,46 @@ ImplementationKind ReferenceKind() {
           }};
 }
 
-ImplementationKind OneDnnKind() {
-  return {"OneDnn",
-          [](const ModuleConfig& config, const ModuleWeights& weights) {
-            auto attention = MakeOneDnnImplementation(config, weights);
+namespace {
+
+ImplementationKind OneDnnKind(const std::string& name,
+                              const ComputePath& path) {
+  return {name,
+          [path](const ModuleConfig& config, const ModuleWeights& weights) {
+            auto attention = MakeOneDnnImplementation(config, weights, path);
             EXPECT_TRUE(attention.ok()) << attention.status();
             return *std::move(attention);
           }};
+}
+
+}  // namespace
+
+ImplementationKind UkernelKind() {
+  return OneDnnKind("OneDnnUkernel", {.kernels = KernelKind::kUkernel});
+}
+
+ImplementationKind MatmulKind() {
+  return OneDnnKind("OneDnnMatmul", {.kernels = KernelKind::kMatmul});
+}
+
+std::vector<ImplementationKind> AllKinds() {
+  std::vector<ImplementationKind> kinds = {ReferenceKind(), MatmulKind()};
+  if (BestComputePath(DataType::kFloat32).kernels == KernelKind::kUkernel) {
+    kinds.push_back(UkernelKind());
+  }
+  return kinds;
+}
+
+std::optional<ImplementationKind> Bfloat16Kind() {
+  const ComputePath path = BestComputePath(DataType::kBFloat16);
+  if (path.dtype != DataType::kBFloat16) return std::nullopt;
+  return OneDnnKind("OneDnnBfloat16", path);
+}
+
+std::vector<ImplementationKind> InvariantKinds() {
+  std::vector<ImplementationKind> kinds = AllKinds();
+  if (const auto bfloat16 = Bfloat16Kind()) kinds.push_back(*bfloat16);
+  return kinds;
 }
 
 Answer Compute(const ModuleImplementation& attention,

@@ -29,7 +29,17 @@ struct ImplementationKind {
   }
 };
 [[nodiscard]] ImplementationKind ReferenceKind();
-[[nodiscard]] ImplementationKind OneDnnKind();
+/// oneDNN's ukernels and its matmuls, both in float32.
+[[nodiscard]] ImplementationKind UkernelKind();
+[[nodiscard]] ImplementationKind MatmulKind();
+/// Every float32 implementation, and the reference; ukernels only where the
+/// machine has them.
+[[nodiscard]] std::vector<ImplementationKind> AllKinds();
+/// oneDNN's ukernels in bfloat16; none where the machine has none.
+[[nodiscard]] std::optional<ImplementationKind> Bfloat16Kind();
+/// AllKinds() and Bfloat16Kind(): for suites that compare an implementation
+/// with itself, whatever its precision.
+[[nodiscard]] std::vector<ImplementationKind> InvariantKinds();
 
 /// Outputs that own their memory.
 struct Answer {

@@ -2,7 +2,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <format>
+#include <map>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -32,6 +34,7 @@ struct ModuleOptions {
   std::string name;
   std::string file;
   std::string config;
+  std::optional<DataType> compute_dtype;
   std::string prefix;
   std::vector<std::pair<std::string, std::string>> renamed;
   bool transposed = false;
@@ -132,7 +135,8 @@ absl::StatusOr<ModuleConfig> ReadConfig(const ModuleOptions& options) {
 
 absl::StatusOr<int> UploadModule(const CommandContext& context,
                                  const ModuleOptions& options) {
-  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config, ReadConfig(options));
+  ATTENTION_ASSIGN_OR_RETURN(ModuleConfig config, ReadConfig(options));
+  if (options.compute_dtype) SetComputeDtype(*options.compute_dtype, config);
   WeightSource source{.prefix = options.prefix,
                       .transposed = options.transposed};
   for (const auto& [name, stored] : options.renamed) {
@@ -181,6 +185,14 @@ void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
       "--config", options.config,
       "Configuration: a JSON file, or JSON text beginning with '{' (default: "
       "\"config\" of the file's __metadata__)");
+  static const std::map<std::string, DataType> kComputeDtypes = {
+      {"float32", DataType::kFloat32}, {"bfloat16", DataType::kBFloat16}};
+  command
+      .add_option("--compute-dtype", options.compute_dtype,
+                  "What to compute in, instead of what the configuration says; "
+                  "bfloat16 is faster and keeps 2 or 3 digits")
+      ->transform(CLI::CheckedTransformer(kComputeDtypes)
+                      .description("{float32,bfloat16}"));
   command.add_option("--prefix", options.prefix,
                      "Prefix of the weights' names in the file");
   command.add_option("--rename", options.renamed,

@@ -35,6 +35,17 @@ def test_a_config_may_be_the_message(client, name):
     assert info.config["multi_head_attention"]["num_heads"] == 2
 
 
+def test_what_to_compute_in_is_part_of_a_config(client, name):
+    info = client.upload(
+        name, {**CONFIG, "compute_dtype": "COMPUTE_DTYPE_BFLOAT16"}, WEIGHTS
+    )
+
+    assert info.config["compute_dtype"] == "COMPUTE_DTYPE_BFLOAT16"
+    assert info.compute_dtype in ("bfloat16", "float32")  # The machine decides.
+    output = client.forward(name, QUERY.astype(np.float64)).output
+    assert_close(output, attention(WEIGHTS, QUERY)[0])
+
+
 def test_an_unknown_field_of_a_config_is_an_error(client, name):
     with pytest.raises(ValueError, match="num_head"):
         client.upload(name, {"multi_head_attention": {"num_head": 2}}, WEIGHTS)

@@ -5,7 +5,11 @@ import copy
 
 import pytest
 import torch
-from attention_client import ModuleExistsError, UnknownModuleError
+from attention_client import (
+    InvalidRequestError,
+    ModuleExistsError,
+    UnknownModuleError,
+)
 from attention_client.torch import RemoteMultiheadAttention
 from torch import nn
 
@@ -53,6 +57,30 @@ def test_answers_as_the_layer_it_is_made_of(client, options, need_weights):
     value = torch.rand(N, N, layer.vdim, dtype=dtype)
 
     assert_same(layer, remote, query, key, value, need_weights=need_weights)
+
+
+@torch.no_grad()
+def test_a_layer_computed_in_bfloat16_is_a_module_of_its_own(client):
+    layer, exact = make_pair(client, batch_first=True)
+    x = torch.rand(N, L, E)
+
+    fast = RemoteMultiheadAttention(layer, client, compute_dtype="bfloat16")
+
+    config = client.modules.get(fast.module_name).config
+    assert config["compute_dtype"] == "COMPUTE_DTYPE_BFLOAT16"
+    assert "compute_dtype" not in client.modules.get(exact.module_name).config
+    # Operands off by 2^-9, in sums of E products below 1.
+    error = (fast(x, x, x)[0] - layer(x, x, x)[0]).abs().max()
+    assert error < 4 * E * 2**-9
+    again = RemoteMultiheadAttention(fast.module_name, client)
+    assert torch.equal(again(x, x, x)[0], fast(x, x, x)[0])
+
+
+def test_float64_weights_are_not_computed_with_in_bfloat16(client):
+    layer = nn.MultiheadAttention(E, H, dtype=torch.float64)
+
+    with pytest.raises(InvalidRequestError, match="compute_dtype: .* float64"):
+        RemoteMultiheadAttention(layer, client, compute_dtype="bfloat16")
 
 
 def test_self_attention_sends_one_tensor_and_answers_the_same(client):

@@ -43,6 +43,23 @@ def test_a_boolean_mask_is_true_where_a_key_takes_part(client, shape):
     assert_same(client, *make_inputs(N, H), mask)
 
 
+def test_computed_in_bfloat16(client):
+    query, key, value = make_inputs(N, H)
+    want = F.scaled_dot_product_attention(query, key, value)
+
+    fast = scaled_dot_product_attention(
+        query, key, value, client=client, compute_dtype="bfloat16"
+    )
+
+    # Values below 1, rounded to 8 bits, by weights that sum to 1.
+    torch.testing.assert_close(fast, want, rtol=0, atol=4 * 2**-8)
+    assert "COMPUTE_DTYPE_BFLOAT16" in [
+        module.config.get("compute_dtype") for module in client.modules.list()
+    ]
+    # The other module is still there.
+    assert_same(client, query, key, value)
+
+
 def test_a_float_mask_is_added(client):
     assert_same(client, *make_inputs(N, H), torch.randn(N, 1, L, S))
     assert_same(client, *make_inputs(N), torch.randn(N, L, S))

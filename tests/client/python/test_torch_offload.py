@@ -148,6 +148,34 @@ def test_a_layer_in_two_places_stays_one(client):
     assert model[0] is model[1]["again"]
 
 
+@torch.no_grad()
+def test_a_model_computed_in_bfloat16(client):
+    here = nn.Sequential(
+        nn.TransformerEncoderLayer(32, 4, 64, batch_first=True),
+        nn.TransformerEncoderLayer(32, 4, 64, activation=torch.tanh, batch_first=True),
+    ).eval()
+    x = torch.rand(2, 5, 32)
+
+    there = offload(copy.deepcopy(here), client, compute_dtype="bfloat16")
+
+    remote = [m for m in there.modules() if isinstance(m, RemoteModule)]
+    kinds = [RemoteTransformerEncoderLayer, RemoteMultiheadAttention]
+    assert [type(module) for module in remote] == kinds
+    for module in remote:
+        config = client.modules.get(module.module_name).config
+        assert config["compute_dtype"] == "COMPUTE_DTYPE_BFLOAT16"
+    # Answers of a norm, about 1, of numbers rounded to 8 bits again and again.
+    torch.testing.assert_close(there(x), here(x), rtol=0, atol=16 * 2**-8)
+
+
+def test_a_model_is_not_computed_in_anything_else(client):
+    model = nn.Sequential(nn.MultiheadAttention(32, 4))
+
+    with pytest.raises(ValueError, match="compute_dtype: .* 'float16'"):
+        offload(model, client, compute_dtype="float16")
+    assert isinstance(model[0], nn.MultiheadAttention)
+
+
 def test_a_subclass_with_a_forward_of_its_own_stays(client):
     class Mine(nn.MultiheadAttention):
         def forward(self, x):

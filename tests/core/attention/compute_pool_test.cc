@@ -2,8 +2,11 @@
 #include "core/attention/compute_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 
+#include <array>
 #include <atomic>
+#include <thread>
 #include <vector>
 
 namespace attention {
@@ -42,6 +45,33 @@ TEST(ComputePoolTest, OneThreadRunsItemsInOrderOnTheCaller) {
     items.push_back(item);
   });
   EXPECT_EQ(items, (std::vector<std::int64_t>{0, 1, 2, 3}));
+}
+
+// CPUs the calling thread may run on.
+int AllowedCpus() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  EXPECT_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+  return CPU_COUNT(&allowed);
+}
+
+TEST(ComputePoolTest, PinsItsThreadsWhenAskedTo) {
+  const int allowed = AllowedCpus();
+  for (const Pinning pinning : {Pinning::kNone, Pinning::kPinned}) {
+    ComputePool pool(3, pinning);
+    std::array<std::atomic<int>, 3> cpus = {};
+    std::atomic<int> arrived = 0;
+    // Each item waits for the others: so each is another thread's.
+    pool.Run(3, [&](std::int64_t, std::size_t thread) {
+      cpus[thread] = AllowedCpus();
+      ++arrived;
+      while (arrived < 3) std::this_thread::yield();
+    });
+    EXPECT_EQ(cpus[0], allowed) << "the caller's own affair";
+    for (const std::size_t thread : {1U, 2U}) {
+      EXPECT_EQ(cpus[thread], pinning == Pinning::kPinned ? 1 : allowed);
+    }
+  }
 }
 
 TEST(ComputePoolTest, KeepsLittleScratch) {

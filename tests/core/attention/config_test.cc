@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <string>
+#include <vector>
+
+#include "core/attention/module_spec.h"
 
 namespace attention {
 namespace {
@@ -63,6 +67,67 @@ TEST(ConfigTest, RefusesWhatTorchRefuses) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(status.message(), bad.message);
   }
+}
+
+TEST(ConfigTest, AStackComputesInItsLayersDtype) {
+  ModuleConfig config = TransformerEncoderConfig{
+      .layer = TransformerEncoderLayerConfig{.d_model = 8, .nhead = 2},
+      .num_layers = 2};
+  EXPECT_EQ(ComputeDtype(config), DataType::kFloat32);
+
+  SetComputeDtype(DataType::kBFloat16, config);
+
+  EXPECT_EQ(ComputeDtype(config), DataType::kBFloat16);
+  EXPECT_EQ(config,
+            ModuleConfig(TransformerEncoderConfig{
+                .layer = TransformerEncoderLayerConfig{.d_model = 8,
+                                                       .nhead = 2,
+                                                       .compute_dtype =
+                                                           DataType::kBFloat16},
+                .num_layers = 2}));
+}
+
+std::vector<ModuleConfig> EveryKind() {
+  const TransformerEncoderLayerConfig layer = {.d_model = 8, .nhead = 2};
+  const D2lTransformerEncoderBlockConfig block = {
+      .num_hiddens = 8, .ffn_num_hiddens = 8, .num_heads = 2};
+  return {Valid(),
+          D2lMultiHeadAttentionConfig{.num_hiddens = 8, .num_heads = 2},
+          ScaledDotProductAttentionConfig{.num_heads = 2, .head_dim = 4},
+          layer,
+          block,
+          TransformerEncoderConfig{.layer = layer, .num_layers = 2},
+          TransformerEncoderConfig{.layer = block, .num_layers = 2}};
+}
+
+TEST(ConfigTest, EveryKindComputesInFloat32OrBFloat16) {
+  for (ModuleConfig config : EveryKind()) {
+    EXPECT_EQ(SpecOf(config).attention.compute_dtype, DataType::kFloat32);
+    SetComputeDtype(DataType::kBFloat16, config);
+    EXPECT_TRUE(ValidateConfig(config).ok());
+    EXPECT_EQ(SpecOf(config).attention.compute_dtype, DataType::kBFloat16);
+    for (const DataType dtype :
+         {DataType::kFloat64, DataType::kFloat16, DataType::kInt64}) {
+      SetComputeDtype(dtype, config);
+      EXPECT_EQ(ValidateConfig(config).message(),
+                "compute_dtype: expected float32 or bfloat16, got " +
+                    std::string(DataTypeName(dtype)));
+    }
+  }
+}
+
+TEST(ConfigTest, Float64ParametersAreNotComputedWithInBFloat16) {
+  MultiHeadAttentionConfig config = Valid();
+  config.dtype = DataType::kFloat64;
+  EXPECT_TRUE(ValidateConfig(config).ok());
+
+  config.compute_dtype = DataType::kBFloat16;
+
+  const absl::Status status = ValidateConfig(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "compute_dtype: expected float32 with float64 weights, got "
+            "bfloat16");
 }
 
 struct BadKind {

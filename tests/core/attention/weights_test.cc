@@ -97,6 +97,26 @@ TEST(WeightsTest, ConvertsToTheConfigsDtype) {
             DataType::kBFloat16);
 }
 
+TEST(WeightsTest, ThoseOfFloat64AreNotComputedWithInBFloat16) {
+  MultiHeadAttentionConfig config = Config();
+  config.compute_dtype = DataType::kBFloat16;
+  StateDict dict(config);
+  EXPECT_TRUE(CollectWeights(config, dict.named).ok());
+  StateDict wide(config);
+  for (const WeightSpec& spec : ExpectedWeights(config)) {
+    wide.Add(spec.name, DataType::kFloat64, spec.shape);
+  }
+
+  const absl::Status status = CollectWeights(config, wide.named).status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "compute_dtype: expected float32 with float64 weights, got "
+            "bfloat16");
+  config.dtype = DataType::kFloat32;
+  EXPECT_TRUE(CollectWeights(config, wide.named).ok());
+}
+
 TEST(WeightsTest, SaysWhatIsWrongWithATensor) {
   StateDict dict(Config());
   dict.Add("bias_k", DataType::kFloat32, {1, 1, 4});

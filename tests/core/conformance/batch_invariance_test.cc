@@ -158,7 +158,11 @@ TEST_P(BatchInvarianceTest, UnalignedInputsGiveTheSameBits) {
   }
 }
 
-ATTENTION_INSTANTIATE_CONFORMANCE(BatchInvarianceTest);
+INSTANTIATE_TEST_SUITE_P(
+    Implementations, BatchInvarianceTest, ::testing::ValuesIn(InvariantKinds()),
+    [](const ::testing::TestParamInfo<ImplementationKind>& parameter) {
+      return parameter.param.name;
+    });
 
 }  // namespace
 }  // namespace attention::testing

@@ -29,7 +29,7 @@ class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
 #define ATTENTION_INSTANTIATE_CONFORMANCE(Suite)                          \
   INSTANTIATE_TEST_SUITE_P(                                               \
       Implementations, Suite,                                             \
-      ::testing::Values(ReferenceKind(), OneDnnKind()),                   \
+      ::testing::ValuesIn(AllKinds()),                                    \
       [](const ::testing::TestParamInfo<ImplementationKind>& parameter) { \
         return parameter.param.name;                                      \
       })

@@ -256,7 +256,7 @@ TEST_P(PaddingInvarianceTest, PaddedBatchEqualsUnpaddedSingles) {
 
 auto AllKindsAndDtypesWith(const std::vector<Masks>& masks) {
   return ::testing::Combine(
-      ::testing::Values(ReferenceKind(), OneDnnKind()),
+      ::testing::ValuesIn(InvariantKinds()),
       ::testing::Values(DataType::kFloat32, DataType::kBFloat16,
                         DataType::kFloat16),
       ::testing::ValuesIn(masks));

@@ -107,7 +107,11 @@ TEST_P(PaddingTest, PaddedKeysMightAsWellBeAbsent) {
       want.output.view()));
 }
 
-ATTENTION_INSTANTIATE_CONFORMANCE(PaddingTest);
+INSTANTIATE_TEST_SUITE_P(
+    Implementations, PaddingTest, ::testing::ValuesIn(InvariantKinds()),
+    [](const ::testing::TestParamInfo<ImplementationKind>& parameter) {
+      return parameter.param.name;
+    });
 
 }  // namespace
 }  // namespace attention::testing

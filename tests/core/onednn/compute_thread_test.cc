@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iterator>
 #include <limits>
+#include <tuple>
 
 #include "core/tensor/random_tensor.h"
 #include "tests/testing/attention_case.h"
@@ -34,7 +35,9 @@ TEST(ComputeThreadScopeTest, KeepsOpenMpToOneThread) {
   EXPECT_EQ(omp_get_max_threads(), 1);
 }
 
-class ForwardThreadsTest : public ::testing::TestWithParam<std::size_t> {};
+class ForwardThreadsTest
+    : public ::testing::TestWithParam<
+          std::tuple<testing::ImplementationKind, std::size_t>> {};
 
 // Large enough for every primitive to be worth several threads to oneDNN.
 TEST_P(ForwardThreadsTest, ForwardStartsNone) {
@@ -44,10 +47,11 @@ TEST_P(ForwardThreadsTest, ForwardStartsNone) {
   const Tensor query = RandomTensor(DataType::kFloat32, {200, 256}, 1);
   AttentionInputs inputs;
   inputs.query = query.view();
-  ComputePool pool(GetParam());
+  ComputePool pool(std::get<1>(GetParam()));
   const std::ptrdiff_t before = NumThreadsOfProcess();
-  const auto attention = testing::OneDnnKind().make(
-      config, testing::MakeWeights(config, DataType::kFloat32, 1));
+  const auto attention =
+      std::get<0>(GetParam())
+          .make(config, testing::MakeWeights(config, DataType::kFloat32, 1));
   EXPECT_LE(NumThreadsOfProcess(), before);
   const testing::Answer answer =
       testing::Compute(*attention, config, inputs, pool);
@@ -55,8 +59,10 @@ TEST_P(ForwardThreadsTest, ForwardStartsNone) {
   EXPECT_LE(NumThreadsOfProcess(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(PoolSizes, ForwardThreadsTest,
-                         ::testing::Values(2, 3));
+INSTANTIATE_TEST_SUITE_P(
+    PoolSizes, ForwardThreadsTest,
+    ::testing::Combine(::testing::ValuesIn(testing::AllKinds()),
+                       ::testing::Values(2, 3)));
 
 }  // namespace
 }  // namespace attention

@@ -62,7 +62,7 @@ std::vector<ModuleConfig> EveryKind() {
                                                   .num_heads = 3,
                                                   .dropout = 0.25,
                                                   .use_bias = true,
-                                                  .dtype = DataType::kFloat64};
+                                                  .dtype = DataType::kFloat32};
   return {heads,
           D2lMultiHeadAttentionConfig{.num_hiddens = 12,
                                       .num_heads = 3,
@@ -90,6 +90,39 @@ TEST(ConfigCodecTest, KeepsEveryFieldOfEveryKind) {
     const std::string json = ModuleConfigToJson(config);
     EXPECT_EQ(ParseModuleConfigJson(json).value(), config) << json;
   }
+}
+
+TEST(ConfigCodecTest, KeepsWhatToComputeIn) {
+  for (ModuleConfig config : EveryKind()) {
+    EXPECT_EQ(EncodeModuleConfig(config).compute_dtype(),
+              v1::COMPUTE_DTYPE_UNSPECIFIED);
+    SetComputeDtype(DataType::kBFloat16, config);
+    const v1::ModuleConfig message = EncodeModuleConfig(config);
+    const std::string json = ModuleConfigToJson(config);
+
+    EXPECT_EQ(message.compute_dtype(), v1::COMPUTE_DTYPE_BFLOAT16);
+    EXPECT_EQ(DecodeModuleConfig(message).value(), config);
+    EXPECT_THAT(json, HasSubstr(R"("compute_dtype":"COMPUTE_DTYPE_BFLOAT16")"));
+    EXPECT_EQ(ParseModuleConfigJson(json).value(), config);
+  }
+}
+
+TEST(ConfigCodecTest, ComputesInFloat32ByDefault) {
+  v1::ModuleConfig message = EncodeModuleConfig(EveryField());
+  message.set_compute_dtype(v1::COMPUTE_DTYPE_FLOAT32);
+
+  EXPECT_EQ(DecodeModuleConfig(message).value(), ModuleConfig(EveryField()));
+}
+
+TEST(ConfigCodecTest, RefusesAnUnknownComputeDtype) {
+  v1::ModuleConfig message = EncodeModuleConfig(EveryField());
+  message.set_compute_dtype(static_cast<v1::ComputeDtype>(3));
+
+  const absl::Status status = DecodeModuleConfig(message).status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "compute_dtype is 3, expected a known value of ComputeDtype");
 }
 
 TEST(ConfigCodecTest, AppliesTheDefaultsOfALayer) {
@@ -166,7 +199,14 @@ INSTANTIATE_TEST_SUITE_P(
         R"({"multi_head_attention": {"embed_dim": 4, "num_heads": 2,
             "dtype": "DATA_TYPE_BOOL"}})",
         R"({"multi_head_attention": {"embed_dim": 4, "num_heads": 2,
-            "dtype": 99}})"));
+            "dtype": 99}})",
+        R"({"multi_head_attention": {"embed_dim": 4, "num_heads": 2},
+            "compute_dtype": 99})",
+        R"({"multi_head_attention": {"embed_dim": 4, "num_heads": 2},
+            "compute_dtype": "COMPUTE_DTYPE_FLOAT16"})",
+        R"({"multi_head_attention": {"embed_dim": 4, "num_heads": 2,
+            "dtype": "DATA_TYPE_FLOAT64"},
+            "compute_dtype": "COMPUTE_DTYPE_BFLOAT16"})"));
 
 }  // namespace
 }  // namespace attention

@@ -33,6 +33,7 @@ class RemoteTransformerEncoderLayer(RemoteModule):
         *,
         name: Optional[str] = None,
         replace: bool = False,
+        compute_dtype: str = "float32",
     ) -> None:
         """Serve a layer's weights, or use a module that is served.
 
@@ -45,9 +46,12 @@ class RemoteTransformerEncoderLayer(RemoteModule):
             config, dtype = _remote.layer_config(client, name, _KIND)
         else:
             config, dtype = to_config(source), source.linear1.weight.dtype
-            state_dict = source.state_dict()
             name = _remote.serve(
-                client, {_KIND: config}, state_dict, name=name, replace=replace
+                client,
+                _remote.module_config(_KIND, config, compute_dtype),
+                source.state_dict(),
+                name=name,
+                replace=replace,
             )
         super().__init__(client, name, StandIn(_without_weights(config, dtype)))
         self._dropout_probability = config.get("dropout", 0.0)

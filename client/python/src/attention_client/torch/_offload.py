@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from torch import nn
 
-from ..client import AttentionClient
 from . import _encoder, _remote
 from ._attention import RemoteMultiheadAttention
 from ._encoder import RemoteTransformerEncoderLayer
 from ._remote import RemoteModule, Target
 
+# Makes the remote module, of a class, that takes a layer's place.
+_Remote = Callable[[Any, Any], Any]
 
-def offload(model: nn.Module, target: Target) -> Any:
+
+def offload(
+    model: nn.Module, target: Target, *, compute_dtype: str = "float32"
+) -> Any:
     """Replace every attention layer of a model by one that a server computes.
 
     Replaced are torch.nn.TransformerEncoderLayer and torch.nn.MultiheadAttention,
@@ -29,14 +33,21 @@ def offload(model: nn.Module, target: Target) -> Any:
     Args:
         model: any module.
         target: a client, or a server's address.
+        compute_dtype: what to compute in: see `RemoteMultiheadAttention`.
 
     Returns:
         The model; or its replacement, where it is itself such a layer.
 
     Raises:
+        ValueError: compute_dtype is none of them.
         AttentionError: a layer could not be uploaded; those before it are replaced.
     """
-    return _replaced(model, _remote.connect(target), {})
+    client = _remote.connect(target)
+
+    def remote(layer: Any, kind: Any) -> Any:
+        return kind(layer, client, compute_dtype=compute_dtype)
+
+    return _replaced(model, remote, {})
 
 
 def unload(model: nn.Module) -> None:
@@ -46,7 +57,7 @@ def unload(model: nn.Module) -> None:
             module.unload()
 
 
-def _replaced(module: Any, client: AttentionClient, done: Dict[int, Any]) -> Any:
+def _replaced(module: Any, remote: _Remote, done: Dict[int, Any]) -> Any:
     """`module` or what takes its place; one layer in two places stays one."""
     if id(module) in done:
         return done[id(module)]
@@ -54,11 +65,11 @@ def _replaced(module: Any, client: AttentionClient, done: Dict[int, Any]) -> Any
     forward = type(module).forward
     if forward is nn.TransformerEncoderLayer.forward:
         if _encoder.reason_against(module) is None:
-            done[id(module)] = RemoteTransformerEncoderLayer(module, client)
+            done[id(module)] = remote(module, RemoteTransformerEncoderLayer)
             return done[id(module)]
     elif forward is nn.MultiheadAttention.forward:
-        done[id(module)] = RemoteMultiheadAttention(module, client)
+        done[id(module)] = remote(module, RemoteMultiheadAttention)
         return done[id(module)]
     for name, child in module.named_children():
-        setattr(module, name, _replaced(child, client, done))
+        setattr(module, name, _replaced(child, remote, done))
     return module

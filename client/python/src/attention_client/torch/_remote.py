@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import nn
@@ -101,6 +101,19 @@ def compute(client: AttentionClient, request: ForwardRequest) -> Tuple[Any, Any]
     return output, weights
 
 
+def module_config(
+    kind: str, config: Dict[str, Any], compute_dtype: str
+) -> Dict[str, Any]:
+    """The ModuleConfig of a kind's; ValueError for another dtype."""
+    if compute_dtype not in ("float32", "bfloat16"):
+        raise ValueError(
+            f"compute_dtype: expected 'float32' or 'bfloat16', got {compute_dtype!r}"
+        )
+    if compute_dtype == "float32":
+        return {kind: config}
+    return {kind: config, "compute_dtype": "COMPUTE_DTYPE_BFLOAT16"}
+
+
 def connect(target: Target) -> AttentionClient:
     """The client of a target."""
     return target if isinstance(target, AttentionClient) else AttentionClient(target)
@@ -142,7 +155,7 @@ def layer_config(client: AttentionClient, name: str, kind: str) -> Tuple[Any, An
     """Configuration and dtype of a served module; ValueError for another kind."""
     info = client.modules.get(name)
     if kind not in info.config:
-        kinds = ", ".join(info.config) or "none"
+        kinds = ", ".join(k for k in info.config if k != "compute_dtype") or "none"
         raise ValueError(f"module {name!r}: expected the kind {kind}, got {kinds}")
     return info.config[kind], getattr(torch, info.weights_dtype)
 

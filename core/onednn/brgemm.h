@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "core/tensor/data_type.h"
+
+struct dnnl_brgemm;
+
+namespace attention {
+
+/// A multiplication of small matrices, C = A B or C += A B, by oneDNN's batch-
+/// reduce GEMM ukernels, with float32 sums.
+///
+///   A [rows, depth]     row-major, lda elements from row to row
+///   B [depth, columns]  packed: float32 row-major, ldb elements from row to
+///                       row; bfloat16 by pairs of rows, [depth / 2, ldb, 2]
+///   C [rows, columns]   float32, row-major, ldc elements from row to row
+///
+/// `rows` may differ from call to call: there is a kernel for each power of two
+/// up to kMaxRows, and a tile takes the kernels that its height is the sum of.
+/// A row's bits do not depend on the height of the kernel that computes it, nor
+/// on zeros at the end of `depth`. A call costs about 30 ns and allocates
+/// nothing. Immutable and thread-safe.
+class Brgemm {
+ public:
+  static constexpr std::int64_t kMaxRows = 64;
+
+  struct Shape {
+    DataType dtype = DataType::kFloat32;  ///< of A and B; or kBFloat16
+    std::int64_t columns = 0;
+    std::int64_t depth = 0;  ///< even with bfloat16
+    std::int64_t lda = 0;
+    std::int64_t ldb = 0;  ///< a multiple of 16
+    std::int64_t ldc = 0;
+    bool accumulate = false;
+
+    friend auto operator<=>(const Shape&, const Shape&) = default;
+  };
+
+  /// Compile the kernels, 40 to 100 us each. Throws dnnl::error.
+  explicit Brgemm(const Shape& shape);
+
+  /// Compute `rows` rows. Throws dnnl::error.
+  void Execute(std::int64_t rows, const void* a, const void* b, float* c) const;
+
+  /// Whether this machine, as far as oneDNN may use it (ONEDNN_MAX_CPU_ISA),
+  /// has kernels for a dtype. Found out by compiling one, once.
+  [[nodiscard]] static bool IsAvailable(DataType dtype);
+
+ private:
+  struct Destroy {
+    void operator()(dnnl_brgemm* kernel) const;
+  };
+  using Kernel = std::unique_ptr<dnnl_brgemm, Destroy>;
+
+  [[nodiscard]] static Kernel Compile(const Shape& shape, std::int64_t rows);
+
+  Shape shape_;
+  std::array<Kernel, 7> kernels_;  // of 64, 32, ..., 1 rows
+};
+
+}  // namespace attention

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/onednn/fused_attention.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/attention/head_rows.h"
+#include "core/onednn/carver.h"
+#include "core/onednn/floats.h"
+#include "core/onednn/for_each_item.h"
+#include "core/onednn/fused_pass.h"
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+namespace {
+
+constexpr std::int64_t kTileRows = Brgemm::kMaxRows;
+constexpr std::int64_t kTileColumns = PanelLinear::kPanelWidth;
+
+PackedKeys LayoutOf(const AttentionSpec& spec, DataType dtype) {
+  PackedKeys layout;
+  layout.dtype = dtype;
+  layout.num_heads = spec.num_key_value_heads;
+  layout.head_dim = spec.head_dim;
+  layout.value_head_dim = spec.value_head_dim;
+  return layout;
+}
+
+std::size_t MemoryBytes(const std::optional<PanelLinear>& linear) {
+  return linear ? linear->memory_bytes() : 0;
+}
+
+// Where the rows of one of the request's tensors go, projected or, without a
+// projection, as they are.
+struct InputStep {
+  const std::optional<PanelLinear>& projection;
+  PanelLinear::Input input;
+  const HeadRows& heads;  // of the input
+  std::int64_t width;     // of a row, projected
+  const TileSink& sink;
+
+  [[nodiscard]] std::int64_t num_items() const {
+    return projection ? projection->num_items(input.num_rows())
+                      : (input.num_rows() + kTileRows - 1) / kTileRows;
+  }
+
+  void Compute(std::int64_t item, std::byte* scratch) const {
+    if (projection) return projection->Compute(input, item, sink, scratch);
+    auto* rows = reinterpret_cast<float*>(scratch);
+    const std::int64_t first = item * kTileRows;
+    const std::int64_t count = std::min(kTileRows, input.num_rows() - first);
+    for (std::int64_t i = 0; i < count; ++i) {
+      LoadHeadRow(input.tensor, heads,
+                  input.sources[static_cast<std::size_t>(first + i)], width,
+                  rows + i * width);
+    }
+    for (std::int64_t column = 0; column < width; column += kTileColumns) {
+      sink.Store(first, column,
+                 {.values = rows + column,
+                  .stride = width,
+                  .rows = count,
+                  .columns = std::min(kTileColumns, width - column),
+                  .bias = nullptr});
+    }
+  }
+};
+
+// Rows behind a ragged sequence's end have weights of zero.
+void ZeroRaggedWeights(const PackedBatch& batch,
+                       const MutableTensorView& weights) {
+  const std::int64_t heads = batch.average_attn_weights ? 1 : batch.num_heads;
+  const std::size_t row_bytes =
+      static_cast<std::size_t>(batch.weight_columns()) *
+      DataTypeSize(weights.dtype);
+  for (const Sequence& sequence : batch.sequences) {
+    const std::int64_t missing = batch.max_query_length - sequence.query_length;
+    for (std::int64_t head = 0; head < heads; ++head) {
+      const std::int64_t row =
+          (sequence.index * heads + head) * batch.max_query_length +
+          sequence.query_length;
+      std::memset(weights.data + static_cast<std::size_t>(row) * row_bytes, 0,
+                  static_cast<std::size_t>(missing) * row_bytes);
+    }
+  }
+}
+
+}  // namespace
+
+// One forward pass.
+class FusedAttention::Pass {
+ public:
+  Pass(const FusedAttention& attention, const PackedBatch& batch,
+       const AttentionOutputs& outputs, ComputePool& pool)
+      : attention_(attention),
+        spec_(attention.spec_),
+        batch_(batch),
+        outputs_(outputs),
+        pool_(pool),
+        extent_(attention.spec_, batch),
+        layout_(MakeLayout()) {}
+
+  // Throws dnnl::error, std::bad_alloc.
+  absl::Status Compute() {
+    if (outputs_.weights) ZeroRaggedWeights(batch_, *outputs_.weights);
+    layout_.Fill(spec_, batch_);
+    ATTENTION_RETURN_IF_ERROR(ProjectInputs());
+    ATTENTION_RETURN_IF_ERROR(Attend());
+    return ProjectOutput();
+  }
+
+ private:
+  FusedLayout MakeLayout() {
+    Carver counter;
+    (void)FusedLayout(spec_, attention_.layout_, extent_, counter);
+    Carver carver(pool_.Scratch(pool_.num_threads(), counter.used()));
+    return FusedLayout(spec_, attention_.layout_, extent_, carver);
+  }
+
+  MutableTensorView Matrix(std::byte* data, std::int64_t width) const {
+    return {data, attention_.dtype_, Shape{extent_.num_queries, width}};
+  }
+
+  absl::Status ProjectInputs() {
+    const MutableTensorView query =
+        Matrix(layout_.matrices.query, spec_.query_width());
+    const RowSink queries(query, layout_.numbers);
+    const PackedKeys& packed = layout_.matrices.keys;
+    const KeySink keys(packed, KeySink::Part::kKeys, attention_.bias_k_);
+    const KeySink values(packed, KeySink::Part::kValues, attention_.bias_v_);
+    PrepareKeys(keys, values);
+    const std::array<InputStep, 3> steps = {
+        InputStep{attention_.query_,
+                  {batch_.query, layout_.query_rows},
+                  batch_.query_heads,
+                  spec_.query_width(),
+                  queries},
+        InputStep{attention_.key_,
+                  {batch_.key, layout_.key_rows},
+                  batch_.key_heads,
+                  spec_.key_width(),
+                  keys},
+        InputStep{attention_.value_,
+                  {batch_.value, layout_.key_rows},
+                  batch_.key_heads,
+                  spec_.value_width(),
+                  values}};
+    std::int64_t num_items = 0;
+    for (const InputStep& step : steps) num_items += step.num_items();
+    return ForEachItem(pool_, num_items, attention_.InputScratchBytes(),
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         for (const InputStep& step : steps) {
+                           const std::int64_t count = step.num_items();
+                           if (item < count) return step.Compute(item, scratch);
+                           item -= count;
+                         }
+                       });
+  }
+
+  // What no visible key's row brings with it.
+  void PrepareKeys(const KeySink& keys, const KeySink& values) {
+    const PackedKeys& packed = layout_.matrices.keys;
+    if (packed.key_depth() != packed.head_dim) {
+      // The row of zeros behind an odd D.
+      std::memset(
+          packed.keys, 0,
+          static_cast<std::size_t>(extent_.padded_keys * packed.num_heads *
+                                   packed.key_depth()) *
+              DataTypeSize(packed.dtype));
+    }
+    for (const FusedSequence& sequence : layout_.sequences) {
+      if (sequence.sequence->num_visible > 0) continue;
+      for (const KeySink* sink : {&keys, &values}) {
+        for (std::int64_t column = 0; column < sink->width();
+             column += kTileColumns) {
+          sink->StoreEnd(sequence, column,
+                         std::min(kTileColumns, sink->width() - column));
+        }
+      }
+    }
+  }
+
+  absl::Status Attend() {
+    const FusedTileComputer::Task task = {spec_, *attention_.kernels_, batch_,
+                                          outputs_, layout_.matrices};
+    Carver counter;
+    (void)FusedTileComputer(task, extent_.tile, counter);
+    return ForEachItem(
+        pool_, extent_.num_items, counter.used(),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          Carver carver(scratch);
+          FusedTileComputer(task, extent_.tile, carver)
+              .Compute(layout_.items[static_cast<std::size_t>(item)]);
+        });
+  }
+
+  absl::Status ProjectOutput() {
+    const ProjectionRows rows = {
+        Matrix(layout_.matrices.context, spec_.output_width()), layout_.numbers,
+        outputs_.output, layout_.query_rows};
+    if (!attention_.output_) return StoreContext(rows);
+    const PanelLinear& output = *attention_.output_;
+    return ForEachItem(pool_, output.num_items(rows), output.scratch_bytes(),
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         output.Compute(rows, item, scratch);
+                       });
+  }
+
+  // Hand the context over as it is.
+  absl::Status StoreContext(const ProjectionRows& rows) {
+    const std::int64_t width = spec_.output_width();
+    const std::size_t row_bytes =
+        static_cast<std::size_t>(width) * DataTypeSize(rows.input.dtype);
+    return ForEachItem(
+        pool_, (extent_.num_queries + kTileRows - 1) / kTileRows,
+        attention_.OutputScratchBytes(),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          auto* line = reinterpret_cast<float*>(scratch);
+          const auto first = static_cast<std::size_t>(item * kTileRows);
+          const std::size_t end =
+              std::min(first + kTileRows, rows.sources.size());
+          for (std::size_t t = first; t < end; ++t) {
+            LoadReals(rows.input.dtype, rows.input.data + t * row_bytes,
+                      static_cast<std::size_t>(width), line);
+            StoreHeadRow(line, batch_.query_heads, rows.targets[t], width,
+                         rows.output);
+          }
+        });
+  }
+
+  const FusedAttention& attention_;
+  const AttentionSpec& spec_;
+  const PackedBatch& batch_;
+  const AttentionOutputs& outputs_;
+  ComputePool& pool_;
+  const FusedExtent extent_;
+  FusedLayout layout_;
+};
+
+FusedAttention::FusedAttention(const AttentionSpec& spec, DataType dtype,
+                               const AttentionWeights& weights)
+    : spec_(spec), dtype_(dtype), layout_(LayoutOf(spec, dtype)) {
+  if (spec.input_projections) {
+    query_.emplace(weights.query, dtype, std::nullopt);
+    key_.emplace(weights.key, dtype, std::nullopt);
+    value_.emplace(weights.value, dtype, std::nullopt);
+  }
+  if (spec.output_projection) {
+    output_.emplace(weights.output, dtype, std::nullopt);
+  }
+  bias_k_ = ToFloats(weights.bias_k);
+  bias_v_ = ToFloats(weights.bias_v);
+  kernels_ = FusedKernels::Get(layout_);
+}
+
+std::size_t FusedAttention::memory_bytes() const {
+  return MemoryBytes(query_) + MemoryBytes(key_) + MemoryBytes(value_) +
+         MemoryBytes(output_) +
+         (bias_k_.size() + bias_v_.size()) * sizeof(float);
+}
+
+std::size_t FusedAttention::InputScratchBytes() const {
+  if (query_) {
+    return std::max({query_->scratch_bytes(), key_->scratch_bytes(),
+                     value_->scratch_bytes()});
+  }
+  return static_cast<std::size_t>(
+             kTileRows * std::max({spec_.query_width(), spec_.key_width(),
+                                   spec_.value_width()})) *
+         sizeof(float);
+}
+
+std::size_t FusedAttention::OutputScratchBytes() const {
+  return output_
+             ? output_->scratch_bytes()
+             : static_cast<std::size_t>(spec_.output_width()) * sizeof(float);
+}
+
+std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
+                                         std::size_t num_threads) const {
+  const FusedExtent extent(spec_, batch);
+  Carver pass;
+  const FusedLayout layout(spec_, layout_, extent, pass);
+  // Weights may have to be converted.
+  AttentionOutputs outputs;
+  outputs.weights.emplace().dtype = DataType::kFloat16;
+  Carver tile;
+  (void)FusedTileComputer({spec_, *kernels_, batch, outputs, layout.matrices},
+                          extent.tile, tile);
+  const std::size_t thread_bytes =
+      std::max({tile.used(), InputScratchBytes(), OutputScratchBytes()});
+  return pass.used() + num_threads * thread_bytes +
+         (num_threads + 1) * kTensorAlignment;  // the allocator's own
+}
+
+absl::Status FusedAttention::Forward(const PackedBatch& batch,
+                                     const AttentionOutputs& outputs,
+                                     ComputePool& pool) const {
+  return Pass(*this, batch, outputs, pool).Compute();
+}
+
+}  // namespace attention

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "core/onednn/attention_layer.h"
+#include "core/onednn/fused_tile.h"
+#include "core/onednn/panel_linear.h"
+
+namespace attention {
+
+/// Attention on brgemm ukernels, in three steps over all sequences of a batch:
+///
+///   1. project   the rows the caller sees; keys and values in packed form
+///   2. attend    by tiles of query rows and heads: FusedTileComputer
+///   3. project   the context into the caller's output
+///
+/// Scratch: with T query rows and S keys, appended and padded ones included, of
+/// all sequences together, (T H D + S Hkv (D + Dv)) elements of the compute
+/// dtype, and a fixed amount for each thread; nothing grows with L x S, but for
+/// a tile's rows where masks or weights are read or written.
+///
+/// A row's bits depend on the row and its sequence alone, not on the batch, the
+/// number of threads, or where it falls in a tile. Immutable and thread-safe.
+class FusedAttention final : public AttentionLayer {
+ public:
+  /// Pack the weights and compile the kernels. Throws dnnl::error,
+  /// std::bad_alloc.
+  FusedAttention(const AttentionSpec& spec, DataType dtype,
+                 const AttentionWeights& weights);
+
+  [[nodiscard]] std::size_t memory_bytes() const override;
+  [[nodiscard]] std::size_t ScratchBytes(
+      const PackedBatch& batch, std::size_t num_threads) const override;
+  [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
+                                     const AttentionOutputs& outputs,
+                                     ComputePool& pool) const override;
+
+ private:
+  class Pass;
+
+  [[nodiscard]] std::size_t InputScratchBytes() const;
+  [[nodiscard]] std::size_t OutputScratchBytes() const;
+
+  AttentionSpec spec_;
+  DataType dtype_;
+  PackedKeys layout_;                               // without memory
+  std::optional<PanelLinear> query_, key_, value_;  // with input_projections
+  std::optional<PanelLinear> output_;               // with output_projection
+  std::vector<float> bias_k_, bias_v_;              // [Hkv D], or empty
+  std::shared_ptr<const FusedKernels> kernels_;
+};
+
+}  // namespace attention

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/onednn/fused_pass.h"
+
+#include <algorithm>
+
+#include "core/onednn/brgemm.h"
+#include "core/onednn/round_up.h"
+
+namespace attention {
+namespace {
+
+// Multiplications an item has at least, if heads allow it: some tens of
+// microseconds, beside which claiming an item costs nothing.
+constexpr std::int64_t kItemOperations = std::int64_t{1} << 21U;
+
+bool Averages(const PackedBatch& batch) {
+  return batch.need_weights && batch.average_attn_weights;
+}
+
+// Averaged weights leave one thread with all heads of a tile, so tiles are
+// lower there.
+std::int64_t TileRows(const PackedBatch& batch) {
+  return Averages(batch) ? Brgemm::kMaxRows / 2 : Brgemm::kMaxRows;
+}
+
+std::int64_t PaddedKeys(const Sequence& sequence) {
+  return RoundUp(sequence.num_columns(), kKeyLanes);
+}
+
+// How a sequence is cut into items.
+struct Cut {
+  std::int64_t rows = 0;  // of a tile
+  std::int64_t heads = 0;
+};
+
+Cut CutOf(const AttentionSpec& spec, const PackedBatch& batch,
+          const Sequence& sequence) {
+  const std::int64_t rows = TileRows(batch);
+  if (Averages(batch)) return {rows, spec.num_heads};
+  const std::int64_t operations = std::max<std::int64_t>(
+      1, std::min(sequence.query_length, rows) * PaddedKeys(sequence) *
+             (spec.head_dim + spec.value_head_dim));
+  return {rows, std::clamp<std::int64_t>(kItemOperations / operations, 1,
+                                         spec.num_heads)};
+}
+
+std::int64_t NumItems(const AttentionSpec& spec, const PackedBatch& batch,
+                      const Sequence& sequence) {
+  const Cut cut = CutOf(spec, batch, sequence);
+  return (sequence.query_length + cut.rows - 1) / cut.rows *
+         ((spec.num_heads + cut.heads - 1) / cut.heads);
+}
+
+// Write the items of a sequence, head by head, so that the keys and values of
+// one stay in cache; return where the next go.
+FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
+                      const FusedSequence& place, FusedItem* item) {
+  const Cut cut = CutOf(spec, batch, *place.sequence);
+  const std::int64_t length = place.sequence->query_length;
+  for (std::int64_t head = 0; head < spec.num_heads; head += cut.heads) {
+    for (std::int64_t row = 0; row < length; row += cut.rows) {
+      *item++ = {{&place, row, std::min(cut.rows, length - row)},
+                 head,
+                 std::min(cut.heads, spec.num_heads - head)};
+    }
+  }
+  return item;
+}
+
+}  // namespace
+
+FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch)
+    : num_sequences(static_cast<std::int64_t>(batch.sequences.size())) {
+  for (const Sequence& sequence : batch.sequences) {
+    const std::int64_t padded = PaddedKeys(sequence);
+    num_queries += sequence.query_length;
+    num_visible += sequence.num_visible;
+    padded_keys += padded;
+    num_items += NumItems(spec, batch, sequence);
+    tile.tile_rows = std::max(tile.tile_rows,
+                              std::min(TileRows(batch), sequence.query_length));
+    tile.max_columns = std::max(tile.max_columns, padded);
+  }
+}
+
+FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
+                         const FusedExtent& extent, Carver& carver)
+    : sequences(carver.Take<FusedSequence>(extent.num_sequences)),
+      query_rows(carver.Take<std::int64_t>(extent.num_queries)),
+      numbers(carver.Take<std::int64_t>(extent.num_queries)),
+      key_rows(carver.Take<std::int64_t>(extent.num_visible)),
+      items(carver.Take<FusedItem>(extent.num_items)) {
+  const auto size = static_cast<std::int64_t>(DataTypeSize(keys.dtype));
+  const auto take = [&](std::int64_t elements) {
+    return carver.Take<std::byte>(elements * size).data();
+  };
+  matrices.keys = keys;
+  matrices.keys.sequences = sequences;
+  matrices.keys.keys =
+      take(extent.padded_keys * keys.num_heads * keys.key_depth());
+  matrices.keys.values =
+      take(extent.padded_keys * keys.num_heads * keys.value_columns());
+  matrices.query = take(extent.num_queries * spec.query_width());
+  // The context of a row and head takes the place of its queries.
+  matrices.context = spec.head_dim == spec.value_head_dim
+                         ? matrices.query
+                         : take(extent.num_queries * spec.output_width());
+}
+
+void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch) {
+  FusedSequence next;
+  FusedItem* item = items.data();
+  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
+    const Sequence& sequence = batch.sequences[s];
+    next.sequence = &sequence;
+    next.padded_keys = PaddedKeys(sequence);
+    sequences[s] = next;
+    for (std::int64_t i = 0; i < sequence.query_length; ++i) {
+      query_rows[static_cast<std::size_t>(next.first_query + i)] =
+          sequence.query_row(i);
+    }
+    for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
+      key_rows[static_cast<std::size_t>(next.first_key + k)] =
+          sequence.key_row(sequence.visible_key(k));
+    }
+    item = WriteItems(spec, batch, sequences[s], item);
+    next.first_query += sequence.query_length;
+    next.first_key += sequence.num_visible;
+    next.key_offset += next.padded_keys;
+  }
+  for (std::size_t t = 0; t < numbers.size(); ++t) {
+    numbers[t] = static_cast<std::int64_t>(t);
+  }
+  matrices.keys.watches_finite = TileMask::HidesEnds(batch);
+}
+
+}  // namespace attention

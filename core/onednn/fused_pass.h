@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/attention/module_spec.h"
+#include "core/attention/packed_batch.h"
+#include "core/onednn/carver.h"
+#include "core/onednn/fused_tile.h"
+#include "core/onednn/packed_keys.h"
+
+namespace attention {
+
+/// What the sizes of a pass depend on.
+struct FusedExtent {
+  /// Add up a batch.
+  FusedExtent(const AttentionSpec& spec, const PackedBatch& batch);
+
+  std::int64_t num_sequences = 0;
+  std::int64_t num_queries = 0;
+  std::int64_t num_visible = 0;  ///< keys that are not padding
+  std::int64_t padded_keys = 0;
+  std::int64_t num_items = 0;
+  FusedTileComputer::Extent tile;
+};
+
+/// The rows, matrices and items of one pass, in memory taken from a carver.
+struct FusedLayout {
+  FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
+              const FusedExtent& extent, Carver& carver);
+
+  /// Lay a batch out.
+  void Fill(const AttentionSpec& spec, const PackedBatch& batch);
+
+  std::span<FusedSequence> sequences;
+  /// Row t of the pass's queries is row query_rows[t] of the request's query
+  /// and output, and row numbers[t] = t of the query and context matrices.
+  std::span<std::int64_t> query_rows;
+  std::span<std::int64_t> numbers;
+  /// Visible key t of the pass is row key_rows[t] of the request's.
+  std::span<std::int64_t> key_rows;
+  std::span<FusedItem> items;
+  FusedMatrices matrices;
+};
+
+}  // namespace attention

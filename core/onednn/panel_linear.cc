@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/onednn/panel_linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/onednn/floats.h"
+#include "core/onednn/round_up.h"
+#include "core/onednn/shared_kernels.h"
+#include "core/simd/convert.h"
+#include "core/tensor/convert.h"
+
+namespace attention {
+namespace {
+
+constexpr std::int64_t kTileRows = Brgemm::kMaxRows;
+// ldb of a ukernel must be a multiple of it.
+constexpr std::int64_t kLanes = 16;
+constexpr std::size_t kSumsBytes =
+    kTileRows * PanelLinear::kPanelWidth * sizeof(float);
+
+Epilogue EpilogueOf(std::optional<Activation> activation) {
+  if (!activation) return Epilogue::kNone;
+  return *activation == Activation::kRelu ? Epilogue::kRelu : Epilogue::kGelu;
+}
+
+bool AreConsecutive(std::span<const std::int64_t> rows) {
+  return rows.back() - rows.front() ==
+             static_cast<std::int64_t>(rows.size()) - 1 &&
+         std::ranges::is_sorted(rows);
+}
+
+std::int64_t NumTiles(std::int64_t num_rows) {
+  return (num_rows + kTileRows - 1) / kTileRows;
+}
+
+}  // namespace
+
+PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
+                         std::optional<Activation> activation)
+    : dtype_(dtype),
+      element_size_(DataTypeSize(dtype)),
+      in_(weights.weight.shape().dim(1)),
+      depth_(dtype == DataType::kBFloat16 ? RoundUp<std::int64_t>(in_, 2)
+                                          : in_),
+      out_(weights.weight.shape().dim(0)),
+      epilogue_(EpilogueOf(activation)),
+      bias_(ToFloats(weights.bias)) {
+  if (out_ >= kPanelWidth) full_steps_ = CompileSteps(kPanelWidth);
+  if (const std::int64_t last = out_ % kPanelWidth; last > 0) {
+    last_steps_ = CompileSteps(RoundUp(last, kLanes));
+  }
+  Pack(ToFloats(weights.weight));
+}
+
+std::vector<PanelLinear::Step> PanelLinear::CompileSteps(
+    std::int64_t width) const {
+  static SharedKernels<Brgemm::Shape, Brgemm> shared;
+  std::vector<Step> steps;
+  for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
+    const Brgemm::Shape shape = {.dtype = dtype_,
+                                 .columns = width,
+                                 .depth = std::min(kMaxDepth, depth_ - first),
+                                 .lda = depth_,
+                                 .ldb = width,
+                                 .ldc = kPanelWidth,
+                                 .accumulate = first > 0};
+    steps.push_back({first, shared.Get(shape, [&] { return Brgemm(shape); })});
+  }
+  return steps;
+}
+
+// Element (k, n) of a panel of `width` columns lies at k * width + n; with
+// bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
+void PanelLinear::Pack(const std::vector<float>& weight) {
+  const std::int64_t padded =
+      out_ / kPanelWidth * kPanelWidth + RoundUp(out_ % kPanelWidth, kLanes);
+  panels_ =
+      AlignedBuffer(static_cast<std::size_t>(padded * depth_) * element_size_);
+  std::memset(panels_.data(), 0, panels_.size());
+  auto* floats = reinterpret_cast<float*>(panels_.data());
+  auto* halves = reinterpret_cast<std::uint16_t*>(panels_.data());
+  for (std::int64_t n = 0; n < out_; ++n) {
+    const std::int64_t first = n / kPanelWidth * kPanelWidth;
+    const std::int64_t width = std::min(kPanelWidth, padded - first);
+    const float* row = weight.data() + n * in_;
+    for (std::int64_t k = 0; k < in_; ++k) {
+      if (dtype_ == DataType::kFloat32) {
+        floats[first * depth_ + k * width + (n - first)] = row[k];
+      } else {
+        halves[first * depth_ + k / 2 * 2 * width + 2 * (n - first) + k % 2] =
+            FloatToBFloat16(row[k]);
+      }
+    }
+  }
+}
+
+std::int64_t PanelLinear::num_panels() const {
+  return (out_ + kPanelWidth - 1) / kPanelWidth;
+}
+
+// A tile's rows stay in cache while panels pass by, so the more the better, up
+// to what leaves every thread with several items.
+std::int64_t PanelLinear::PanelsPerItem(std::int64_t num_rows) const {
+  constexpr std::int64_t kEnoughItems = 32;
+  constexpr std::int64_t kMostPanels = 12;
+  return std::clamp<std::int64_t>(
+      NumTiles(num_rows) * num_panels() / kEnoughItems, 1, kMostPanels);
+}
+
+std::int64_t PanelLinear::num_items(std::int64_t num_rows) const {
+  const std::int64_t panels = PanelsPerItem(num_rows);
+  return NumTiles(num_rows) * ((num_panels() + panels - 1) / panels);
+}
+
+void PanelLinear::Compute(const Input& input, std::int64_t item,
+                          const TileSink& sink, std::byte* scratch) const {
+  const std::int64_t num_tiles = NumTiles(input.num_rows());
+  const std::int64_t panels = PanelsPerItem(input.num_rows());
+  const std::int64_t first_panel = item / num_tiles * panels;
+  const std::int64_t end = std::min(first_panel + panels, num_panels());
+  const std::int64_t row = item % num_tiles * kTileRows;
+  const std::int64_t num_rows = std::min(kTileRows, input.num_rows() - row);
+
+  auto* sums = reinterpret_cast<float*>(scratch);
+  const std::byte* rows = Rows(input, row, num_rows, scratch + kSumsBytes);
+  for (std::int64_t panel = first_panel; panel < end; ++panel) {
+    ComputePanel(panel, num_rows, rows, sums);
+    const std::int64_t column = panel * kPanelWidth;
+    sink.Store(row, column,
+               {.values = sums,
+                .stride = kPanelWidth,
+                .rows = num_rows,
+                .columns = std::min(kPanelWidth, out_ - column),
+                .bias = bias_.empty() ? nullptr : bias_.data() + column});
+  }
+}
+
+void PanelLinear::ComputePanel(std::int64_t panel, std::int64_t num_rows,
+                               const std::byte* rows, float* sums) const {
+  const std::int64_t column = panel * kPanelWidth;
+  const bool full = out_ - column >= kPanelWidth;
+  const std::int64_t width =
+      full ? kPanelWidth : RoundUp(out_ - column, kLanes);
+  const std::byte* weights =
+      panels_.data() +
+      static_cast<std::size_t>(column * depth_) * element_size_;
+  for (const Step& step : full ? full_steps_ : last_steps_) {
+    const auto first = static_cast<std::size_t>(step.first) * element_size_;
+    step.kernel->Execute(num_rows, rows + first,
+                         weights + first * static_cast<std::size_t>(width),
+                         sums);
+  }
+}
+
+// Rows [first, first + count) of the input as [count, depth] of the compute
+// dtype: the input's own memory, or a copy.
+const std::byte* PanelLinear::Rows(const Input& input, std::int64_t first,
+                                   std::int64_t count,
+                                   std::byte* scratch) const {
+  const auto sources = input.sources.subspan(static_cast<std::size_t>(first),
+                                             static_cast<std::size_t>(count));
+  const DataType dtype = input.tensor.dtype;
+  const std::size_t row_bytes =
+      static_cast<std::size_t>(in_) * DataTypeSize(dtype);
+  if (dtype == dtype_ && in_ == depth_ && AreConsecutive(sources)) {
+    return input.tensor.data +
+           static_cast<std::size_t>(sources.front()) * row_bytes;
+  }
+  std::byte* to = scratch;
+  for (const std::int64_t source : sources) {
+    LoadRow(dtype,
+            input.tensor.data + static_cast<std::size_t>(source) * row_bytes,
+            in_, {to, dtype_, depth_});
+    to += static_cast<std::size_t>(depth_) * element_size_;
+  }
+  return scratch;
+}
+
+std::int64_t PanelLinear::num_items(const ProjectionRows& rows) const {
+  return num_items(static_cast<std::int64_t>(rows.sources.size()));
+}
+
+void PanelLinear::Compute(const ProjectionRows& rows, std::int64_t item,
+                          std::byte* scratch) const {
+  Compute({rows.input, rows.sources}, item,
+          RowSink(rows.output, rows.targets, epilogue_), scratch);
+}
+
+// The sums of a tile, and its rows.
+std::size_t PanelLinear::scratch_bytes() const {
+  return kSumsBytes +
+         static_cast<std::size_t>(kTileRows * depth_) * element_size_;
+}
+
+std::size_t PanelLinear::memory_bytes() const {
+  return panels_.size() + bias_.size() * sizeof(float);
+}
+
+}  // namespace attention

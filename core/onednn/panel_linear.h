@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/onednn/brgemm.h"
+#include "core/onednn/linear_layer.h"
+#include "core/onednn/tile_sink.h"
+#include "core/tensor/tensor.h"
+
+namespace attention {
+
+/// A linear layer on ukernels. The weight is packed once, in panels of
+/// kPanelWidth columns, which fit into a core's L2 cache beside a tile of rows;
+/// inputs are read where they lie if they are consecutive rows of the compute
+/// dtype, else gathered and converted by way of scratch.
+///
+/// With K = in, sums run over kMaxDepth inputs at a time in ascending order,
+/// whatever the rows: so a row's bits depend on the row alone.
+class PanelLinear final : public LinearLayer {
+ public:
+  static constexpr std::int64_t kPanelWidth = 64;
+  /// Keeps a panel of float32 weights within 256 KiB.
+  static constexpr std::int64_t kMaxDepth = 1024;
+
+  /// Pack the weight, in float32 or bfloat16. Throws dnnl::error,
+  /// std::bad_alloc.
+  PanelLinear(const LinearWeights& weights, DataType dtype,
+              std::optional<Activation> activation);
+
+  /// Rows of a tensor viewed as (rows, in): row t is its row sources[t].
+  /// Lifetime: borrows.
+  struct Input {
+    const TensorView& tensor;
+    std::span<const std::int64_t> sources;
+
+    [[nodiscard]] std::int64_t num_rows() const {
+      return static_cast<std::int64_t>(sources.size());
+    }
+  };
+
+  [[nodiscard]] std::int64_t num_items(std::int64_t num_rows) const;
+  /// Compute one of num_items() pieces of x W^T and hand its tiles, with the
+  /// bias yet to be added, to `sink`. Throws dnnl::error.
+  void Compute(const Input& input, std::int64_t item, const TileSink& sink,
+               std::byte* scratch) const;
+
+  [[nodiscard]] std::int64_t num_items(
+      const ProjectionRows& rows) const override;
+  void Compute(const ProjectionRows& rows, std::int64_t item,
+               std::byte* scratch) const override;
+  [[nodiscard]] std::size_t scratch_bytes() const override;
+  [[nodiscard]] std::size_t memory_bytes() const override;
+
+ private:
+  // The multiplication by inputs [first, first + depth) of a panel.
+  struct Step {
+    std::int64_t first;
+    std::shared_ptr<const Brgemm> kernel;
+  };
+
+  [[nodiscard]] std::vector<Step> CompileSteps(std::int64_t width) const;
+  void Pack(const std::vector<float>& weight);
+  [[nodiscard]] std::int64_t num_panels() const;
+  // Panels one item computes.
+  [[nodiscard]] std::int64_t PanelsPerItem(std::int64_t num_rows) const;
+  [[nodiscard]] const std::byte* Rows(const Input& input, std::int64_t first,
+                                      std::int64_t count,
+                                      std::byte* scratch) const;
+  void ComputePanel(std::int64_t panel, std::int64_t num_rows,
+                    const std::byte* rows, float* sums) const;
+
+  DataType dtype_;
+  std::size_t element_size_;
+  std::int64_t in_;
+  std::int64_t depth_;  // in_, made even with bfloat16
+  std::int64_t out_;
+  Epilogue epilogue_;
+  std::vector<float> bias_;  // empty: none
+  AlignedBuffer panels_;
+  std::vector<Step> full_steps_;
+  std::vector<Step> last_steps_;  // of the last, narrower panel
+};
+
+}  // namespace attention

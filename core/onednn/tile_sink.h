@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/simd/linear.h"
+#include "core/tensor/tensor.h"
+
+namespace attention {
+
+/// Takes the tiles a projection computes to where they are wanted. Tiles of
+/// different rows or columns may be stored at the same time.
+class TileSink {
+ public:
+  virtual ~TileSink() = default;
+
+  /// Store a tile whose first element belongs to row `row` of the projection's
+  /// rows and to column `column` of its output.
+  virtual void Store(std::int64_t row, std::int64_t column,
+                     const Tile& tile) const = 0;
+};
+
+/// Stores row t of a projection, its epilogue applied, as row targets[t] of a
+/// matrix of any floating dtype but float64, which need not be aligned.
+class RowSink final : public TileSink {
+ public:
+  /// Lifetime: borrows both.
+  RowSink(const MutableTensorView& matrix,
+          std::span<const std::int64_t> targets,
+          Epilogue epilogue = Epilogue::kNone)
+      : matrix_(matrix), targets_(targets), epilogue_(epilogue) {}
+
+  void Store(std::int64_t row, std::int64_t column,
+             const Tile& tile) const override;
+
+ private:
+  void StoreRows(std::int64_t target, std::int64_t column,
+                 const Tile& tile) const;
+
+  const MutableTensorView& matrix_;
+  std::span<const std::int64_t> targets_;
+  Epilogue epilogue_;
+};
+
+}  // namespace attention

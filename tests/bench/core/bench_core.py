@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure the core against PyTorch and ONNX Runtime, in turns, in one run.
+
+Each computes in a process of its own, from the same tensors, with as many
+threads. Before a row is timed, all answers are compared. Then every worker in
+turn is warm and measured for a while, in as many repetitions as asked for; a
+peer's figure is the median of its fastest way. Nothing is measured unless the
+peers are at their best, and the proof is printed.
+
+Exit status: 0 measured, 2 wrong arguments, 3 refused, with the reason.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+import cases
+import chart
+import measure
+import proof
+import report
+import self_measurements
+import workers
+
+
+def _list_of(kind, allowed=None):
+    def parse(text):
+        values = [kind(part) for part in text.split(",")]
+        if allowed and not set(values) <= set(allowed):
+            raise argparse.ArgumentTypeError(
+                f"{text}: expected some of {','.join(allowed)}")
+        return values
+    return parse
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        prog="./dev bench core", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bin_dir", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=_list_of(int), default=[1, 2],
+                        metavar="N,...", help="default: 1,2")
+    parser.add_argument("--dtypes", type=_list_of(str, cases.DTYPES),
+                        default=list(cases.DTYPES), metavar="NAME,...",
+                        help="default: float32,bfloat16")
+    parser.add_argument("--filter", type=re.compile, default=re.compile(""),
+                        metavar="REGEX", help="only rows in whose "
+                        "'KIND N,L,E,H DTYPE THREADS' this is found")
+    parser.add_argument("--part", choices=("all", "rows", "alone"),
+                        default="all", help="rows: the core and its peers; "
+                        "alone: what masks, weights, long sequences and odd "
+                        "inputs cost the core (default: all)")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.3,
+                        help="of each slot (default: 0.3)")
+    parser.add_argument("--quick", action="store_true",
+                        help="2 repetitions of 0.05 s, no row beyond L = 2048")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--svg", type=pathlib.Path, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.repetitions, arguments.seconds = 2, 0.05
+    if arguments.repetitions < 1 or min(arguments.threads) < 1:
+        parser.error("--repetitions and --threads must be at least 1")
+    return arguments
+
+
+def measure_peaks(core, dtypes):
+    """The matmul peak of each dtype."""
+    peaks = {dtype: core.ask("peak", dtype=dtype)["flops"] for dtype in dtypes}
+    for dtype, peak in peaks.items():
+        print(f"matmul peak, {dtype}: {peak / 1e9:.0f} GFLOP/s")
+    return peaks
+
+
+def measure_rows(team, arguments, options, results):
+    """Measure the rows of one number of threads."""
+    wanted = [case for dtype in arguments.dtypes for case in cases.rows(dtype)
+              if arguments.filter.search(
+                  f"{case.name} {dtype} {team.threads}")]
+    if arguments.quick:
+        wanted = [case for case in wanted if case.query_length <= 2048]
+    if not wanted:
+        return
+    for worker in team.workers:
+        proof.check(worker, team.threads)
+        results["proof"].append(proof.describe(worker))
+        print(results["proof"][-1])
+    peaks = measure_peaks(team.core, arguments.dtypes)
+    results["peak_flops"][team.threads] = peaks
+    print(report.HEADER)
+    for case in wanted:
+        row = measure.Row(case, team, options).measure()
+        row["share_of_peak"] = row["flops"] / peaks[case.dtype]
+        results["rows"].append(row)
+        print(report.row_text(row), flush=True)
+
+
+def measure_all(arguments):
+    """Measure everything that was asked for."""
+    options = measure.Options(arguments.repetitions, arguments.seconds)
+    results = {"machine": proof.machine(), "proof": [], "peak_flops": {},
+               "repetitions": options.repetitions,
+               "seconds_per_slot": options.seconds, "rows": [], "alone": []}
+    print(", ".join(f"{name} {value}" for name, value in
+                    results["machine"].items() if value))
+    if arguments.part != "alone":
+        for threads in arguments.threads:
+            with workers.Team(arguments.bin_dir, threads) as team:
+                measure_rows(team, arguments, options, results)
+    if arguments.part != "rows":
+        results["alone"] = self_measurements.measure(arguments, options)
+    return results
+
+
+def finish(results, arguments):
+    """Print the summary, write the files; return the exit status."""
+    if results["rows"]:
+        results["summary"] = report.summarize(results["rows"])
+        results["disturbance"] = report.quiet(results["rows"])
+        print("\n".join(report.summary_text(results["summary"],
+                                            results["disturbance"])))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n",
+                                  encoding="utf-8")
+    if arguments.svg and results["rows"]:
+        chart.draw(results, arguments.svg)
+    stalls = report.stalls(results["rows"])
+    for stall in stalls:
+        print(f"refused: {stall}", file=sys.stderr)
+    return 3 if stalls else 0
+
+
+def main():
+    arguments = parse_arguments()
+    try:
+        return finish(measure_all(arguments), arguments)
+    except (proof.Refused, workers.WorkerError) as error:
+        print(f"refused: {error}", file=sys.stderr)
+        return 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// The core's side of the benchmark: reads one JSON request per line, computes
+// in process, answers with one JSON object per line. bench_core.py drives it
+// and the peers' workers, which speak the same protocol.
+//
+//   core_bench_worker 2 <<< '{"op": "peak", "dtype": "float32"}'
+#include <cstdlib>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/attention/compute_pool.h"
+#include "tests/bench/core/bench_case.h"
+#include "tests/bench/core/matmul_peak.h"
+#include "tests/bench/core/process_memory.h"
+#include "tests/bench/core/slot.h"
+
+namespace attention::bench {
+namespace {
+
+void Check(const absl::Status& status) {
+  if (!status.ok()) throw std::runtime_error(status.ToString());
+}
+
+// Answers requests. One case is prepared at a time.
+class Worker {
+ public:
+  explicit Worker(std::size_t num_threads) : pool_(num_threads) {}
+
+  // Throws std::exception when a request fails.
+  [[nodiscard]] nlohmann::json Answer(const nlohmann::json& request) {
+    const std::string op = request.at("op");
+    if (op == "hello") return {{"threads", pool_.num_threads()}};
+    if (op == "prepare") return Prepare(request);
+    if (op == "run") return Run(request);
+    if (op == "release") return Release();
+    if (op == "peak") return Peak(request);
+    if (op == "memory") return Memory();
+    if (op == "first_calls") return FirstCalls(request);
+    throw std::invalid_argument("unknown op " + op);
+  }
+
+ private:
+  void Forward() { Check(prepared_->Forward(pool_)); }
+
+  nlohmann::json Prepare(const nlohmann::json& request) {
+    prepared_.reset();
+    auto made = BenchCase::Load(ParseCaseSpec(request.at("case")),
+                                request.at("folder").get<std::string>());
+    Check(made.status());
+    prepared_ = *std::move(made);
+    const ModuleImplementation& implementation = prepared_->implementation();
+    if (request.at("check")) {
+      Forward();
+      prepared_->WriteAnswer(request.at("answers").get<std::string>());
+    }
+    return {{"variants", {std::string(implementation.name())}},
+            {"compute_dtype", DataTypeName(implementation.compute_dtype())}};
+  }
+
+  nlohmann::json Run(const nlohmann::json& request) {
+    if (!prepared_) throw std::invalid_argument("no case is prepared");
+    const SlotLimits limits{.seconds = request.at("seconds"),
+                            .min_calls = request.at("min_calls"),
+                            .max_seconds = request.at("max_seconds")};
+    const SlotResult result = MeasureSlot(limits, [this] { Forward(); });
+    return {{"median_us", result.median_us},
+            {"fastest_us", result.fastest_us},
+            {"calls", result.num_calls},
+            {"cpus_used", result.cpus_used}};
+  }
+
+  nlohmann::json Release() {
+    prepared_.reset();
+    return nlohmann::json::object();
+  }
+
+  nlohmann::json Peak(const nlohmann::json& request) {
+    const DataType dtype =
+        ParseDataType(request.at("dtype").get<std::string>());
+    return {{"flops", MeasureMatmulPeak(dtype, pool_)}};
+  }
+
+  // Meaningful in a fresh process only, whose pool has no scratch yet.
+  nlohmann::json Memory() {
+    if (!prepared_) throw std::invalid_argument("no case is prepared");
+    return {{"growth_bytes", PeakMemoryGrowth([this] { Forward(); })}};
+  }
+
+  // Times, in microseconds, of the first two calls of each of the requests,
+  // [N, L] pairs to one module. A first call of the largest is not reported.
+  nlohmann::json FirstCalls(const nlohmann::json& request) {
+    CaseSpec spec = ParseCaseSpec(request.at("case"));
+    const auto largest = BenchCase::Random(spec);
+    Check(largest.status());
+    Check((*largest)->Forward(pool_));
+    nlohmann::json answers = nlohmann::json::array();
+    for (const nlohmann::json& shape : request.at("shapes")) {
+      spec.batch_size = shape.at(0);
+      spec.query_length = shape.at(1);
+      spec.key_length = spec.query_length;
+      const auto made = BenchCase::Random(spec, **largest);
+      nlohmann::json times = nlohmann::json::array();
+      for (int call = 0; call < 2; ++call) {
+        constexpr double kMicroseconds = 1e6;
+        const double start = NowSeconds();
+        Check(made->Forward(pool_));
+        times.push_back((NowSeconds() - start) * kMicroseconds);
+      }
+      answers.push_back(times);
+    }
+    return {{"times_us", answers}};
+  }
+
+  ComputePool pool_;
+  std::unique_ptr<BenchCase> prepared_;
+};
+
+int Serve(std::size_t num_threads) {
+  Worker worker(num_threads);
+  for (std::string line; std::getline(std::cin, line);) {
+    nlohmann::json answer;
+    try {
+      answer = worker.Answer(nlohmann::json::parse(line));
+    } catch (const std::exception& error) {
+      answer = {{"error", error.what()}};
+    }
+    std::cout << answer.dump() << std::endl;
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace attention::bench
+
+int main(int argc, char** argv) {
+  const int num_threads = argc == 2 ? std::atoi(argv[1]) : 0;
+  if (num_threads < 1) {
+    std::cerr << "usage: core_bench_worker THREADS\n";
+    return EXIT_FAILURE;
+  }
+  return attention::bench::Serve(static_cast<std::size_t>(num_threads));
+}

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build ONNX Runtime's graphs of a case, in a process of their own:
+
+    python3 onnx_graphs.py CASE_AS_JSON FOLDER
+
+Importing onnx and onnxruntime into one process registers every schema twice.
+Weights are initializers, shapes are fixed. Writes FOLDER/VARIANT.onnx and
+prints, as JSON, the variants a graph was built of.
+
+"fused" and "packed" are MatMul, com.microsoft.MultiHeadAttention, MatMul, with
+one MatMul per projection or one for all; "plain" is MatMul, Softmax, MatMul.
+Source: https://github.com/microsoft/onnxruntime/blob/v1.21.0/docs/
+ContribOperators.md#com.microsoft.MultiHeadAttention
+"""
+
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+import inputs
+from cases import Case
+from worker_loop import too_large
+
+OPSET = 17
+IR_VERSION = 8  # of that opset's time
+MASKED = np.float32(-3.0e38)
+
+
+class Graph:
+    """A graph under construction: names of values, nodes, initializers."""
+
+    def __init__(self, case, tensors):
+        self.case = case
+        self.tensors = tensors
+        self._nodes = []
+        self._initializers = []
+
+    def constant(self, array):
+        name = f"constant_{len(self._initializers)}"
+        array = np.ascontiguousarray(array)
+        self._initializers.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, op, *sources, outputs=1, domain="", **attributes):
+        names = [f"{op}_{len(self._nodes)}_{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(op, list(sources), names,
+                                            domain=domain, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def linear(self, rows, weight, bias=None):
+        """rows W^T + b, with torch's weight (out, in)."""
+        product = self.node("MatMul", rows, self.constant(weight.T))
+        if bias is None:
+            return product
+        return self.node("Add", product, self.constant(bias))
+
+    def linear_out(self, rows):
+        return self.linear(rows, self.tensors["out_proj.weight"],
+                           self.tensors["out_proj.bias"])
+
+    def input_parts(self):
+        """Weight and bias of q, k and v."""
+        return list(zip(np.split(self.tensors["in_proj_weight"], 3),
+                        np.split(self.tensors["in_proj_bias"], 3)))
+
+    def model(self, **outputs):
+        """The model whose outputs are these values, by name, with shapes."""
+        case = self.case
+        sources = {"query": (case.batch_size, case.query_length,
+                             case.embed_dim)}
+        if case.cross:
+            sources["key"] = (case.batch_size, case.key_length,
+                              case.embed_dim)
+        results = []
+        for name, (value, shape) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [name]))
+            results.append(helper.make_tensor_value_info(
+                name, TensorProto.FLOAT, shape))
+        graph = helper.make_graph(
+            self._nodes, "attention",
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+             for name, shape in sources.items()],
+            results, self._initializers)
+        return helper.make_model(
+            graph, ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET),
+                           helper.make_opsetid("com.microsoft", 1)])
+
+    @property
+    def output_shape(self):
+        case = self.case
+        return (case.batch_size, case.query_length, case.embed_dim)
+
+
+def attend(graph, q, k, v, bias=""):
+    """com.microsoft.MultiHeadAttention and the output projection."""
+    case = graph.case
+    padding = ""
+    if case.padded:
+        visible = ~graph.tensors["key_padding"]
+        padding = graph.constant(visible.astype(np.int32))
+    context = graph.node(
+        "MultiHeadAttention", q, k, v, bias, padding, domain="com.microsoft",
+        num_heads=case.num_heads, unidirectional=int(case.causal))
+    return graph.model(output=(graph.linear_out(context), graph.output_shape))
+
+
+def fused(graph):
+    """One MatMul for each projection; the operator adds their biases."""
+    key = "key" if graph.case.cross else "query"
+    q, k, v = (graph.linear(rows, weight) for rows, (weight, _) in zip(
+        ("query", key, key), graph.input_parts()))
+    return attend(graph, q, k, v,
+                  graph.constant(graph.tensors["in_proj_bias"]))
+
+
+def packed(graph):
+    """One MatMul for all projections, then a split."""
+    rows = graph.linear("query", graph.tensors["in_proj_weight"],
+                        graph.tensors["in_proj_bias"])
+    parts = graph.node("Split", rows, outputs=3, axis=2)
+    return attend(graph, *parts)
+
+
+def score_mask(case, tensors):
+    """What is added to the scores, or None."""
+    if case.causal:
+        size = (case.query_length, case.key_length)
+        return np.triu(np.full(size, MASKED), 1)[None, None]
+    if case.padded:
+        mask = tensors["key_padding"][:, None, None, :]
+        return np.where(mask, MASKED, np.float32(0))
+    return None
+
+
+def plain(graph):
+    """The formula in ONNX's own operators; has the weights."""
+    case = graph.case
+    key = "key" if case.cross else "query"
+    split = graph.constant(np.array([0, 0, case.num_heads, case.head_dim]))
+    axes = {"q": [0, 2, 1, 3], "k": [0, 2, 3, 1], "v": [0, 2, 1, 3]}
+    heads = {}
+    for name, rows, (weight, bias) in zip("qkv", ("query", key, key),
+                                          graph.input_parts()):
+        projected = graph.node("Reshape", graph.linear(rows, weight, bias),
+                               split)
+        heads[name] = graph.node("Transpose", projected, perm=axes[name])
+    scores = graph.node("MatMul", heads["q"], heads["k"])
+    scale = graph.constant(np.float32(1 / math.sqrt(case.head_dim)))
+    scores = graph.node("Mul", scores, scale)
+    mask = score_mask(case, graph.tensors)
+    if mask is not None:
+        scores = graph.node("Add", scores, graph.constant(mask))
+    weights = graph.node("Softmax", scores, axis=-1)
+    context = graph.node("Transpose", graph.node("MatMul", weights,
+                                                 heads["v"]),
+                         perm=[0, 2, 1, 3])
+    context = graph.node("Reshape", context,
+                         graph.constant(np.array([0, 0, case.embed_dim])))
+    outputs = {"output": (graph.linear_out(context), graph.output_shape)}
+    size = (case.query_length, case.key_length)
+    if case.weights == "average":
+        mean = graph.node("ReduceMean", weights, axes=[1], keepdims=0)
+        outputs["weights"] = (mean, (case.batch_size, *size))
+    elif case.weights == "per_head":
+        outputs["weights"] = (weights, (case.batch_size, case.num_heads,
+                                        *size))
+    return graph.model(**outputs)
+
+
+def build(case, folder):
+    """Write the graphs; return the variants and why others are missing."""
+    tensors = inputs.read(case, folder)
+    builders = {"plain": plain}
+    missing = {}
+    if case.weights != "none":
+        missing["fused"] = "MultiHeadAttention has no output for the weights"
+    else:
+        builders["fused"] = fused
+        if not case.cross:
+            builders["packed"] = packed
+        if reason := too_large(case):
+            del builders["plain"]
+            missing["plain"] = reason
+    for name, builder in builders.items():
+        onnx.save(builder(Graph(case, tensors)),
+                  pathlib.Path(folder) / f"{name}.onnx")
+    return {"variants": list(builders), "missing": missing}
+
+
+if __name__ == "__main__":
+    print(json.dumps(build(Case(**json.loads(sys.argv[1])), sys.argv[2])))

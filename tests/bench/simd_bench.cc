@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// What core/simd takes per element: nanoseconds are 1e9 / items_per_second.
+#include <benchmark/benchmark.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/simd/convert.h"
+#include "core/simd/linear.h"
+#include "core/simd/softmax.h"
+
+namespace attention {
+namespace {
+
+constexpr std::size_t kTile = 64;
+
+void CountElements(benchmark::State& state, std::size_t count) {
+  state.SetItemsProcessed(state.iterations() *
+                          static_cast<std::int64_t>(count));
+}
+
+std::vector<float> Floats(std::size_t count) {
+  std::vector<float> values(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    values[i] = static_cast<float>(i * 7919 % 1009) * 0.01F - 5.0F;
+  }
+  return values;
+}
+
+// rows, width, whether there is a mask, whether bfloat16 is wanted
+void BM_SoftmaxBlock(benchmark::State& state) {
+  const auto rows = static_cast<std::size_t>(state.range(0));
+  const auto width = static_cast<std::size_t>(state.range(1));
+  std::vector<float> scores = Floats(rows * width);
+  const std::vector<float> mask = Floats(width);
+  const std::vector<std::int64_t> limits(rows, state.range(1));
+  std::vector<float> maxima(rows);
+  std::vector<float> sums(rows);
+  std::vector<std::uint16_t> bf16(rows * width);
+  const ScoreBlock block = {
+      .scores = scores.data(),
+      .stride = state.range(1),
+      .rows = state.range(0),
+      .width = state.range(1),
+      .limits = limits.data(),
+      .mask = state.range(2) != 0 ? mask.data() : nullptr,
+      .mask_stride = 0,
+      .scale = 0.125F,
+      .maxima = maxima.data(),
+      .sums = sums.data(),
+      .bf16 = state.range(3) != 0 ? bf16.data() : nullptr};
+  for (auto _ : state) {
+    SoftmaxBlock(block);
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, rows * width);
+}
+BENCHMARK(BM_SoftmaxBlock)
+    ->ArgNames({"rows", "width", "mask", "bf16"})
+    ->Args({64, 512, 0, 0})
+    ->Args({64, 512, 1, 0})
+    ->Args({64, 512, 0, 1})
+    ->Args({10, 16, 0, 0})
+    ->Args({10, 16, 1, 0});
+
+void BM_MergeBlock(benchmark::State& state) {
+  std::vector<float> values = Floats(kTile * kTile);
+  std::vector<float> block = Floats(kTile * kTile);
+  std::vector<float> maxima(kTile, 1.0F);
+  std::vector<float> sums(kTile, 1.0F);
+  const RunningRows rows = {values.data(), kTile, maxima.data(), sums.data()};
+  std::vector<float> block_sums(kTile);
+  const RunningRows next = {block.data(), kTile, maxima.data(),
+                            block_sums.data()};
+  for (auto _ : state) {
+    MergeBlock(kTile, kTile, rows, next);
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, kTile * kTile);
+}
+BENCHMARK(BM_MergeBlock);
+
+void BM_StoreTile(benchmark::State& state) {
+  const std::vector<float> values = Floats(kTile * kTile);
+  std::vector<float> to(kTile * kTile);
+  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  for (auto _ : state) {
+    StoreTile(tile, static_cast<Epilogue>(state.range(0)), to.data(), kTile);
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, kTile * kTile);
+}
+BENCHMARK(BM_StoreTile)->ArgName("epilogue")->DenseRange(0, 2);
+
+void BM_StoreTransposed(benchmark::State& state) {
+  const std::vector<float> values = Floats(kTile * kTile);
+  std::vector<float> to(kTile * kTile);
+  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  for (auto _ : state) {
+    StoreTransposed(tile, to.data(), kTile);
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, kTile * kTile);
+}
+BENCHMARK(BM_StoreTransposed);
+
+template <void (*Store)(const Tile&, std::int64_t, std::uint16_t*,
+                        std::int64_t)>
+void BM_StorePairs(benchmark::State& state) {
+  const std::vector<float> values = Floats(kTile * kTile);
+  std::vector<std::uint16_t> to(kTile * kTile);
+  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  for (auto _ : state) {
+    Store(tile, 0, to.data(), kTile);
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, kTile * kTile);
+}
+BENCHMARK(BM_StorePairs<StoreTransposedPairs>)->Name("BM_StoreTransposedPairs");
+BENCHMARK(BM_StorePairs<StoreRowPairs>)->Name("BM_StoreRowPairs");
+
+template <void (*Convert)(const float*, std::size_t, std::uint16_t*)>
+void BM_Narrow(benchmark::State& state) {
+  const std::vector<float> from = Floats(kTile * kTile);
+  std::vector<std::uint16_t> to(from.size());
+  for (auto _ : state) {
+    Convert(from.data(), from.size(), to.data());
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, from.size());
+}
+BENCHMARK(BM_Narrow<FloatToBf16>)->Name("BM_FloatToBf16");
+BENCHMARK(BM_Narrow<FloatToHalf>)->Name("BM_FloatToHalf");
+
+template <void (*Convert)(const std::uint16_t*, std::size_t, float*)>
+void BM_Widen(benchmark::State& state) {
+  const std::vector<std::uint16_t> from(kTile * kTile, 0x3C80);
+  std::vector<float> to(from.size());
+  for (auto _ : state) {
+    Convert(from.data(), from.size(), to.data());
+    benchmark::ClobberMemory();
+  }
+  CountElements(state, from.size());
+}
+BENCHMARK(BM_Widen<Bf16ToFloat>)->Name("BM_Bf16ToFloat");
+BENCHMARK(BM_Widen<HalfToFloat>)->Name("BM_HalfToFloat");
+
+}  // namespace
+}  // namespace attention

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the server under test names as a module's implementation."""
+
+import os
+
+REFERENCE = "reference"
+
+
+def _has_ukernels():
+    """Say whether oneDNN has ukernels here: from AVX2 on, if it may use it."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") == "SSE41":
+        return False
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+        flags = next(line for line in lines if line.startswith("flags"))
+    return "avx2" in flags.split()
+
+
+ONEDNN = "onednn-ukernel" if _has_ukernels() else "onednn-matmul"
