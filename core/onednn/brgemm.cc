@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/brgemm.h"
 
-#include <oneapi/dnnl/dnnl_ukernel.h>
-
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include "core/onednn/compute_thread.h"
+
+#ifdef ATTENTION_HAS_UKERNELS
+#include <oneapi/dnnl/dnnl_ukernel.h>
+#endif
 
 namespace attention {
 
@@ -29,7 +31,23 @@ std::byte* Scratch() {
   return scratch.data();
 }
 
+// The kernel whose context the thread has.
+thread_local const dnnl_brgemm* context_kernel = nullptr;
+
+// Configure AMX's tiles for a kernel; does nothing elsewhere.
+void UseContextOf(const dnnl_brgemm* kernel) {
+  if (context_kernel == kernel) return;
+  Check(dnnl_brgemm_set_hw_context(kernel));
+  context_kernel = kernel;
+}
+
 }  // namespace
+
+void Brgemm::Release() {
+  if (context_kernel == nullptr) return;
+  dnnl_brgemm_release_hw_context();
+  context_kernel = nullptr;
+}
 
 void Brgemm::Destroy::operator()(dnnl_brgemm* kernel) const {
   dnnl_brgemm_destroy(kernel);
@@ -68,10 +86,7 @@ void Brgemm::Execute(std::int64_t rows, const void* a, const void* b,
   std::int64_t height = kMaxRows;
   for (const Kernel& kernel : kernels_) {
     for (; rows >= height; rows -= height) {
-      // Configures AMX's tiles; does nothing elsewhere.
-      if (shape_.dtype == DataType::kBFloat16) {
-        Check(dnnl_brgemm_set_hw_context(kernel.get()));
-      }
+      if (shape_.dtype == DataType::kBFloat16) UseContextOf(kernel.get());
       Check(
           dnnl_brgemm_execute(kernel.get(), from, b, kNoOffsets, c, Scratch()));
       from += height * lda_bytes;
@@ -82,16 +97,19 @@ void Brgemm::Execute(std::int64_t rows, const void* a, const void* b,
 }
 
 bool Brgemm::IsAvailable(DataType dtype) {
+  // The smallest kernels a module may need, and large ones.
   const auto compiles = [](DataType type) {
     const ComputeThreadScope scope;
     try {
-      (void)Compile({.dtype = type,
-                     .columns = 64,
-                     .depth = 64,
-                     .lda = 64,
-                     .ldb = 64,
-                     .ldc = 64},
-                    kMaxRows);
+      for (const std::int64_t size : {16, 64}) {
+        (void)Brgemm({.dtype = type,
+                      .columns = size,
+                      .depth = size == 16 ? 2 : 64,
+                      .lda = 64,
+                      .ldb = size,
+                      .ldc = 64,
+                      .accumulate = size == 16});
+      }
       return true;
     } catch (const dnnl::error&) {
       return false;
@@ -113,6 +131,8 @@ Brgemm::Brgemm(const Shape& shape) : shape_(shape) {
 }
 
 void Brgemm::Execute(std::int64_t, const void*, const void*, float*) const {}
+
+void Brgemm::Release() {}
 
 bool Brgemm::IsAvailable(DataType) { return false; }
 

@@ -24,8 +24,9 @@ namespace attention {
 /// `rows` may differ from call to call: there is a kernel for each power of two
 /// up to kMaxRows, and a tile takes the kernels that its height is the sum of.
 /// A row's bits do not depend on the height of the kernel that computes it, nor
-/// on zeros at the end of `depth`. A call costs about 30 ns and allocates
-/// nothing. Immutable and thread-safe.
+/// on zeros at the end of `depth`. A call costs some 30 ns; with AMX, another
+/// 240 where the kernel differs from the thread's last. (oneDNN 3.7 allocates
+/// 40 bytes in each and frees them.) Immutable and thread-safe.
 class Brgemm {
  public:
   static constexpr std::int64_t kMaxRows = 64;
@@ -45,11 +46,16 @@ class Brgemm {
   /// Compile the kernels, 40 to 100 us each. Throws dnnl::error.
   explicit Brgemm(const Shape& shape);
 
-  /// Compute `rows` rows. Throws dnnl::error.
+  /// Compute `rows` rows, any number. Throws dnnl::error. Whoever computes
+  /// calls Release() on the same thread when done.
   void Execute(std::int64_t rows, const void* a, const void* b, float* c) const;
 
+  /// Let go of the processor's state that bfloat16 kernels have set for the
+  /// calling thread (AMX's tiles), if any.
+  static void Release();
+
   /// Whether this machine, as far as oneDNN may use it (ONEDNN_MAX_CPU_ISA),
-  /// has kernels for a dtype. Found out by compiling one, once.
+  /// has kernels for a dtype. Found out once, by compiling some.
   [[nodiscard]] static bool IsAvailable(DataType dtype);
 
  private:

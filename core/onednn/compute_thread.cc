@@ -3,6 +3,8 @@
 
 #include <xmmintrin.h>
 
+#include "core/onednn/brgemm.h"
+
 // Of the OpenMP runtime that oneDNN is linked with, GCC's, whose header clang
 // does not find.
 extern "C" void omp_set_num_threads(int num_threads);
@@ -28,6 +30,9 @@ ComputeThreadScope::ComputeThreadScope() : saved_control_(_mm_getcsr()) {
   _mm_setcsr(saved_control_ | kFlushToZero | kDenormalsAreZero);
 }
 
-ComputeThreadScope::~ComputeThreadScope() { _mm_setcsr(saved_control_); }
+ComputeThreadScope::~ComputeThreadScope() {
+  Brgemm::Release();
+  _mm_setcsr(saved_control_);
+}
 
 }  // namespace attention

@@ -11,7 +11,8 @@ namespace attention {
 /// - OpenMP is told to use this thread alone, so that oneDNN creates and
 ///   executes primitives inline and never enters a parallel region. This
 ///   setting is left in place: nothing else in the process uses OpenMP.
-/// Both are per thread. Cost: a few nanoseconds.
+/// - What ukernels have set of the processor's state is let go of at the end.
+/// All are per thread. Cost: a few nanoseconds.
 class ComputeThreadScope {
  public:
   ComputeThreadScope();

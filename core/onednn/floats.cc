@@ -29,6 +29,10 @@ void LoadRow(DataType dtype, const std::byte* from, std::int64_t count,
     std::memcpy(to.data, from, num * size);
   } else if (to.dtype == DataType::kFloat32) {
     LoadReals(dtype, from, num, reinterpret_cast<float*>(to.data));
+  } else if (dtype == DataType::kFloat32 &&
+             reinterpret_cast<std::uintptr_t>(from) % sizeof(float) == 0) {
+    FloatToBf16(reinterpret_cast<const float*>(from), num,
+                reinterpret_cast<std::uint16_t*>(to.data));
   } else {
     std::array<float, 256> floats;
     auto* target = reinterpret_cast<std::uint16_t*>(to.data);

@@ -75,6 +75,7 @@ void ZeroRaggedWeights(const PackedBatch& batch,
       DataTypeSize(weights.dtype);
   for (const Sequence& sequence : batch.sequences) {
     const std::int64_t missing = batch.max_query_length - sequence.query_length;
+    if (missing == 0) continue;
     for (std::int64_t head = 0; head < heads; ++head) {
       const std::int64_t row =
           (sequence.index * heads + head) * batch.max_query_length +
@@ -102,6 +103,7 @@ class FusedAttention::Pass {
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
+    if (extent_.num_queries == 0) return absl::OkStatus();  // nothing to write
     if (outputs_.weights) ZeroRaggedWeights(batch_, *outputs_.weights);
     layout_.Fill(spec_, batch_);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
@@ -124,8 +126,8 @@ class FusedAttention::Pass {
   absl::Status ProjectInputs() {
     const MutableTensorView query =
         Matrix(layout_.matrices.query, spec_.query_width());
-    const RowSink queries(query, layout_.numbers);
     const PackedKeys& packed = layout_.matrices.keys;
+    const QuerySink queries(query, layout_.numbers, packed);
     const KeySink keys(packed, KeySink::Part::kKeys, attention_.bias_k_);
     const KeySink values(packed, KeySink::Part::kValues, attention_.bias_v_);
     PrepareKeys(keys, values);
@@ -168,7 +170,7 @@ class FusedAttention::Pass {
                                    packed.key_depth()) *
               DataTypeSize(packed.dtype));
     }
-    for (const FusedSequence& sequence : layout_.sequences) {
+    for (FusedSequence& sequence : layout_.sequences) {
       if (sequence.sequence->num_visible > 0) continue;
       for (const KeySink* sink : {&keys, &values}) {
         for (std::int64_t column = 0; column < sink->width();

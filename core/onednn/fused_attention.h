@@ -18,10 +18,12 @@ namespace attention {
 ///   2. attend    by tiles of query rows and heads: FusedTileComputer
 ///   3. project   the context into the caller's output
 ///
-/// Scratch: with T query rows and S keys, appended and padded ones included, of
-/// all sequences together, (T H D + S Hkv (D + Dv)) elements of the compute
-/// dtype, and a fixed amount for each thread; nothing grows with L x S, but for
-/// a tile's rows where masks or weights are read or written.
+/// Scratch: with T query rows and S keys, appended ones included, of all
+/// sequences together, T H D + S Hkv (D + Dv) elements of the compute dtype
+/// (and T H Dv more if D and Dv differ), 16 T + 8 S bytes of row numbers, and
+/// for each thread some 500 KiB, the rows of a projection's tile, and 64 rows
+/// of floats where a mask is put together or weights are wanted. Each
+/// sequence's keys, D in bfloat16 and Dv are rounded up to 16, 2 and 16.
 ///
 /// A row's bits depend on the row and its sequence alone, not on the batch, the
 /// number of threads, or where it falls in a tile. Immutable and thread-safe.

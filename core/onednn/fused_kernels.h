@@ -14,8 +14,7 @@ namespace attention {
 /// Keys of a block, whose softmax is computed against its own maximum. With 64
 /// rows of queries its float32 scores take 128 KiB and its keys and values,
 /// with heads of 64, 256 KiB: together well within a core's L2 cache. Smaller
-/// blocks merge more often: 64 keys cost 8 % more in float32 and 35 % in
-/// bfloat16. Frozen, as bits depend on it.
+/// blocks merge more often. Frozen, as bits depend on it.
 inline constexpr std::int64_t kBlockKeys = 512;
 
 /// The two multiplications of fused attention, for `rows` rows of one head of a

@@ -175,22 +175,24 @@ void FusedTileComputer::ComputeSoftmax(const QueryTile& tile,
 const std::byte* FusedTileComputer::DropOut(const QueryTile& tile,
                                             std::int64_t head,
                                             const Block& block) {
-  float* weights = block.scores;
-  if (batch_.need_weights && batch_.weights_before_dropout) {
-    weights = dropped_.data();
-    std::copy_n(block.scores, tile.num_rows * kBlockKeys, weights);
-  }
+  const bool keeps_first = batch_.need_weights && batch_.weights_before_dropout;
+  float* weights = keeps_first ? dropped_.data() : block.scores;
   const Sequence& sequence = *tile.place->sequence;
   const auto count = static_cast<std::size_t>(
       std::min(block.width, sequence.num_columns() - block.first));
   for (std::int64_t i = 0; i < tile.num_rows; ++i) {
+    float* row = weights + i * kBlockKeys;
+    if (keeps_first) {
+      std::copy_n(block.scores + i * kBlockKeys, block.width, row);
+    }
     dropout_.Apply({sequence, head, tile.first_row + i, block.first},
-                   std::span(weights + i * kBlockKeys, count));
+                   std::span(row, count));
+    if (bf16_.empty()) continue;
+    FloatToBf16(row, static_cast<std::size_t>(block.width),
+                bf16_.data() + i * kBlockKeys);
   }
-  if (bf16_.empty()) return reinterpret_cast<const std::byte*>(weights);
-  FloatToBf16(weights, static_cast<std::size_t>(tile.num_rows * kBlockKeys),
-              bf16_.data());
-  return reinterpret_cast<const std::byte*>(bf16_.data());
+  return bf16_.empty() ? reinterpret_cast<const std::byte*>(weights)
+                       : reinterpret_cast<const std::byte*>(bf16_.data());
 }
 
 void FusedTileComputer::MultiplyValues(const QueryTile& tile, std::int64_t head,

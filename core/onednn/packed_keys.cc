@@ -3,7 +3,7 @@
 
 #include <array>
 #include <atomic>
-#include <bit>
+#include <cmath>
 
 namespace attention {
 namespace {
@@ -35,15 +35,15 @@ Tile Columns(const Tile& tile, std::int64_t first, std::int64_t count) {
   return part;
 }
 
-// All exponent bits are set in NaN and infinity.
 bool HasNonFinite(const Tile& tile) {
-  constexpr std::uint32_t kExponent = 0x7f800000;
+  // From here on, rounding to bfloat16 yields infinity.
+  constexpr float kTooLarge = 0x1.ffp127F;
   std::uint32_t found = 0;
   for (std::int64_t i = 0; i < tile.rows; ++i) {
     const float* row = tile.values + i * tile.stride;
     for (std::int64_t j = 0; j < tile.columns; ++j) {
-      const auto bits = std::bit_cast<std::uint32_t>(row[j]);
-      found |= (bits & kExponent) == kExponent ? 1U : 0U;
+      const float value = row[j] + (tile.bias == nullptr ? 0.0F : tile.bias[j]);
+      found |= std::fabs(value) < kTooLarge ? 0U : 1U;
     }
   }
   return found != 0;
@@ -51,30 +51,33 @@ bool HasNonFinite(const Tile& tile) {
 
 }  // namespace
 
+FusedSequence* SequenceOf(std::span<FusedSequence> sequences, std::int64_t row,
+                          std::int64_t FusedSequence::* first) {
+  return &*(std::ranges::upper_bound(sequences, row, {}, first) - 1);
+}
+
+void WatchFinite(const Tile& tile, FusedSequence& sequence) {
+  if (!HasNonFinite(tile)) return;
+  std::atomic_ref(sequence.has_non_finite)
+      .store(true, std::memory_order_relaxed);
+}
+
 void KeySink::Store(std::int64_t row, std::int64_t column,
                     const Tile& tile) const {
-  // The last sequence that begins at or before `row`; of several that begin
-  // there, all but that one are empty.
-  auto sequence = std::ranges::upper_bound(packed_.sequences, row, {},
-                                           &FusedSequence::first_key) -
-                  1;
-  const bool watch = packed_.watches_finite && HasNonFinite(tile);
+  FusedSequence* sequence =
+      SequenceOf(packed_.sequences, row, &FusedSequence::first_key);
   for (std::int64_t first = 0; first < tile.rows; ++sequence) {
     const std::int64_t key = row + first - sequence->first_key;
     const std::int64_t num_keys = sequence->sequence->num_visible;
     const std::int64_t count = std::min(num_keys - key, tile.rows - first);
     if (count <= 0) continue;
     StoreKeys(*sequence, key, column, Rows(tile, first, count));
-    if (watch) {
-      std::atomic_ref(sequence->has_non_finite)
-          .store(true, std::memory_order_relaxed);
-    }
     if (key + count == num_keys) StoreEnd(*sequence, column, tile.columns);
     first += count;
   }
 }
 
-void KeySink::StoreEnd(const FusedSequence& sequence, std::int64_t column,
+void KeySink::StoreEnd(FusedSequence& sequence, std::int64_t column,
                        std::int64_t columns) const {
   const std::int64_t end = sequence.sequence->num_visible;
   const std::int64_t num_columns = sequence.sequence->num_columns();
@@ -90,8 +93,9 @@ void KeySink::StoreEnd(const FusedSequence& sequence, std::int64_t column,
 }
 
 // Store rows of a sequence, chunk by chunk and head by head.
-void KeySink::StoreKeys(const FusedSequence& sequence, std::int64_t key,
+void KeySink::StoreKeys(FusedSequence& sequence, std::int64_t key,
                         std::int64_t column, const Tile& tile) const {
+  if (packed_.watches_finite) WatchFinite(tile, sequence);
   for (std::int64_t row = 0; row < tile.rows;) {
     const std::int64_t rows =
         std::min(tile.rows - row, kChunkKeys - (key + row) % kChunkKeys);
@@ -133,6 +137,22 @@ void KeySink::StoreInChunk(const FusedSequence& sequence, std::int64_t key,
   } else {
     StoreTile(tile, Epilogue::kNone,
               reinterpret_cast<float*>(to) + k * width + d, width);
+  }
+}
+
+void QuerySink::Store(std::int64_t row, std::int64_t column,
+                      const Tile& tile) const {
+  rows_.Store(row, column, tile);
+  if (!packed_.watches_finite) return;
+  FusedSequence* sequence =
+      SequenceOf(packed_.sequences, row, &FusedSequence::first_query);
+  for (std::int64_t first = 0; first < tile.rows; ++sequence) {
+    const std::int64_t end =
+        sequence->first_query + sequence->sequence->query_length;
+    const std::int64_t count = std::min(end - row, tile.rows) - first;
+    if (count <= 0) continue;
+    WatchFinite(Rows(tile, first, count), *sequence);
+    first += count;
   }
 }
 

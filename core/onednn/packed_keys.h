@@ -26,10 +26,22 @@ struct FusedSequence {
   std::int64_t first_key = 0;    ///< among the visible keys of the pass
   std::int64_t key_offset = 0;   ///< padded keys of the sequences before it
   std::int64_t padded_keys = 0;  ///< num_columns() rounded up to kKeyLanes
-  /// Whether a key or value may be NaN or infinite. Only ever set, and known
-  /// once all are stored; kept where PackedKeys::watches_finite says.
+  /// Whether a query, key or value is NaN, infinite, or as large as makes an
+  /// infinity of it in bfloat16. Known once all are stored, where
+  /// PackedKeys::watches_finite says so.
   bool has_non_finite = false;
 };
+
+/// Find the sequence that row `row` belongs to, with `first` its member for the
+/// kind of row: the last one that begins there or before; of several that begin
+/// at one row, all but that one are empty.
+[[nodiscard]] FusedSequence* SequenceOf(std::span<FusedSequence> sequences,
+                                        std::int64_t row,
+                                        std::int64_t FusedSequence::* first);
+
+/// Set sequence.has_non_finite if a tile of its rows, with the bias, says so.
+/// Thread-safe.
+void WatchFinite(const Tile& tile, FusedSequence& sequence);
 
 /// Keys and values of a pass as the ukernels take them, for each sequence, key
 /// head and chunk:
@@ -39,7 +51,8 @@ struct FusedSequence {
 ///
 /// in float32; in bfloat16 with their rows in pairs, [D / 2, w, 2] and
 /// [w / 2, Dv, 2], D made even. Appended columns follow the visible keys. Rows
-/// of V behind the last column are zeros; columns of K^T there are undefined.
+/// of V behind the last column are zeros; columns of K^T there, and of V behind
+/// Dv, are undefined, as is what comes of them.
 struct PackedKeys {
   DataType dtype = DataType::kFloat32;
   std::int64_t num_heads = 0;       ///< Hkv
@@ -105,7 +118,7 @@ class KeySink final : public TileSink {
              const Tile& tile) const override;
   /// Store what follows the last key of a sequence, in columns [column, column
   /// + columns) of the projection; for sequences without any visible key.
-  void StoreEnd(const FusedSequence& sequence, std::int64_t column,
+  void StoreEnd(FusedSequence& sequence, std::int64_t column,
                 std::int64_t columns) const;
   [[nodiscard]] std::int64_t width() const {
     return packed_.num_heads * head_dim();
@@ -115,14 +128,30 @@ class KeySink final : public TileSink {
   [[nodiscard]] std::int64_t head_dim() const {
     return part_ == Part::kKeys ? packed_.head_dim : packed_.value_head_dim;
   }
-  void StoreKeys(const FusedSequence& sequence, std::int64_t key,
-                 std::int64_t column, const Tile& tile) const;
+  void StoreKeys(FusedSequence& sequence, std::int64_t key, std::int64_t column,
+                 const Tile& tile) const;
   void StoreInChunk(const FusedSequence& sequence, std::int64_t key,
                     std::int64_t column, const Tile& tile) const;
 
   const PackedKeys& packed_;
   Part part_;
   const std::vector<float>& appended_;
+};
+
+/// Stores the rows of a query projection, which are those of all sequences, as
+/// rows of a matrix. Lifetime: borrows.
+class QuerySink final : public TileSink {
+ public:
+  QuerySink(const MutableTensorView& matrix,
+            std::span<const std::int64_t> numbers, const PackedKeys& packed)
+      : rows_(matrix, numbers), packed_(packed) {}
+
+  void Store(std::int64_t row, std::int64_t column,
+             const Tile& tile) const override;
+
+ private:
+  RowSink rows_;
+  const PackedKeys& packed_;
 };
 
 }  // namespace attention

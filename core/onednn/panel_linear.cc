@@ -102,7 +102,7 @@ std::int64_t PanelLinear::num_panels() const {
 // A tile's rows stay in cache while panels pass by, so the more the better, up
 // to what leaves every thread with several items.
 std::int64_t PanelLinear::PanelsPerItem(std::int64_t num_rows) const {
-  constexpr std::int64_t kEnoughItems = 32;
+  constexpr std::int64_t kEnoughItems = 16;
   constexpr std::int64_t kMostPanels = 12;
   return std::clamp<std::int64_t>(
       NumTiles(num_rows) * num_panels() / kEnoughItems, 1, kMostPanels);

@@ -24,10 +24,11 @@ struct QueryTile {
 /// columns each row sees of the front, and what is added to their scores.
 ///
 /// Causality and row lengths hide a row's end. Its columns there are absent:
-/// not computed, whatever is in them. (A NaN there would poison the row by
-/// torch's formula, 0 * NaN; so where a key or value is not finite, -inf is
-/// added instead, as it is where appended columns stay visible behind hidden
-/// ones.) Not thread-safe: one per thread. Lifetime: borrows the batch.
+/// whole chunks of them are not computed. By torch's formula a NaN or infinity
+/// there poisons the row, 0 * NaN; so where a query, key or value of a sequence
+/// is not finite, -inf is added instead, as it is where appended columns stay
+/// visible behind hidden ones. Not thread-safe: one per thread. Lifetime:
+/// borrows the batch.
 class TileMask {
  public:
   /// Works in memory taken from `carver`.

@@ -71,9 +71,9 @@ void WeightsSink::Store(const QueryTile& tile, std::int64_t head,
   const bool accumulate = batch_.average_attn_weights && head > 0;
   float* to = RowMemory(tile, head, row);
   if (weights.sum == 0.0F) {
-    Set(sequence, masked_weight_, masked_weight_, accumulate, to);
+    Set(sequence, {masked_weight_, masked_weight_}, accumulate, to);
   } else if (std::isnan(weights.sum)) {
-    Set(sequence, kNaN, 0.0F, accumulate, to);
+    Set(sequence, {kNaN, 0.0F}, accumulate, to);
   } else {
     Scale(sequence, weights, accumulate, to);
   }
@@ -84,22 +84,22 @@ void WeightsSink::Fill(const QueryTile& tile, std::int64_t head, float value) {
   const Sequence& sequence = *tile.place->sequence;
   const bool accumulate = batch_.average_attn_weights && head > 0;
   for (std::int64_t row = 0; row < tile.num_rows; ++row) {
-    Set(sequence, value, value, accumulate, RowMemory(tile, head, row));
+    Set(sequence, {value, value}, accumulate, RowMemory(tile, head, row));
     if (!batch_.average_attn_weights) Convert(tile, head, row);
   }
 }
 
 // Give the columns of visible keys one weight, and those of padding another.
-void WeightsSink::Set(const Sequence& sequence, float visible, float hidden,
+void WeightsSink::Set(const Sequence& sequence, const RowWeight& weight,
                       bool accumulate, float* to) const {
   const std::int64_t columns = batch_.weight_columns();
-  if (!accumulate) std::fill_n(to, columns, hidden);
-  if (accumulate && hidden != 0.0F) {
-    for (std::int64_t j = 0; j < columns; ++j) to[j] += hidden;
+  if (!accumulate) std::fill_n(to, columns, weight.hidden);
+  if (accumulate && weight.hidden != 0.0F) {
+    for (std::int64_t j = 0; j < columns; ++j) to[j] += weight.hidden;
   }
   for (std::int64_t k = 0; k < sequence.num_columns(); ++k) {
-    float& weight = to[batch_.weight_column(sequence, k)];
-    weight = accumulate ? weight + visible : visible;
+    float& element = to[batch_.weight_column(sequence, k)];
+    element = accumulate ? element + weight.visible : weight.visible;
   }
 }
 

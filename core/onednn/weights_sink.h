@@ -15,17 +15,17 @@ namespace attention {
 /// One row of weights as fused attention has it: block by block, each against
 /// its own maximum.
 struct BlockedRow {
-  const float* weights;  ///< of the first block; those of blocks follow...
-  std::int64_t block_stride;
-  const float* maxima;  ///< of the first block
+  const float* weights;       ///< of the first block; the others follow
+  std::int64_t block_stride;  ///< from block to block
+  const float* maxima;        ///< of the first block
   std::int64_t maxima_stride;
   std::int64_t num_columns;  ///< those behind are hidden
   float maximum;             ///< of the whole row
   float sum;                 ///< of the whole row, against its maximum
 };
 
-/// Writes weights where the caller wants them, for each head or averaged: each
-/// weight once, straight into a float32 tensor.
+/// Writes weights where the caller wants them, for each head or averaged over
+/// them, straight into a float32 tensor: without another matrix of L x S.
 /// Not thread-safe: one per thread. Lifetime: borrows.
 class WeightsSink {
  public:
@@ -50,8 +50,12 @@ class WeightsSink {
   void Convert(const QueryTile& tile, std::int64_t head, std::int64_t row);
   void Scale(const Sequence& sequence, const BlockedRow& row, bool accumulate,
              float* to) const;
-  void Set(const Sequence& sequence, float visible, float hidden,
-           bool accumulate, float* to) const;
+  struct RowWeight {
+    float visible;  // of each column the sequence has
+    float hidden;   // of its padding
+  };
+  void Set(const Sequence& sequence, const RowWeight& weight, bool accumulate,
+           float* to) const;
 
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
