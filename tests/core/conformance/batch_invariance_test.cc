@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "tests/core/conformance/conformance.h"
@@ -156,6 +157,41 @@ TEST_P(BatchInvarianceTest, UnalignedInputsGiveTheSameBits) {
     const Answer answer = Compute(*attention, config, inputs, pool_);
     EXPECT_TRUE(IsIdentical(answer.output.view(), aligned.output.view()));
   }
+}
+
+// Hidden scores of sequence 1 overflow, and may not show, whatever sequence 0
+// makes of the rows they share a tile with.
+TEST_P(BatchInvarianceTest, NaNInOneSequenceLeavesItsNeighbourAlone) {
+  constexpr std::int64_t kLength = 20;
+  constexpr std::int64_t kWidth = 16;
+  const ScaledDotProductAttentionConfig config = {.num_heads = 2,
+                                                  .head_dim = 8};
+  const Shape shape = {2, kLength, kWidth};
+  Tensor query = RandomTensor(DataType::kFloat32, shape, 1);
+  Tensor key = RandomTensor(DataType::kFloat32, shape, 2);
+  const Tensor value = RandomTensor(DataType::kFloat32, shape, 3);
+  // Row 0 of sequence 1 does not see the last key.
+  query.data<float>()[kLength * kWidth + 3] = 1e20F;
+  key.data<float>()[(2 * kLength - 1) * kWidth + 3] = 1e20F;
+  AttentionInputs inputs;
+  inputs.query = query.view();
+  inputs.key = key.view();
+  inputs.value = value.view();
+  inputs.causal = Causal::kTopLeft;
+  inputs.need_weights = false;
+  const auto attention =
+      GetParam().make(config, MakeWeights(config, DataType::kFloat32, 7));
+  const Answer ordinary = Compute(*attention, config, inputs, pool_);
+  key.data<float>()[5 * kWidth + 3] = std::numeric_limits<float>::quiet_NaN();
+  const Answer beside_nan = Compute(*attention, config, inputs, pool_);
+  inputs.query = Single(query.view(), 1);
+  inputs.key = Single(key.view(), 1);
+  inputs.value = Single(value.view(), 1);
+  const Answer alone = Compute(*attention, config, inputs, pool_);
+  EXPECT_TRUE(
+      IsIdentical(Single(ordinary.output.view(), 1), alone.output.view()));
+  EXPECT_TRUE(
+      IsIdentical(Single(beside_nan.output.view(), 1), alone.output.view()));
 }
 
 INSTANTIATE_TEST_SUITE_P(

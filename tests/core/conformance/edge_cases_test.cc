@@ -223,6 +223,53 @@ TEST_P(EdgeCasesTest, RowLengthsHideLaterKeys) {
   EXPECT_EQ(weights[7], 0.0F);
 }
 
+// Heads of 5 features are padded where computing is in bfloat16. Each test has
+// a pool whose scratch no other request has made grow.
+class EmptyRequestTest : public ConformanceTest {
+ protected:
+  void ExpectEmptyOutput(std::int64_t batch, std::int64_t length,
+                         std::int64_t keys) {
+    constexpr std::int64_t kEmbedDim = 10;  // two heads of 5
+    MultiHeadAttentionConfig projected = {.embed_dim = kEmbedDim,
+                                          .num_heads = 2};
+    projected.batch_first = true;
+    const ScaledDotProductAttentionConfig bare = {.num_heads = 2,
+                                                  .head_dim = 5};
+    const Tensor query =
+        RandomTensor(DataType::kFloat32, {batch, length, kEmbedDim}, 1);
+    const Tensor key =
+        RandomTensor(DataType::kFloat32, {batch, keys, kEmbedDim}, 2);
+    AttentionInputs inputs;
+    inputs.query = query.view();
+    inputs.key = inputs.value = key.view();
+    for (const ModuleConfig& config :
+         {ModuleConfig(projected), ModuleConfig(bare)}) {
+      for (const bool need_weights : {false, true}) {
+        inputs.need_weights = need_weights;
+        const Answer answer =
+            Compute(*GetParam().make(
+                        config, MakeWeights(config, DataType::kFloat32, 7)),
+                    config, inputs, pool_);
+        EXPECT_EQ(answer.output.shape(), (Shape{batch, length, kEmbedDim}));
+      }
+    }
+  }
+};
+
+TEST_P(EmptyRequestTest, MayHaveNoSequences) { ExpectEmptyOutput(0, 3, 4); }
+
+TEST_P(EmptyRequestTest, MayHaveNoQueries) { ExpectEmptyOutput(2, 0, 4); }
+
+TEST_P(EmptyRequestTest, MayHaveNeitherQueriesNorKeys) {
+  ExpectEmptyOutput(2, 0, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Implementations, EmptyRequestTest, ::testing::ValuesIn(InvariantKinds()),
+    [](const ::testing::TestParamInfo<ImplementationKind>& parameter) {
+      return parameter.param.name;
+    });
+
 ATTENTION_INSTANTIATE_CONFORMANCE(EdgeCasesTest);
 ATTENTION_INSTANTIATE_CONFORMANCE(MaskedRowTest);
 

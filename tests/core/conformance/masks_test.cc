@@ -4,6 +4,7 @@
 #include <numbers>
 #include <vector>
 
+#include "tests/core/conformance/family.h"
 #include "tests/core/conformance/zero_scores.h"
 
 namespace attention::testing {
@@ -138,7 +139,29 @@ TEST_P(MasksTest, LengthsLeaveAppendedColumnsVisible) {
   ExpectWeights({0, 0, 1, 1.0 / 2, 0, 1.0 / 2});
 }
 
+using CausalShortcutTest = FamilyTest;
+
+// is_causal lets row i see keys up to i, and `causal` up to i - 65: both hold.
+TEST_P(CausalShortcutTest, GoesWithBottomRightCausality) {
+  constexpr std::int64_t kLength = 70;
+  constexpr std::int64_t kKeys = 5;
+  const Tensor query = RandomTensor(kF32, {1, kLength, 12}, 1);
+  const Tensor key = RandomTensor(kF32, {1, kKeys, 12}, 2);
+  Tensor mask(DataType::kBool, {kLength, kKeys});
+  std::ranges::fill(mask.data<bool>(), false);
+  AttentionInputs inputs = Inputs(query, key, key);
+  inputs.attn_mask = mask.view();
+  inputs.is_causal = true;
+  inputs.need_weights = false;
+  inputs.causal = Causal::kBottomRight;
+  ExpectAsReference(
+      MultiHeadAttentionConfig{
+          .embed_dim = 12, .num_heads = 3, .batch_first = true},
+      inputs);
+}
+
 ATTENTION_INSTANTIATE_CONFORMANCE(MasksTest);
+ATTENTION_INSTANTIATE_CONFORMANCE(CausalShortcutTest);
 
 }  // namespace
 }  // namespace attention::testing

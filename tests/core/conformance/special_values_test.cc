@@ -108,6 +108,58 @@ TEST_P(SpecialValuesTest, InTheFutureFollowTheFormula) {
   }
 }
 
+// An infinite query makes infinities of hidden scores too, of which hiding
+// makes NaN; and of visible ones, in early rows of one sign at times.
+TEST_P(SpecialValuesTest, InQueriesBeforeTheFutureFollowTheFormula) {
+  for (const ModuleConfig& config :
+       {ModuleConfig(bare_), ModuleConfig(projected_)}) {
+    config_ = config;
+    for (const auto& [length, keys] :
+         {std::pair(130, 130), {40, 600}, {600, 600}}) {
+      SetSizes(length, keys);
+      for (const Causal causal : {Causal::kTopLeft, Causal::kBottomRight}) {
+        SCOPED_TRACE(::testing::Message() << length << " x " << keys);
+        inputs_.causal = causal;
+        for (const std::int64_t row : {0, 1, 2, 20, 39}) {
+          for (const float value : {kNaN, kInfinity, -kInfinity}) {
+            ExpectAsReferenceWith(query_, row, value);
+          }
+        }
+      }
+    }
+  }
+}
+
+// torch's is_causal shortcut hides the appended column from all 200 rows, but
+// not by the formula: 0 * NaN is NaN.
+TEST_P(SpecialValuesTest, InHiddenAppendedColumnsFollowTheFormula) {
+  constexpr std::int64_t kLength = 200;
+  SetSizes(kLength, kLength);
+  Tensor mask(DataType::kBool, {kLength, kLength});
+  std::ranges::fill(mask.data<bool>(), false);
+  inputs_.attn_mask = mask.view();
+  inputs_.is_causal = true;
+  inputs_.need_weights = false;
+  MultiHeadAttentionConfig config = projected_;
+  config.add_bias_kv = true;
+  for (const bool in_keys : {false, true}) {
+    for (const float value : {kNaN, kInfinity, -kInfinity}) {
+      SCOPED_TRACE(::testing::Message()
+                   << value << " in bias_" << (in_keys ? "k" : "v"));
+      const auto compute = [&](const ImplementationKind& kind) {
+        ModuleWeights weights = MakeWeights(config, kF32, 7);
+        AttentionWeights& attention = weights.layers[0].attention;
+        (in_keys ? attention.bias_k : attention.bias_v)->data<float>()[3] =
+            value;
+        return Compute(*kind.make(config, std::move(weights)), config, inputs_,
+                       pool_);
+      };
+      EXPECT_TRUE(IsClose(compute(GetParam()).output.view(),
+                          compute(ReferenceKind()).output.view()));
+    }
+  }
+}
+
 TEST_P(SpecialValuesTest, BehindAnAttnMaskFollowTheFormula) {
   Tensor hidden(DataType::kBool, {5, kKeys});
   for (const std::int64_t column : {5, 600}) {
