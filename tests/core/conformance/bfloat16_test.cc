@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kCases = 1000;
 
-// Errors of whole answers, max |got - want| / max |want|.
+// Errors of whole answers, max |got - want| / scale.
 struct Errors {
   double largest = 0.0;
   double sum = 0.0;
@@ -47,16 +47,38 @@ bool IsIllConditioned(const AttentionInputs& inputs) {
          HasLargeFiniteValues(inputs.key_padding_mask);
 }
 
+double Largest(const TensorView& tensor) {
+  double largest = 0.0;
+  for (const double value : ToDoubles(tensor)) {
+    largest = std::max(largest, std::abs(value));
+  }
+  return largest;
+}
+
+// The largest term of which outputs are sums: a product of an element of value
+// and of each of the weights that it goes through.
+double LargestTerm(const RandomCase& random) {
+  const AttentionInputs& inputs = random.inputs;
+  const TensorView& key = inputs.key ? *inputs.key : inputs.query;
+  const ModuleWeights weights = random.Weights();
+  const AttentionWeights& attention = weights.layers[0].attention;
+  return Largest(inputs.value ? *inputs.value : key) *
+         Largest(attention.value.weight.view()) *
+         Largest(attention.output.weight.view());
+}
+
 class Bfloat16Test : public ::testing::Test {
  protected:
-  // Compare with the reference; NaN must stand where it has NaN.
-  static void Add(const Tensor& got, const Tensor& want, std::uint64_t seed,
-                  Errors& errors) {
+  // Compare with the reference; NaN must stand where it has NaN. Errors are
+  // relative to the largest of the reference's values, or to `terms` if that is
+  // larger: what is summed to a small value has the errors of its terms.
+  static void Add(const Tensor& got, const Tensor& want, double terms,
+                  std::uint64_t seed, Errors& errors) {
     const std::vector<double> got_values = ToDoubles(got.view());
     const std::vector<double> want_values = ToDoubles(want.view());
     ASSERT_EQ(got_values.size(), want_values.size());
     double difference = 0.0;
-    double magnitude = 0.0;
+    double magnitude = terms;
     for (std::size_t i = 0; i < got_values.size(); ++i) {
       ASSERT_EQ(std::isnan(got_values[i]), std::isnan(want_values[i])) << i;
       if (std::isnan(want_values[i])) continue;
@@ -81,10 +103,12 @@ class Bfloat16Test : public ::testing::Test {
       };
       const Answer want = compute(reference);
       const Answer got = compute(kind);
-      ASSERT_NO_FATAL_FAILURE(Add(got.output, want.output, seed, outputs_));
+      ASSERT_NO_FATAL_FAILURE(
+          Add(got.output, want.output, LargestTerm(random), seed, outputs_));
       ASSERT_EQ(got.weights.has_value(), want.weights.has_value());
       if (!want.weights) continue;
-      ASSERT_NO_FATAL_FAILURE(Add(*got.weights, *want.weights, seed, weights_));
+      ASSERT_NO_FATAL_FAILURE(
+          Add(*got.weights, *want.weights, /*terms=*/0.0, seed, weights_));
     }
     Report("output", outputs_);
     Report("weights", weights_);
@@ -101,17 +125,22 @@ class Bfloat16Test : public ::testing::Test {
   Errors outputs_, weights_;
 };
 
-// Operands are rounded to 8 significant bits, 2^-9 at most of each: with some
-// products in a row and tens of terms, a few of those roundings, 2^-5, is far
-// beyond what was measured of weights (0.007) and of outputs on average
-// (0.004).
+// Operands are rounded to 8 significant bits, 2^-9 at most of each. A term of
+// an output has six: an element of value, its projection's weight, the
+// projected value, the attention's weight, the context and the output's weight.
+// Together that is less than 2^-6 of the term. It is no strict bound: more
+// terms add up, and scores bring errors of their own into the attention's
+// weights; but signs differ, and of 3000 outputs 0.0093 was the most that was
+// measured, and 0.0025 the mean. The weights follow from scores of several
+// roundings: 2^-5 is far beyond the measured 0.0086.
 TEST_F(Bfloat16Test, IsWithinAFewRoundingsOfTheReference) {
   const auto kind = Bfloat16Kind();
   if (!kind) GTEST_SKIP() << "no ukernels in bfloat16";
   ASSERT_NO_FATAL_FAILURE(Measure(*kind));
   EXPECT_LT(weights_.largest, 0x1p-5);
   EXPECT_LT(weights_.mean(), 0x1p-9);
-  EXPECT_LT(outputs_.mean(), 0x1p-7);
+  EXPECT_LT(outputs_.largest, 0x1p-6);
+  EXPECT_LT(outputs_.mean(), 0x1p-8);
 }
 
 }  // namespace

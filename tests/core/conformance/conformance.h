@@ -28,8 +28,7 @@ class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
 /// Instantiate a suite for every implementation.
 #define ATTENTION_INSTANTIATE_CONFORMANCE(Suite)                          \
   INSTANTIATE_TEST_SUITE_P(                                               \
-      Implementations, Suite,                                             \
-      ::testing::ValuesIn(AllKinds()),                                    \
+      Implementations, Suite, ::testing::ValuesIn(AllKinds()),            \
       [](const ::testing::TestParamInfo<ImplementationKind>& parameter) { \
         return parameter.param.name;                                      \
       })

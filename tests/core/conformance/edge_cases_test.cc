@@ -227,8 +227,8 @@ TEST_P(EdgeCasesTest, RowLengthsHideLaterKeys) {
 // a pool whose scratch no other request has made grow.
 class EmptyRequestTest : public ConformanceTest {
  protected:
-  void ExpectEmptyOutput(std::int64_t batch, std::int64_t length,
-                         std::int64_t keys) {
+  void ExpectAnswer(std::int64_t batch, std::int64_t length,
+                    std::int64_t keys) {
     constexpr std::int64_t kEmbedDim = 10;  // two heads of 5
     MultiHeadAttentionConfig projected = {.embed_dim = kEmbedDim,
                                           .num_heads = 2};
@@ -256,12 +256,14 @@ class EmptyRequestTest : public ConformanceTest {
   }
 };
 
-TEST_P(EmptyRequestTest, MayHaveNoSequences) { ExpectEmptyOutput(0, 3, 4); }
+TEST_P(EmptyRequestTest, MayHaveNoSequences) { ExpectAnswer(0, 3, 4); }
 
-TEST_P(EmptyRequestTest, MayHaveNoQueries) { ExpectEmptyOutput(2, 0, 4); }
+TEST_P(EmptyRequestTest, MayHaveNoQueries) { ExpectAnswer(2, 0, 4); }
+
+TEST_P(EmptyRequestTest, MayHaveNoKeys) { ExpectAnswer(2, 3, 0); }
 
 TEST_P(EmptyRequestTest, MayHaveNeitherQueriesNorKeys) {
-  ExpectEmptyOutput(2, 0, 0);
+  ExpectAnswer(2, 0, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -114,13 +114,12 @@ TEST_P(SpecialValuesTest, InQueriesBeforeTheFutureFollowTheFormula) {
   for (const ModuleConfig& config :
        {ModuleConfig(bare_), ModuleConfig(projected_)}) {
     config_ = config;
-    for (const auto& [length, keys] :
-         {std::pair(130, 130), {40, 600}, {600, 600}}) {
+    for (const auto& [length, keys] : {std::pair(130, 130), {40, 600}}) {
       SetSizes(length, keys);
       for (const Causal causal : {Causal::kTopLeft, Causal::kBottomRight}) {
         SCOPED_TRACE(::testing::Message() << length << " x " << keys);
         inputs_.causal = causal;
-        for (const std::int64_t row : {0, 1, 2, 20, 39}) {
+        for (const std::int64_t row : {0, 1, 20}) {
           for (const float value : {kNaN, kInfinity, -kInfinity}) {
             ExpectAsReferenceWith(query_, row, value);
           }
