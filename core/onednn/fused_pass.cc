@@ -81,6 +81,7 @@ FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch)
                               std::min(TileRows(batch), sequence.query_length));
     tile.max_columns = std::max(tile.max_columns, padded);
   }
+  watched_queries = TileMask::HidesEnds(batch) ? num_queries : 0;
 }
 
 FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
@@ -96,6 +97,8 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
   };
   matrices.keys = keys;
   matrices.keys.sequences = sequences;
+  matrices.keys.non_finite_queries =
+      carver.Take<std::uint8_t>(extent.watched_queries);
   matrices.keys.keys =
       take(extent.padded_keys * keys.num_heads * keys.key_depth());
   matrices.keys.values =
@@ -108,12 +111,18 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
 }
 
 void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch) {
+  const PackedKeys& keys = matrices.keys;
+  std::ranges::fill(keys.non_finite_queries, std::uint8_t{0});
   FusedSequence next;
   FusedItem* item = items.data();
   for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
     const Sequence& sequence = batch.sequences[s];
     next.sequence = &sequence;
     next.padded_keys = PaddedKeys(sequence);
+    if (keys.watches_finite()) {
+      next.non_finite_queries =
+          keys.non_finite_queries.data() + next.first_query;
+    }
     sequences[s] = next;
     for (std::int64_t i = 0; i < sequence.query_length; ++i) {
       query_rows[static_cast<std::size_t>(next.first_query + i)] =
@@ -131,7 +140,6 @@ void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch) {
   for (std::size_t t = 0; t < numbers.size(); ++t) {
     numbers[t] = static_cast<std::int64_t>(t);
   }
-  matrices.keys.watches_finite = TileMask::HidesEnds(batch);
 }
 
 }  // namespace attention

@@ -19,7 +19,8 @@ struct FusedExtent {
 
   std::int64_t num_sequences = 0;
   std::int64_t num_queries = 0;
-  std::int64_t num_visible = 0;  ///< keys that are not padding
+  std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries
+  std::int64_t num_visible = 0;      ///< keys that are not padding
   std::int64_t padded_keys = 0;
   std::int64_t num_items = 0;
   FusedTileComputer::Extent tile;

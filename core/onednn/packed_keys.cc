@@ -35,37 +35,42 @@ Tile Columns(const Tile& tile, std::int64_t first, std::int64_t count) {
   return part;
 }
 
-bool HasNonFinite(const Tile& tile) {
-  // From here on, rounding to bfloat16 yields infinity.
+// Whether a row of a tile, with the bias, is NaN somewhere, infinite, or as
+// large as rounding to bfloat16 makes infinite.
+bool IsNonFinite(const Tile& tile, std::int64_t row) {
   constexpr float kTooLarge = 0x1.ffp127F;
+  const float* values = tile.values + row * tile.stride;
   std::uint32_t found = 0;
-  for (std::int64_t i = 0; i < tile.rows; ++i) {
-    const float* row = tile.values + i * tile.stride;
-    for (std::int64_t j = 0; j < tile.columns; ++j) {
-      const float value = row[j] + (tile.bias == nullptr ? 0.0F : tile.bias[j]);
-      found |= std::fabs(value) < kTooLarge ? 0U : 1U;
-    }
+  for (std::int64_t j = 0; j < tile.columns; ++j) {
+    const float bias = tile.bias == nullptr ? 0.0F : tile.bias[j];
+    found |= std::fabs(values[j] + bias) < kTooLarge ? 0U : 1U;
   }
   return found != 0;
 }
 
+// Make `end` at least `value`; several threads may at once.
+void RaiseTo(std::int64_t value, std::int64_t& end) {
+  const std::atomic_ref shared(end);
+  std::int64_t now = shared.load(std::memory_order_relaxed);
+  while (now < value &&
+         !shared.compare_exchange_weak(now, value, std::memory_order_relaxed)) {
+  }
+}
+
+// The last sequence that begins at or before `key`; of several that begin
+// there, all but that one are without visible keys.
+FusedSequence* SequenceOfKey(std::span<FusedSequence> sequences,
+                             std::int64_t key) {
+  return &*(
+      std::ranges::upper_bound(sequences, key, {}, &FusedSequence::first_key) -
+      1);
+}
+
 }  // namespace
-
-FusedSequence* SequenceOf(std::span<FusedSequence> sequences, std::int64_t row,
-                          std::int64_t FusedSequence::* first) {
-  return &*(std::ranges::upper_bound(sequences, row, {}, first) - 1);
-}
-
-void WatchFinite(const Tile& tile, FusedSequence& sequence) {
-  if (!HasNonFinite(tile)) return;
-  std::atomic_ref(sequence.has_non_finite)
-      .store(true, std::memory_order_relaxed);
-}
 
 void KeySink::Store(std::int64_t row, std::int64_t column,
                     const Tile& tile) const {
-  FusedSequence* sequence =
-      SequenceOf(packed_.sequences, row, &FusedSequence::first_key);
+  FusedSequence* sequence = SequenceOfKey(packed_.sequences, row);
   for (std::int64_t first = 0; first < tile.rows; ++sequence) {
     const std::int64_t key = row + first - sequence->first_key;
     const std::int64_t num_keys = sequence->sequence->num_visible;
@@ -95,7 +100,12 @@ void KeySink::StoreEnd(FusedSequence& sequence, std::int64_t column,
 // Store rows of a sequence, chunk by chunk and head by head.
 void KeySink::StoreKeys(FusedSequence& sequence, std::int64_t key,
                         std::int64_t column, const Tile& tile) const {
-  if (packed_.watches_finite) WatchFinite(tile, sequence);
+  for (std::int64_t row = tile.rows; packed_.watches_finite() && row > 0;
+       --row) {
+    if (!IsNonFinite(tile, row - 1)) continue;
+    RaiseTo(key + row, sequence.non_finite_end);
+    break;
+  }
   for (std::int64_t row = 0; row < tile.rows;) {
     const std::int64_t rows =
         std::min(tile.rows - row, kChunkKeys - (key + row) % kChunkKeys);
@@ -143,16 +153,12 @@ void KeySink::StoreInChunk(const FusedSequence& sequence, std::int64_t key,
 void QuerySink::Store(std::int64_t row, std::int64_t column,
                       const Tile& tile) const {
   rows_.Store(row, column, tile);
-  if (!packed_.watches_finite) return;
-  FusedSequence* sequence =
-      SequenceOf(packed_.sequences, row, &FusedSequence::first_query);
-  for (std::int64_t first = 0; first < tile.rows; ++sequence) {
-    const std::int64_t end =
-        sequence->first_query + sequence->sequence->query_length;
-    const std::int64_t count = std::min(end - row, tile.rows) - first;
-    if (count <= 0) continue;
-    WatchFinite(Rows(tile, first, count), *sequence);
-    first += count;
+  if (!packed_.watches_finite()) return;
+  for (std::int64_t i = 0; i < tile.rows; ++i) {
+    if (!IsNonFinite(tile, i)) continue;
+    std::atomic_ref(
+        packed_.non_finite_queries[static_cast<std::size_t>(row + i)])
+        .store(1, std::memory_order_relaxed);
   }
 }
 

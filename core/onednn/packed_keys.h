@@ -26,22 +26,13 @@ struct FusedSequence {
   std::int64_t first_key = 0;    ///< among the visible keys of the pass
   std::int64_t key_offset = 0;   ///< padded keys of the sequences before it
   std::int64_t padded_keys = 0;  ///< num_columns() rounded up to kKeyLanes
-  /// Whether a query, key or value is NaN, infinite, or as large as makes an
-  /// infinity of it in bfloat16. Known once all are stored, where
-  /// PackedKeys::watches_finite says so.
-  bool has_non_finite = false;
+  // Kept where PackedKeys::watches_finite() says so, known once all is stored.
+  // Not finite is also what becomes infinite in bfloat16.
+  /// One behind its last score column whose key or value is not finite.
+  std::int64_t non_finite_end = 0;
+  /// [query_length]: whether a query is not finite.
+  const std::uint8_t* non_finite_queries = nullptr;
 };
-
-/// Find the sequence that row `row` belongs to, with `first` its member for the
-/// kind of row: the last one that begins there or before; of several that begin
-/// at one row, all but that one are empty.
-[[nodiscard]] FusedSequence* SequenceOf(std::span<FusedSequence> sequences,
-                                        std::int64_t row,
-                                        std::int64_t FusedSequence::* first);
-
-/// Set sequence.has_non_finite if a tile of its rows, with the bias, says so.
-/// Thread-safe.
-void WatchFinite(const Tile& tile, FusedSequence& sequence);
 
 /// Keys and values of a pass as the ukernels take them, for each sequence, key
 /// head and chunk:
@@ -61,7 +52,12 @@ struct PackedKeys {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
   std::span<FusedSequence> sequences;
-  bool watches_finite = false;
+  /// For each query row of the pass; empty where nobody wants to know.
+  std::span<std::uint8_t> non_finite_queries;
+
+  [[nodiscard]] bool watches_finite() const {
+    return !non_finite_queries.empty();
+  }
 
   /// D and Dv as they are stored.
   [[nodiscard]] std::int64_t key_depth() const {

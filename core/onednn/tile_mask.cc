@@ -44,29 +44,39 @@ bool TileMask::HidesEnds(const PackedBatch& batch) {
 void TileMask::Read(const QueryTile& tile, std::int64_t head) {
   if (serves_all_heads_ && tile == tile_) return;
   tile_ = tile;
-  const bool ends_are_absent =
-      HidesEnds(batch_) && EndsAreLast(batch_) && !tile.place->has_non_finite;
-  ReadEnds(ends_are_absent);
+  ReadEnds();
   mask_ = nullptr;
-  if (AddsMask(ends_are_absent)) ReadMask(head);
+  if (AddsMask()) ReadMask(head);
   serves_all_heads_ = !batch_.attn_mask || batch_.attn_mask_steps.head == 0;
 }
 
-bool TileMask::AddsMask(bool ends_are_absent) const {
+bool TileMask::AddsMask() const {
   return (batch_.attn_mask && !batch_.causal_over_appended) ||
-         batch_.key_padding_mask || (HidesEnds(batch_) && !ends_are_absent);
+         batch_.key_padding_mask || hides_within_;
 }
 
-void TileMask::ReadEnds(bool ends_are_absent) {
+void TileMask::ReadEnds() {
+  const bool cuts = HidesEnds(batch_) && EndsAreLast(batch_);
+  hides_within_ = HidesEnds(batch_) && !cuts;
   end_ = 0;
   for (std::int64_t i = 0; i < tile_.num_rows; ++i) {
-    const Sequence& sequence = *tile_.place->sequence;
-    const std::int64_t end =
-        ends_are_absent ? VisibleColumns(batch_, sequence, tile_.first_row + i)
-                        : sequence.num_columns();
+    const std::int64_t end = cuts ? CutEnd(tile_.first_row + i)
+                                  : tile_.place->sequence->num_columns();
     ends_[static_cast<std::size_t>(i)] = end;
     end_ = std::max(end_, end);
   }
+}
+
+// Where the columns end that are computed of a row: behind those it sees and
+// those that are not finite.
+std::int64_t TileMask::CutEnd(std::int64_t row) {
+  const FusedSequence& place = *tile_.place;
+  const std::int64_t seen = VisibleColumns(batch_, *place.sequence, row);
+  const std::int64_t end = place.non_finite_queries[row] != 0
+                               ? place.sequence->num_columns()
+                               : std::max(seen, place.non_finite_end);
+  if (end > seen) hides_within_ = true;
+  return end;
 }
 
 // The request's own memory, where it has just what is to be added.

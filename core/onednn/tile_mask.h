@@ -25,10 +25,10 @@ struct QueryTile {
 ///
 /// Causality and row lengths hide a row's end. Its columns there are absent:
 /// whole chunks of them are not computed. By torch's formula a NaN or infinity
-/// there poisons the row, 0 * NaN; so where a query, key or value of a sequence
-/// is not finite, -inf is added instead, as it is where appended columns stay
-/// visible behind hidden ones. Not thread-safe: one per thread. Lifetime:
-/// borrows the batch.
+/// there poisons the row, 0 * NaN; so a row goes on to the last column that is
+/// not finite, or to the end if its query is not, and -inf is added to what is
+/// hidden, as it is where appended columns stay visible behind hidden ones. Not
+/// thread-safe: one per thread. Lifetime: borrows the batch.
 class TileMask {
  public:
   /// Works in memory taken from `carver`.
@@ -55,9 +55,10 @@ class TileMask {
   [[nodiscard]] std::int64_t mask_stride() const { return mask_stride_; }
 
  private:
-  [[nodiscard]] bool AddsMask(bool ends_are_absent) const;
+  [[nodiscard]] bool AddsMask() const;
   [[nodiscard]] const float* MaskInPlace(std::int64_t head) const;
-  void ReadEnds(bool ends_are_absent);
+  void ReadEnds();
+  [[nodiscard]] std::int64_t CutEnd(std::int64_t row);
   void ReadMask(std::int64_t head);
 
   const PackedBatch& batch_;
@@ -67,6 +68,7 @@ class TileMask {
   std::span<float> memory_;       // [tile_rows, max_columns]
   QueryTile tile_;
   std::int64_t end_ = 0;
+  bool hides_within_ = false;  // whether columns before a row's end are hidden
   const float* mask_ = nullptr;
   std::int64_t mask_stride_ = 0;
   bool serves_all_heads_ = false;  // what has been read
