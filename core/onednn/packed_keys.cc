@@ -3,7 +3,6 @@
 
 #include <array>
 #include <atomic>
-#include <cmath>
 
 namespace attention {
 namespace {
@@ -33,19 +32,6 @@ Tile Columns(const Tile& tile, std::int64_t first, std::int64_t count) {
   part.columns = count;
   if (part.bias != nullptr) part.bias += first;
   return part;
-}
-
-// Whether a row of a tile, with the bias, is NaN somewhere, infinite, or as
-// large as rounding to bfloat16 makes infinite.
-bool IsNonFinite(const Tile& tile, std::int64_t row) {
-  constexpr float kTooLarge = 0x1.ffp127F;
-  const float* values = tile.values + row * tile.stride;
-  std::uint32_t found = 0;
-  for (std::int64_t j = 0; j < tile.columns; ++j) {
-    const float bias = tile.bias == nullptr ? 0.0F : tile.bias[j];
-    found |= std::fabs(values[j] + bias) < kTooLarge ? 0U : 1U;
-  }
-  return found != 0;
 }
 
 // Make `end` at least `value`; several threads may at once.
@@ -100,11 +86,10 @@ void KeySink::StoreEnd(FusedSequence& sequence, std::int64_t column,
 // Store rows of a sequence, chunk by chunk and head by head.
 void KeySink::StoreKeys(FusedSequence& sequence, std::int64_t key,
                         std::int64_t column, const Tile& tile) const {
-  for (std::int64_t row = tile.rows; packed_.watches_finite() && row > 0;
-       --row) {
-    if (!IsNonFinite(tile, row - 1)) continue;
-    RaiseTo(key + row, sequence.non_finite_end);
-    break;
+  if (packed_.watches_finite()) {
+    if (const std::int64_t end = NonFiniteEnd(tile); end > 0) {
+      RaiseTo(key + end, sequence.non_finite_end);
+    }
   }
   for (std::int64_t row = 0; row < tile.rows;) {
     const std::int64_t rows =
@@ -154,10 +139,11 @@ void QuerySink::Store(std::int64_t row, std::int64_t column,
                       const Tile& tile) const {
   rows_.Store(row, column, tile);
   if (!packed_.watches_finite()) return;
-  for (std::int64_t i = 0; i < tile.rows; ++i) {
-    if (!IsNonFinite(tile, i)) continue;
+  Tile rest = tile;
+  while ((rest.rows = NonFiniteEnd(rest)) > 0) {
+    --rest.rows;
     std::atomic_ref(
-        packed_.non_finite_queries[static_cast<std::size_t>(row + i)])
+        packed_.non_finite_queries[static_cast<std::size_t>(row + rest.rows)])
         .store(1, std::memory_order_relaxed);
   }
 }

@@ -18,6 +18,9 @@ HWY_BEFORE_NAMESPACE();
 namespace attention::HWY_NAMESPACE {
 namespace {
 
+// From here on, rounding to bfloat16 yields infinity.
+constexpr float kInfiniteAsBf16 = 0x1.ffp127F;
+
 // With u = |x| and t = 1 / (1 + kGeluReciprocal u), the normal distribution's
 // tail is Phi(-u) = 2^(-u^2 log2(e) / 2) (c_0 t^6 + ... + c_5 t): the form of
 // Abramowitz and Stegun 26.2.17. Coefficients fitted to u Phi(-u) / max(1, u)
@@ -154,6 +157,29 @@ void RowPairs(const Tile& tile, std::int64_t first_row, std::uint16_t* to,
   }
 }
 
+HWY_INLINE bool IsFinite(const float* row, const float* bias,
+                         std::size_t columns) {
+  const FloatTag d;
+  const FloatVector limit = hn::Set(d, kInfiniteAsBf16);
+  auto finite = hn::FirstN(d, kLanes);
+  for (std::size_t j = 0; j < columns; j += kLanes) {
+    const std::size_t count = columns - j;
+    FloatVector x = LoadLanes(d, row + j, count);
+    if (bias != nullptr) x = hn::Add(x, LoadLanes(d, bias + j, count));
+    finite = hn::And(finite, hn::Lt(hn::Abs(x), limit));
+  }
+  return hn::AllTrue(d, finite);
+}
+
+std::int64_t LastNonFinite(const Tile& tile) {
+  std::int64_t end = tile.rows;
+  while (end > 0 && IsFinite(tile.values + (end - 1) * tile.stride, tile.bias,
+                             static_cast<std::size_t>(tile.columns))) {
+    --end;
+  }
+  return end;
+}
+
 }  // namespace
 }  // namespace attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -164,6 +190,7 @@ namespace attention {
 HWY_EXPORT(StoreFloats);
 HWY_EXPORT(StoreBf16);
 HWY_EXPORT(RowPairs);
+HWY_EXPORT(LastNonFinite);
 
 void StoreTile(const Tile& tile, Epilogue epilogue, float* to,
                std::int64_t to_stride) {
@@ -178,6 +205,10 @@ void StoreTile(const Tile& tile, Epilogue epilogue, std::uint16_t* bf16,
 void StoreRowPairs(const Tile& tile, std::int64_t first_row, std::uint16_t* to,
                    std::int64_t to_stride) {
   HWY_DYNAMIC_DISPATCH(RowPairs)(tile, first_row, to, to_stride);
+}
+
+std::int64_t NonFiniteEnd(const Tile& tile) {
+  return HWY_DYNAMIC_DISPATCH(LastNonFinite)(tile);
 }
 
 }  // namespace attention

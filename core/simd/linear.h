@@ -53,4 +53,8 @@ void StoreTransposedPairs(const Tile& tile, std::int64_t first_column,
 void StoreRowPairs(const Tile& tile, std::int64_t first_row, std::uint16_t* to,
                    std::int64_t to_stride);
 
+/// Return one behind the last row that has an element which, with the bias, is
+/// NaN, infinite, or as large as rounding to bfloat16 makes infinite; 0: none.
+[[nodiscard]] std::int64_t NonFiniteEnd(const Tile& tile);
+
 }  // namespace attention

@@ -179,6 +179,38 @@ TEST_P(StorePairsTest, StoresPairsOfRows) {
   }
 }
 
+class NonFiniteEndTest : public SimdTest {};
+
+TEST_P(NonFiniteEndTest, FindsTheLastRowWithAnyPlaceOfIt) {
+  constexpr float kTooLarge = 0x1.ffp127F;
+  for (const std::int64_t columns : {1, 15, 16, 17, 40, 64}) {
+    std::vector<float> values(64 * 65, 1.0F);
+    std::vector<float> bias(64);
+    const Tile tile = {values.data(), 65, 64, columns, bias.data()};
+    const Tile without_bias = {values.data(), 65, 64, columns, nullptr};
+    ASSERT_EQ(NonFiniteEnd(tile), 0);
+    // Beside the tile.
+    if (columns < 65) values[static_cast<std::size_t>(columns)] = kNaN;
+    ASSERT_EQ(NonFiniteEnd(tile), 0);
+    for (std::int64_t c = 0; c < columns; ++c) {
+      for (const float odd :
+           {kNaN, kInfinity, -kInfinity, kTooLarge, -kTooLarge}) {
+        float& place = values[static_cast<std::size_t>(65 * (c % 64) + c)];
+        place = odd;
+        EXPECT_EQ(NonFiniteEnd(tile), c % 64 + 1) << c << " " << odd;
+        EXPECT_EQ(NonFiniteEnd(without_bias), c % 64 + 1);
+        place = std::nextafter(kTooLarge, 0.0F);
+        EXPECT_EQ(NonFiniteEnd(tile), 0);
+        place = 1.0F;
+      }
+    }
+    bias[static_cast<std::size_t>(columns - 1)] = kInfinity;
+    EXPECT_EQ(NonFiniteEnd(tile), 64);
+    EXPECT_EQ(NonFiniteEnd(without_bias), 0);
+  }
+}
+
+INSTANTIATE_FOR_EVERY_TARGET(NonFiniteEndTest);
 INSTANTIATE_FOR_EVERY_TARGET(StoreTileTest);
 INSTANTIATE_FOR_EVERY_TARGET(StoreTransposedTest);
 INSTANTIATE_FOR_EVERY_TARGET(StorePairsTest);
