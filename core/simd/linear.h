@@ -10,10 +10,10 @@ namespace attention {
 // any alignment, and write the elements they name and no others. bfloat16 is
 // rounded to nearest even, and NaN stays NaN.
 
-/// A tile of up to 64 x 64 floats, and a bias for each of its rows.
+/// A tile of up to 64 x 64 floats, and a bias that is added to each row.
 struct Tile {
   const float* values;   ///< [rows, stride]
-  std::int64_t stride;   ///< at least columns
+  std::int64_t stride;   ///< at least columns, or 0: all rows are one
   std::int64_t rows;     ///< 0 to 64
   std::int64_t columns;  ///< 0 to 64
   const float* bias;     ///< [columns], or nullptr for none
