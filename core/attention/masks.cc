@@ -15,22 +15,6 @@ namespace {
 template <typename Real>
 constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
 
-// Set every column whose position is `end` or above.
-template <typename Real>
-void SetFrom(const Sequence& sequence, std::int64_t end,
-             std::int64_t num_columns, Real value, Real* row) {
-  for (std::int64_t k = 0; k < num_columns; ++k) {
-    if (sequence.column(k) >= end) row[k] = value;
-  }
-}
-
-// Hide every column whose position is `end` or above.
-template <typename Real>
-void HideFrom(const Sequence& sequence, std::int64_t end,
-              std::int64_t num_columns, Real* mask) {
-  SetFrom(sequence, end, num_columns, kMinusInfinity<Real>, mask);
-}
-
 // Visible keys before a position.
 std::int64_t KeysBefore(const Sequence& sequence, std::int64_t position) {
   const std::vector<std::int32_t>& visible = sequence.visible_keys;
@@ -38,6 +22,29 @@ std::int64_t KeysBefore(const Sequence& sequence, std::int64_t position) {
     return std::clamp<std::int64_t>(position, 0, sequence.num_visible);
   }
   return std::ranges::lower_bound(visible, position) - visible.begin();
+}
+
+// Columns before a position; those appended stand behind the last key's.
+std::int64_t ColumnsBefore(const Sequence& sequence, std::int64_t position) {
+  return KeysBefore(sequence, position) +
+         std::max(position, sequence.key_length) - sequence.key_length;
+}
+
+// Set every column of the first `num_columns` whose position is `end` or above.
+template <typename Real>
+void SetFrom(const Sequence& sequence, std::int64_t end,
+             std::int64_t num_columns, Real value, Real* row) {
+  const std::int64_t first =
+      std::min(ColumnsBefore(sequence, end), num_columns);
+  std::fill(row + first, row + num_columns, value);
+}
+
+// Hide every column of the first `num_columns` whose position is `end` or
+// above.
+template <typename Real>
+void HideFrom(const Sequence& sequence, std::int64_t end,
+              std::int64_t num_columns, Real* mask) {
+  SetFrom(sequence, end, num_columns, kMinusInfinity<Real>, mask);
 }
 
 // Length in valid_lens of a query position.
@@ -64,9 +71,7 @@ std::int64_t VisibleColumns(const PackedBatch& batch, const Sequence& sequence,
   if (batch.row_valid_lens && !batch.replaces_scores) {
     end = std::min(end, ValidLength(batch, sequence, row));
   }
-  end = std::max<std::int64_t>(end, 0);
-  return KeysBefore(sequence, end) +
-         std::max<std::int64_t>(end - sequence.key_length, 0);
+  return ColumnsBefore(sequence, end);
 }
 
 std::int64_t FirstReplaced(const PackedBatch& batch, const Sequence& sequence,
