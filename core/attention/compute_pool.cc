@@ -4,29 +4,53 @@
 #include <immintrin.h>
 
 #include <cassert>
+#include <cstring>
+
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {
 
-// Rounds a thread looks for news before it sleeps: some 20 us, as the passes of
-// a request follow one another within a few, and waking takes longer.
+// Rounds a thread looks for news before it sleeps: 20 to 50 us, as the passes
+// of a request follow one another within a few, and waking takes longer.
 constexpr int kSpins = 1000;
 
-// Call `done` until it returns true, a little while at most.
+// Call `done` until it returns true, a little while at most; return whether it
+// did.
 template <typename Done>
-void SpinUntil(const Done& done) {
-  for (int i = 0; i < kSpins && !done(); ++i) _mm_pause();
+bool SpinUntil(const Done& done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+    _mm_pause();
+  }
+  return false;
+}
+
+// Have the system provide the pages, near the calling thread.
+void Touch(AlignedBuffer& buffer) {
+  if (buffer.size() > 0) std::memset(buffer.data(), 0, buffer.size());
 }
 
 }  // namespace
 
-ComputePool::ComputePool(std::size_t num_threads, Pinning pinning)
-    : scratch_(num_threads + 2) {
+ComputePool::ComputePool(std::size_t num_threads, Pinning pinning,
+                         const ScratchReserve& reserve)
+    : pinning_(pinning),
+      allowed_cpus_(AllowedCpus()),
+      asleep_(num_threads),
+      scratch_(num_threads),
+      lease_memory_(reserve.lease_bytes) {
   assert(num_threads >= 1);
+  for (ThreadScratch& scratch : scratch_) {
+    scratch.reserved = AlignedBuffer(reserve.thread_bytes);
+  }
+  Touch(lease_memory_);
+  Touch(scratch_.front().reserved);
   workers_.reserve(num_threads - 1);
   for (std::size_t thread = 1; thread < num_threads; ++thread) {
     workers_.emplace_back([this, thread, pinning] {
       if (pinning == Pinning::kPinned) PinThisThread(thread);
+      Touch(scratch_[thread].reserved);
       WorkerLoop(thread);
     });
   }
@@ -47,6 +71,7 @@ void ComputePool::Run(std::int64_t num_items,
   num_unfinished_.store(num_items);
   num_unclaimed_.store(num_items);  // publishes the fields above
   if (!workers_.empty() && num_items > 1) {
+    KeepSleepersOff(sched_getcpu());
     generation_.fetch_add(1);
     generation_.notify_all();
   }
@@ -56,31 +81,59 @@ void ComputePool::Run(std::int64_t num_items,
        left = num_unfinished_.load()) {
     num_unfinished_.wait(left);
   }
+  for (ThreadScratch& scratch : scratch_) scratch.larger = AlignedBuffer();
 }
 
-std::byte* ComputePool::Scratch(std::size_t slot, std::size_t num_bytes) {
-  AlignedBuffer& buffer = scratch_[slot];
-  if (buffer.size() < num_bytes) {
-    buffer = AlignedBuffer();  // before allocating, so that both never coexist
-    buffer = AlignedBuffer(num_bytes);
+std::byte* ComputePool::Scratch(std::size_t thread, std::size_t num_bytes) {
+  ThreadScratch& scratch = scratch_[thread];
+  if (num_bytes <= scratch.reserved.size()) return scratch.reserved.data();
+  if (scratch.larger.size() < num_bytes) {
+    scratch.larger = AlignedBuffer();  // so that both never coexist
+    scratch.larger = AlignedBuffer(num_bytes);
   }
-  return buffer.data();
+  return scratch.larger.data();
 }
 
-void ComputePool::TrimScratch() {
-  std::size_t kept = 0;
-  for (const AlignedBuffer& buffer : scratch_) kept += buffer.size();
-  if (kept <= kMaxKeptScratch) return;
-  for (AlignedBuffer& buffer : scratch_) buffer = AlignedBuffer();
+ComputePool::Lease::Lease(ComputePool& pool, std::size_t num_bytes)
+    : pool_(pool), num_leased_before_(pool.num_leased_) {
+  const std::size_t needed = RoundUp(num_bytes, kTensorAlignment);
+  if (needed <= pool.lease_memory_.size() - pool.num_leased_) {
+    data_ = pool.lease_memory_.data() + pool.num_leased_;
+    pool.num_leased_ += needed;
+  } else {
+    own_ = AlignedBuffer(num_bytes);
+    data_ = own_.data();
+  }
 }
 
 void ComputePool::WorkerLoop(std::size_t thread) {
   std::uint32_t seen = 0;
   while (!stopping_.load()) {
     WorkThrough(thread);
-    SpinUntil([&] { return generation_.load() != seen; });
-    generation_.wait(seen);
+    if (!SpinUntil([&] { return generation_.load() != seen; })) {
+      Sleep(thread, seen);
+    }
     seen = generation_.load();
+  }
+}
+
+// A sleeper may not wake on the CPU Run was last called on; awake, it may run
+// on all.
+void ComputePool::Sleep(std::size_t thread, std::uint32_t seen) {
+  if (pinning_ == Pinning::kPinned) return generation_.wait(seen);
+  asleep_[thread].store(true);  // before the CPU is read
+  KeepOffCpu(pthread_self(), allowed_cpus_, callers_cpu_.load());
+  generation_.wait(seen);
+  asleep_[thread].store(false);
+  KeepOffCpu(pthread_self(), allowed_cpus_, kNoCpu);
+}
+
+void ComputePool::KeepSleepersOff(int cpu) {
+  if (pinning_ == Pinning::kPinned || cpu == callers_cpu_.load()) return;
+  callers_cpu_.store(cpu);  // before it is read who sleeps
+  for (std::size_t thread = 1; thread < num_threads(); ++thread) {
+    if (!asleep_[thread].load()) continue;
+    KeepOffCpu(workers_[thread - 1].native_handle(), allowed_cpus_, cpu);
   }
 }
 

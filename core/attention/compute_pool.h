@@ -10,26 +10,42 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "core/attention/pin_thread.h"
+#include "core/attention/cpu_affinity.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
+
+/// Scratch memory that a pool holds from its start on, with every page touched:
+/// the first request of a size then costs no more than the next, as the first
+/// touch of a page (4 KiB, some 0.25 us) costs more than computing on it.
+struct ScratchReserve {
+  std::size_t lease_bytes = std::size_t{64} << 20U;  ///< of all leases together
+  std::size_t thread_bytes = std::size_t{2} << 20U;  ///< of each thread
+};
 
 /// A small team of threads that works through numbered items, and the scratch
 /// memory it works in.
 ///
 /// The calling thread works too, so a pool of one thread starts none. Items are
 /// claimed one by one from an atomic counter; idle workers look out for the
-/// next call for some 20 us, then sleep on a futex (std::atomic::wait), and a
-/// worker that wakes late is never waited for. Not thread-safe: one caller at a
-/// time.
+/// next call for a few tens of microseconds, then sleep on a futex
+/// (std::atomic::wait), and a worker that wakes late is never waited for.
+///
+/// A worker does not wake on the CPU Run is called on, if it may run on
+/// another. The kernel of a KVM guest, which takes an idle virtual CPU for a
+/// busy one, would wake it just there, where it waits for milliseconds: after a
+/// pause two threads would take as long as one.
+///
+/// Not thread-safe: one caller at a time.
 class ComputePool {
  public:
   /// \param num_threads at least 1, the caller included.
-  /// \param pinning of the threads it starts: thread t to CPU t of those
-  ///   allowed. The caller, thread 0, pins itself.
+  /// \param pinning of the threads it starts: thread t to CPU t of those the
+  ///   constructor's caller may run on. Run's caller, thread 0, pins itself.
+  /// Throws std::bad_alloc.
   explicit ComputePool(std::size_t num_threads,
-                       Pinning pinning = Pinning::kNone);
+                       Pinning pinning = Pinning::kNone,
+                       const ScratchReserve& reserve = {});
   ~ComputePool();
   ComputePool(const ComputePool&) = delete;
   ComputePool& operator=(const ComputePool&) = delete;
@@ -48,24 +64,49 @@ class ComputePool {
   /// Whether to end early. Thread-safe, also during Run.
   [[nodiscard]] bool StopRequested() const { return stop_ && stop_(); }
 
-  /// Return at least `num_bytes` of uninitialised memory, valid until the next
-  /// call with the same slot: slot t belongs to thread t of Run, slots
-  /// num_threads() and num_threads() + 1 to the caller. Only the slot's owner
-  /// may call. Kept from
-  /// call to call, as touching fresh pages costs more than computing on them.
-  /// Throws std::bad_alloc.
-  [[nodiscard]] std::byte* Scratch(std::size_t slot, std::size_t num_bytes);
-  /// Free all scratch if it is more than kMaxKeptScratch bytes together. Caller
-  /// only, not during Run.
-  void TrimScratch();
-  static constexpr std::size_t kMaxKeptScratch = std::size_t{64} << 20U;
+  /// Return at least `num_bytes` of uninitialised memory for `thread` of Run:
+  /// called by that thread, valid until its next call or the end of Run.
+  /// Reserved memory if that is enough. Throws std::bad_alloc.
+  [[nodiscard]] std::byte* Scratch(std::size_t thread, std::size_t num_bytes);
+
+  /// Uninitialised memory for Run's caller: reserved memory if enough of it is
+  /// free. Leases end in the reverse order of their making.
+  class Lease {
+   public:
+    /// Throws std::bad_alloc. Lifetime: borrows the pool.
+    Lease(ComputePool& pool, std::size_t num_bytes);
+    ~Lease() { pool_.num_leased_ = num_leased_before_; }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    [[nodiscard]] std::byte* data() { return data_; }
+
+   private:
+    ComputePool& pool_;
+    std::size_t num_leased_before_;
+    AlignedBuffer own_;  // beyond the reserve
+    std::byte* data_;
+  };
 
  private:
+  struct ThreadScratch {
+    AlignedBuffer reserved;
+    AlignedBuffer larger;  // until the end of Run
+  };
+
   void WorkerLoop(std::size_t thread);
   void WorkThrough(std::size_t thread);
+  void Sleep(std::size_t thread, std::uint32_t seen);
+  void KeepSleepersOff(int cpu);
 
+  const Pinning pinning_;
+  const cpu_set_t allowed_cpus_;
+  std::vector<std::atomic<bool>> asleep_;  // by thread
+  std::atomic<int> callers_cpu_{kNoCpu};   // of the last call of Run
   std::function<bool()> stop_;
-  std::vector<AlignedBuffer> scratch_;
+  std::vector<ThreadScratch> scratch_;
+  AlignedBuffer lease_memory_;
+  std::size_t num_leased_ = 0;  // bytes of lease_memory_
   std::vector<std::jthread> workers_;
   // The current call. Written only while no item is unclaimed or unfinished,
   // read only by threads that hold a claim: so never both at once.

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <new>
 
-#include "core/onednn/round_up.h"
+#include "core/tensor/round_up.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {

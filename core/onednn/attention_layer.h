@@ -26,8 +26,7 @@ class AttentionLayer {
   [[nodiscard]] virtual std::size_t ScratchBytes(
       const PackedBatch& batch, std::size_t num_threads) const = 0;
   /// As ModuleImplementation's; outputs.output may be batch.query's memory.
-  /// Works in the pool's slot num_threads(). Throws dnnl::error,
-  /// std::bad_alloc.
+  /// Within a ComputeThreadScope. Throws dnnl::error, std::bad_alloc.
   [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
                                              const AttentionOutputs& outputs,
                                              ComputePool& pool) const = 0;

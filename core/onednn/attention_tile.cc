@@ -6,9 +6,9 @@
 #include <limits>
 #include <span>
 
-#include "core/onednn/round_up.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/convert.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include "core/onednn/round_up.h"
+#include "core/tensor/round_up.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {

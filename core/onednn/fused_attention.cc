@@ -99,6 +99,7 @@ class FusedAttention::Pass {
         outputs_(outputs),
         pool_(pool),
         extent_(attention.spec_, batch),
+        memory_(pool, LayoutBytes()),
         layout_(MakeLayout()) {}
 
   // Throws dnnl::error, std::bad_alloc.
@@ -112,10 +113,13 @@ class FusedAttention::Pass {
   }
 
  private:
-  FusedLayout MakeLayout() {
+  std::size_t LayoutBytes() const {
     Carver counter;
     (void)FusedLayout(spec_, attention_.layout_, extent_, counter);
-    Carver carver(pool_.Scratch(pool_.num_threads(), counter.used()));
+    return counter.used();
+  }
+  FusedLayout MakeLayout() {
+    Carver carver(memory_.data());
     return FusedLayout(spec_, attention_.layout_, extent_, carver);
   }
 
@@ -236,6 +240,7 @@ class FusedAttention::Pass {
   const AttentionOutputs& outputs_;
   ComputePool& pool_;
   const FusedExtent extent_;
+  ComputePool::Lease memory_;
   FusedLayout layout_;
 };
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "core/onednn/brgemm.h"
-#include "core/onednn/round_up.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

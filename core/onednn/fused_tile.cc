@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/onednn/round_up.h"
 #include "core/simd/convert.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {
@@ -26,7 +26,6 @@ FusedTileComputer::FusedTileComputer(const Task& task, const Extent& extent,
     : spec_(task.spec),
       kernels_(task.kernels),
       batch_(task.batch),
-      outputs_(task.outputs),
       matrices_(task.matrices),
       keys_(task.matrices.keys),
       extent_(extent),

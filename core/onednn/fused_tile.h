@@ -102,7 +102,6 @@ class FusedTileComputer {
   const AttentionSpec& spec_;
   const FusedKernels& kernels_;
   const PackedBatch& batch_;
-  const AttentionOutputs& outputs_;
   const FusedMatrices& matrices_;
   const PackedKeys& keys_;
   const Extent extent_;

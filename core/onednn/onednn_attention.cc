@@ -72,12 +72,14 @@ class OneDnnAttention::Pass {
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
-        rows_(batch) {}
+        rows_(batch),
+        memory_(pool, MatrixFloats() * sizeof(float)) {
+    CarveMatrices();
+  }
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
-    const ComputeThreadScope scope;
-    AllocateMatrices();
+    for (const PackedSequence& packed : rows_.sequences) FillEnds(packed);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
     return ProjectOutput();
@@ -90,22 +92,23 @@ class OneDnnAttention::Pass {
             Shape{num_rows, width}};
   }
 
-  void AllocateMatrices() {
-    const std::int64_t query_floats = rows_.query_rows * spec_.query_width();
-    const std::int64_t key_floats = rows_.key_rows * spec_.key_width();
-    const std::int64_t value_floats = rows_.key_rows * spec_.value_width();
-    const std::int64_t context_floats =
-        HasOwnContext(spec_) ? rows_.query_rows * spec_.output_width() : 0;
-    const auto num_floats = static_cast<std::size_t>(
-        query_floats + key_floats + value_floats + context_floats);
-    auto* memory = reinterpret_cast<float*>(
-        pool_.Scratch(pool_.num_threads(), num_floats * sizeof(float)));
-    matrices_.query = memory;
-    matrices_.key = memory + query_floats;
-    matrices_.value = matrices_.key + key_floats;
+  // Width of the context's own rows, if they cannot lie over the queries.
+  std::int64_t own_context_width() const {
+    return HasOwnContext(spec_) ? spec_.output_width() : 0;
+  }
+  std::size_t MatrixFloats() const {
+    return static_cast<std::size_t>(
+        rows_.query_rows * (spec_.query_width() + own_context_width()) +
+        rows_.key_rows * (spec_.key_width() + spec_.value_width()));
+  }
+  void CarveMatrices() {
+    matrices_.query = reinterpret_cast<float*>(memory_.data());
+    matrices_.key = matrices_.query + rows_.query_rows * spec_.query_width();
+    matrices_.value = matrices_.key + rows_.key_rows * spec_.key_width();
     matrices_.context =
-        HasOwnContext(spec_) ? matrices_.value + value_floats : memory;
-    for (const PackedSequence& packed : rows_.sequences) FillEnds(packed);
+        HasOwnContext(spec_)
+            ? matrices_.value + rows_.key_rows * spec_.value_width()
+            : matrices_.query;
   }
 
   // Zero the padding of a sequence's rows and append bias_k and bias_v. (The
@@ -224,6 +227,7 @@ class OneDnnAttention::Pass {
   const AttentionOutputs& outputs_;
   ComputePool& pool_;
   const PackedRows rows_;
+  ComputePool::Lease memory_;
   PackedMatrices matrices_;
 };
 

@@ -42,15 +42,11 @@ class OneDnnEncoder::Pass {
         batch_(batch),
         pool_(pool),
         num_rows_(NumRows(batch)),
-        row_numbers_(static_cast<std::size_t>(num_rows_)) {
-    const std::int64_t inner =
-        std::min(num_rows_, kFeedForwardRows) * encoder.spec_.feed_forward_dim;
-    x_ = reinterpret_cast<float*>(
-        pool.Scratch(pool.num_threads() + 1,
-                     static_cast<std::size_t>(2 * num_rows_ * width_ + inner) *
-                         sizeof(float)));
-    y_ = x_ + num_rows_ * width_;
-    inner_ = y_ + num_rows_ * width_;
+        row_numbers_(static_cast<std::size_t>(num_rows_)),
+        memory_(pool, encoder.PassFloats(num_rows_) * sizeof(float)),
+        x_(reinterpret_cast<float*>(memory_.data())),
+        y_(x_ + num_rows_ * width_),
+        inner_(y_ + num_rows_ * width_) {
     std::iota(row_numbers_.begin(), row_numbers_.end(), std::int64_t{0});
     FindPlaces();
   }
@@ -234,9 +230,10 @@ class OneDnnEncoder::Pass {
   const std::int64_t num_rows_;
   std::vector<std::int64_t> row_numbers_;  // 0, 1, ...
   std::vector<RowPlace> places_;           // in training
-  float* x_;                               // [num_rows, E]
-  float* y_;                               // [num_rows, E]
-  float* inner_;                           // [kFeedForwardRows, F]
+  ComputePool::Lease memory_;
+  float* x_;      // [num_rows, E]
+  float* y_;      // [num_rows, E]
+  float* inner_;  // [kFeedForwardRows, F]
 };
 
 OneDnnEncoder::Layer::Layer(const ComputePath& path, const ModuleSpec& spec,
@@ -269,20 +266,23 @@ std::size_t OneDnnEncoder::memory_bytes() const {
   return num_bytes;
 }
 
+std::size_t OneDnnEncoder::PassFloats(std::int64_t num_rows) const {
+  return static_cast<std::size_t>(2 * num_rows * width_ +
+                                  std::min(num_rows, kFeedForwardRows) *
+                                      spec_.feed_forward_dim);
+}
+
 std::size_t OneDnnEncoder::ScratchBytes(const PackedBatch& batch,
                                         std::size_t num_threads) const {
   const Layer& layer = *layers_.front();
   const std::int64_t num_rows = NumRows(batch);
-  const std::int64_t num_floats =
-      2 * num_rows * width_ +
-      std::min(num_rows, kFeedForwardRows) * spec_.feed_forward_dim;
   const std::size_t row_bytes =
       sizeof(std::int64_t) + (batch.dropout > 0.0 ? sizeof(RowPlace) : 0);
   const std::size_t item_bytes =
       std::max({layer.linear1->scratch_bytes(), layer.linear2->scratch_bytes(),
                 layer.norm1.scratch_bytes()});
   return layer.attention->ScratchBytes(batch, num_threads) + CopyBytes(batch) +
-         static_cast<std::size_t>(num_floats) * sizeof(float) +
+         PassFloats(num_rows) * sizeof(float) +
          static_cast<std::size_t>(num_rows) * row_bytes +
          num_threads * item_bytes;
 }
@@ -290,7 +290,6 @@ std::size_t OneDnnEncoder::ScratchBytes(const PackedBatch& batch,
 absl::Status OneDnnEncoder::Forward(const PackedBatch& batch,
                                     const MutableTensorView& output,
                                     ComputePool& pool) const {
-  const ComputeThreadScope scope;
   return Pass(*this, batch, pool).Compute(batch.query, output);
 }
 

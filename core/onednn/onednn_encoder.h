@@ -31,8 +31,8 @@ class OneDnnEncoder {
   [[nodiscard]] std::size_t memory_bytes() const;
   [[nodiscard]] std::size_t ScratchBytes(const PackedBatch& batch,
                                          std::size_t num_threads) const;
-  /// As ModuleImplementation's. Works in the pool's slots num_threads() and
-  /// num_threads() + 1. Throws dnnl::error, std::bad_alloc.
+  /// As ModuleImplementation's. Within a ComputeThreadScope. Throws
+  /// dnnl::error, std::bad_alloc.
   [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
                                      const MutableTensorView& output,
                                      ComputePool& pool) const;
@@ -49,6 +49,9 @@ class OneDnnEncoder {
     RowNorm norm1;
     RowNorm norm2;
   };
+
+  // Floats a pass works in, beside its attention layers.
+  [[nodiscard]] std::size_t PassFloats(std::int64_t num_rows) const;
 
   EncoderSpec spec_;
   std::int64_t width_;  // E

@@ -46,7 +46,6 @@ class OneDnnImplementation final : public ModuleImplementation {
       status = encoder_ ? encoder_->Forward(batch, outputs.output, pool)
                         : attention_->Forward(batch, outputs, pool);
     });
-    pool.TrimScratch();
     status.Update(thrown);
     return status;
   }

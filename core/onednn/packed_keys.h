@@ -9,8 +9,8 @@
 
 #include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
-#include "core/onednn/round_up.h"
 #include "core/onednn/tile_sink.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 

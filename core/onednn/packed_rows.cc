@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "core/onednn/round_up.h"
 #include "core/onednn/tile.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

@@ -5,10 +5,10 @@
 #include <cstring>
 
 #include "core/onednn/floats.h"
-#include "core/onednn/round_up.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/simd/convert.h"
 #include "core/tensor/convert.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

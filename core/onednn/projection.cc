@@ -5,9 +5,9 @@
 #include <tuple>
 
 #include "core/onednn/floats.h"
-#include "core/onednn/round_up.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/convert.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

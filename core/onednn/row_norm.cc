@@ -5,8 +5,8 @@
 #include <tuple>
 
 #include "core/onednn/floats.h"
-#include "core/onednn/round_up.h"
 #include "core/onednn/shared_kernels.h"
+#include "core/tensor/round_up.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/onednn/round_up.h"
+#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {

@@ -26,7 +26,7 @@ SPECIAL = {
     "NaN in one row": ("one row", float("nan")),
     "Inf in one row": ("one row", float("inf")),
 }
-FIRST_CALL_PROCESSES = 3
+FIRST_CALL_PROCESSES = 9
 
 
 def finding(what, value, unit, limit=None):
@@ -133,21 +133,25 @@ def memory(bin_dir, threads, dtype):
 
 
 def first_calls(bin_dir, threads, dtype):
-    """What a shape never seen before costs more than the second time."""
-    shapes = [(1 + index % 4, 3 + 7 * index) for index in range(40)]
-    largest = Case(4, 300, 300, 768, 12, dtype)
-    costs = []
+    """What a shape never seen before costs more than the second time, and what
+    a call after a pause costs more."""
+    shapes = [(1 + index % 4, 1 + 2 * index) for index in range(40)]
+    usual = Case(1, 16, 16, 768, 12, dtype)
+    firsts, pauses = [], []
     for _ in range(FIRST_CALL_PROCESSES):
         core = workers.start_core(bin_dir, threads)
-        times = core.ask("first_calls", case=dataclasses.asdict(largest),
+        times = core.ask("first_calls", case=dataclasses.asdict(usual),
                          shapes=shapes)["times_us"]
         core.close()
-        costs.append([first - second for first, second in times])
-    typical = sorted(statistics.median(cost) for cost in zip(*costs))
+        firsts.append([first - second for first, second, _ in times])
+        pauses.append([paused - second for _, second, paused in times])
+    typical = sorted(statistics.median(cost) for cost in zip(*firsts))
     return [finding("first call above the second, median of 40 shapes",
                     statistics.median(typical), "us", 100),
             finding("first call above the second, largest of 40 shapes",
-                    typical[-1], "us", 100)]
+                    typical[-1], "us", 100),
+            finding("call after a pause of 10 ms above one without, median",
+                    statistics.median(sum(pauses, [])), "us")]
 
 
 def measure(arguments, options):

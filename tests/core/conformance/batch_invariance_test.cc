@@ -44,7 +44,7 @@ class BatchInvarianceTest : public ConformanceTest {
     inputs.need_weights = need_weights;
     const Answer together = Compute(*attention, config, inputs, pool_);
 
-    ComputePool one_thread(1);
+    ComputePool one_thread(1, Pinning::kNone, kNoReserve);
     for (std::int64_t n = 0; n < dims.batch; ++n) {
       SCOPED_TRACE("sequence " + std::to_string(n));
       inputs.query = Single(query.view(), n);

@@ -121,7 +121,7 @@ class Bfloat16Test : public ::testing::Test {
            static_cast<unsigned long long>(errors.worst_seed), errors.mean());
   }
 
-  ComputePool pool_{2};
+  ComputePool pool_{2, Pinning::kNone, kNoReserve};
   Errors outputs_, weights_;
 };
 

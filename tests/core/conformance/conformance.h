@@ -13,6 +13,11 @@
 
 namespace attention::testing {
 
+/// Without a reserve a pass works in memory of just the size it asks for,
+/// beyond which AddressSanitizer watches.
+inline constexpr ScratchReserve kNoReserve = {.lease_bytes = 0,
+                                              .thread_bytes = 0};
+
 /// Base of the suites every implementation must pass.
 class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
  protected:
@@ -22,7 +27,7 @@ class ConformanceTest : public ::testing::TestWithParam<ImplementationKind> {
     return GetParam().make(config, MakeWeights(config, dtype, seed));
   }
 
-  ComputePool pool_{2};
+  ComputePool pool_{2, Pinning::kNone, kNoReserve};
 };
 
 /// Instantiate a suite for every implementation.

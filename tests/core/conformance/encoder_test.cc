@@ -76,7 +76,7 @@ TEST_P(EncoderTest, AnEncoderGivesASequenceTheSameBitsInAnyBatch) {
 
   const auto implementation =
       GetParam().make(config, MakeWeights(config, kF32, 7));
-  ComputePool one_thread(1);
+  ComputePool one_thread(1, Pinning::kNone, kNoReserve);
   std::int64_t first = 0;
   for (const std::int64_t length : lengths) {
     AttentionInputs alone;

@@ -165,7 +165,7 @@ class LayoutInvarianceTest : public ::testing::TestWithParam<Parameter> {
   }
 
   Answer Run(const AttentionInputs& inputs, std::size_t num_threads) {
-    ComputePool pool(num_threads);
+    ComputePool pool(num_threads, Pinning::kNone, kNoReserve);
     return Compute(*attention_, config_, inputs, pool);
   }
 

@@ -51,7 +51,7 @@ class LengthsTest : public ::testing::TestWithParam<std::int64_t> {
 
   static constexpr DataType kF32 = DataType::kFloat32;
   const std::int64_t keys_ = GetParam();
-  ComputePool pool_{2};
+  ComputePool pool_{2, Pinning::kNone, kNoReserve};
 };
 
 TEST_P(LengthsTest, AgreesWithTheReference) {

@@ -20,7 +20,7 @@ constexpr std::array kDtypes = {DataType::kFloat32, DataType::kBFloat16,
 
 class RandomConfigurationsTest : public ::testing::TestWithParam<DataType> {
  protected:
-  ComputePool pool_{2};
+  ComputePool pool_{2, Pinning::kNone, kNoReserve};
 };
 
 // Both see the same 16-bit inputs and round the result once, so each dtype's

@@ -23,7 +23,7 @@ std::size_t PeakOfForward(const ModuleImplementation& attention,
     weights = Tensor(batch.query.dtype, *batch.shapes.weights);
     outputs.weights = weights.mutable_view();
   }
-  ComputePool pool(num_threads);  // without any scratch yet
+  ComputePool pool(num_threads, Pinning::kNone, kNoReserve);
   const std::size_t before = AllocationCounter::Current();
   AllocationCounter::ResetPeak();
   const absl::Status status = attention.Forward(batch, outputs, pool);
@@ -222,16 +222,19 @@ TEST_P(ScratchTest, HoldsForARaggedEncoderWithHoles) {
 
 ATTENTION_INSTANTIATE_CONFORMANCE(ScratchTest);
 
-TEST(TrimScratchTest, FreesEverySlotOnceTheyHoldTooMuchTogether) {
-  ComputePool pool(2);
+TEST(ComputePoolScratchTest, WhatIsBeyondTheReserveIsGivenBack) {
+  constexpr std::size_t kBytes = 1 << 20;
+  ComputePool pool(2, Pinning::kNone, kNoReserve);
   const std::size_t before = AllocationCounter::Current();
-  (void)pool.Scratch(0, ComputePool::kMaxKeptScratch / 2);
-  (void)pool.Scratch(2, ComputePool::kMaxKeptScratch / 2);
-  pool.TrimScratch();
-  EXPECT_EQ(AllocationCounter::Current(),
-            before + ComputePool::kMaxKeptScratch);
-  (void)pool.Scratch(1, 1);
-  pool.TrimScratch();
+  {
+    const ComputePool::Lease lease(pool, kBytes);
+    EXPECT_GE(AllocationCounter::Current(), before + kBytes);
+  }
+  EXPECT_EQ(AllocationCounter::Current(), before);
+  pool.Run(8, [&](std::int64_t, std::size_t thread) {
+    (void)pool.Scratch(thread, kBytes);
+    EXPECT_GE(AllocationCounter::Current(), before + kBytes);
+  });
   EXPECT_EQ(AllocationCounter::Current(), before);
 }
 
