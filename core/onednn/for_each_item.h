@@ -36,4 +36,21 @@ template <typename Work>
   return status;
 }
 
+/// Call ForEachItem for the items of several steps, which have num_items() and
+/// Compute(item, scratch): together, so that no thread waits between them.
+template <typename Steps>
+[[nodiscard]] absl::Status ForEachItemOf(ComputePool& pool, const Steps& steps,
+                                         std::size_t scratch_bytes) {
+  std::int64_t num_items = 0;
+  for (const auto& step : steps) num_items += step.num_items();
+  return ForEachItem(pool, num_items, scratch_bytes,
+                     [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                       for (const auto& step : steps) {
+                         const std::int64_t count = step.num_items();
+                         if (item < count) return step.Compute(item, scratch);
+                         item -= count;
+                       }
+                     });
+}
+
 }  // namespace attention

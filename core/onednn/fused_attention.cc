@@ -10,6 +10,7 @@
 #include "core/onednn/floats.h"
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/fused_pass.h"
+#include "core/onednn/linear_layer.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -151,16 +152,7 @@ class FusedAttention::Pass {
                   batch_.key_heads,
                   spec_.value_width(),
                   values}};
-    std::int64_t num_items = 0;
-    for (const InputStep& step : steps) num_items += step.num_items();
-    return ForEachItem(pool_, num_items, attention_.InputScratchBytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         for (const InputStep& step : steps) {
-                           const std::int64_t count = step.num_items();
-                           if (item < count) return step.Compute(item, scratch);
-                           item -= count;
-                         }
-                       });
+    return ForEachItemOf(pool_, steps, attention_.InputScratchBytes());
   }
 
   // What no visible key's row brings with it.
@@ -204,34 +196,9 @@ class FusedAttention::Pass {
     const ProjectionRows rows = {
         Matrix(layout_.matrices.context, spec_.output_width()), layout_.numbers,
         outputs_.output, layout_.query_rows};
-    if (!attention_.output_) return StoreContext(rows);
-    const PanelLinear& output = *attention_.output_;
-    return ForEachItem(pool_, output.num_items(rows), output.scratch_bytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         output.Compute(rows, item, scratch);
-                       });
-  }
-
-  // Hand the context over as it is.
-  absl::Status StoreContext(const ProjectionRows& rows) {
-    const std::int64_t width = spec_.output_width();
-    const std::size_t row_bytes =
-        static_cast<std::size_t>(width) * DataTypeSize(rows.input.dtype);
-    return ForEachItem(
-        pool_, (extent_.num_queries + kTileRows - 1) / kTileRows,
-        attention_.OutputScratchBytes(),
-        [&](std::int64_t item, std::size_t, std::byte* scratch) {
-          auto* line = reinterpret_cast<float*>(scratch);
-          const auto first = static_cast<std::size_t>(item * kTileRows);
-          const std::size_t end =
-              std::min(first + kTileRows, rows.sources.size());
-          for (std::size_t t = first; t < end; ++t) {
-            LoadReals(rows.input.dtype, rows.input.data + t * row_bytes,
-                      static_cast<std::size_t>(width), line);
-            StoreHeadRow(line, batch_.query_heads, rows.targets[t], width,
-                         rows.output);
-          }
-        });
+    return attention_.output_ ? ComputeRows(*attention_.output_, rows, pool_)
+                              : CopyRows(rows, spec_.output_width(),
+                                         batch_.query_heads, pool_);
   }
 
   const FusedAttention& attention_;
@@ -278,9 +245,8 @@ std::size_t FusedAttention::InputScratchBytes() const {
 }
 
 std::size_t FusedAttention::OutputScratchBytes() const {
-  return output_
-             ? output_->scratch_bytes()
-             : static_cast<std::size_t>(spec_.output_width()) * sizeof(float);
+  return output_ ? output_->scratch_bytes()
+                 : CopyRowsScratchBytes(spec_.output_width());
 }
 
 std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,

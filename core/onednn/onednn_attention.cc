@@ -8,6 +8,7 @@
 #include "core/onednn/attention_tile.h"
 #include "core/onednn/floats.h"
 #include "core/onednn/for_each_item.h"
+#include "core/onednn/linear_layer.h"
 #include "core/onednn/packed_rows.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/status_macros.h"
@@ -148,50 +149,19 @@ class OneDnnAttention::Pass {
           Matrix(matrices_.value, rows_.key_rows, spec_.value_width()),
           rows_.key_targets},
          batch_.key_heads}};
-    std::int64_t num_items = 0;
-    std::size_t scratch_bytes = 0;
-    for (const InputStep& step : steps) {
-      num_items += step.num_items();
-      scratch_bytes =
-          std::max(scratch_bytes, ProjectionScratchBytes(step.projection));
-    }
-    return ForEachItem(pool_, num_items, scratch_bytes,
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         for (const InputStep& step : steps) {
-                           const std::int64_t count = step.num_items();
-                           if (item < count) return step.Compute(item, scratch);
-                           item -= count;
-                         }
-                       });
+    return ForEachItemOf(pool_, steps,
+                         std::max({ProjectionScratchBytes(attention_.query_),
+                                   ProjectionScratchBytes(attention_.key_),
+                                   ProjectionScratchBytes(attention_.value_)}));
   }
 
   absl::Status ProjectOutput() {
     const ProjectionRows rows = {
         Matrix(matrices_.context, rows_.query_rows, spec_.output_width()),
         rows_.query_targets, outputs_.output, rows_.query_sources};
-    if (!attention_.output_) return StoreContext(rows);
-    const Projection& output = *attention_.output_;
-    return ForEachItem(pool_, output.num_items(rows), output.scratch_bytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         output.Compute(rows, item, scratch);
-                       });
-  }
-
-  // Hand the context over as it is.
-  absl::Status StoreContext(const ProjectionRows& rows) {
-    const std::int64_t width = spec_.output_width();
-    return ForEachItem(
-        pool_, NumRowTiles(rows), /*scratch_bytes=*/0,
-        [&](std::int64_t item, std::size_t, std::byte*) {
-          const auto first = static_cast<std::size_t>(item * kTileRows);
-          const std::size_t end =
-              std::min(first + kTileRows, rows.sources.size());
-          for (std::size_t t = first; t < end; ++t) {
-            StoreHeadRow(matrices_.context + rows.sources[t] * width,
-                         batch_.query_heads, rows.targets[t], width,
-                         rows.output);
-          }
-        });
+    return attention_.output_ ? ComputeRows(*attention_.output_, rows, pool_)
+                              : CopyRows(rows, spec_.output_width(),
+                                         batch_.query_heads, pool_);
   }
 
   absl::Status Attend() {
@@ -267,9 +237,10 @@ std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
     num_tiles += NumTiles(spec_, batch, sequence);
     tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence));
   }
-  const std::size_t projection_bytes = std::max(
-      {ProjectionScratchBytes(query_), ProjectionScratchBytes(key_),
-       ProjectionScratchBytes(value_), ProjectionScratchBytes(output_)});
+  const std::size_t projection_bytes =
+      std::max({ProjectionScratchBytes(query_), ProjectionScratchBytes(key_),
+                ProjectionScratchBytes(value_), ProjectionScratchBytes(output_),
+                output_ ? 0 : CopyRowsScratchBytes(spec_.output_width())});
   const std::size_t busy_threads =
       std::min(num_threads, static_cast<std::size_t>(num_tiles));
   return static_cast<std::size_t>(num_floats) * sizeof(float) +

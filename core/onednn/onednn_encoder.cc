@@ -8,6 +8,7 @@
 
 #include "core/attention/dropout.h"
 #include "core/onednn/for_each_item.h"
+#include "core/onednn/linear_layer.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
@@ -163,24 +164,15 @@ class OneDnnEncoder::Pass {
       const MutableTensorView inner_matrix = {
           reinterpret_cast<std::byte*>(inner_), DataType::kFloat32,
           Shape{count, inner}};
-      ATTENTION_RETURN_IF_ERROR(Project(
-          *layer.linear1, {Rows(from), here, inner_matrix, inner_rows}));
+      ATTENTION_RETURN_IF_ERROR(ComputeRows(
+          *layer.linear1, {Rows(from), here, inner_matrix, inner_rows}, pool_));
       if (encoder_.spec_.drops_activation) {
         Drop(DropoutSite::kActivation, first, count, {inner_, inner});
       }
-      ATTENTION_RETURN_IF_ERROR(
-          Project(*layer.linear2, {inner_matrix, inner_rows, Rows(y_), here}));
+      ATTENTION_RETURN_IF_ERROR(ComputeRows(
+          *layer.linear2, {inner_matrix, inner_rows, Rows(y_), here}, pool_));
     }
     return absl::OkStatus();
-  }
-
-  absl::Status Project(const LinearLayer& projection,
-                       const ProjectionRows& rows) {
-    return ForEachItem(pool_, projection.num_items(rows),
-                       projection.scratch_bytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         projection.Compute(rows, item, scratch);
-                       });
   }
 
   // x += dropout(y)
