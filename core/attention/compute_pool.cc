@@ -26,7 +26,7 @@ bool SpinUntil(const Done& done) {
   return false;
 }
 
-// Have the system provide the pages, near the calling thread.
+// Have the system provide the pages.
 void Touch(AlignedBuffer& buffer) {
   if (buffer.size() > 0) std::memset(buffer.data(), 0, buffer.size());
 }
@@ -36,8 +36,7 @@ void Touch(AlignedBuffer& buffer) {
 ComputePool::ComputePool(std::size_t num_threads, Pinning pinning,
                          const ScratchReserve& reserve)
     : pinning_(pinning),
-      allowed_cpus_(AllowedCpus()),
-      asleep_(num_threads),
+      sleepers_(num_threads),
       scratch_(num_threads),
       lease_memory_(reserve.lease_bytes) {
   assert(num_threads >= 1);
@@ -47,16 +46,23 @@ ComputePool::ComputePool(std::size_t num_threads, Pinning pinning,
   Touch(lease_memory_);
   Touch(scratch_.front().reserved);
   workers_.reserve(num_threads - 1);
-  for (std::size_t thread = 1; thread < num_threads; ++thread) {
-    workers_.emplace_back([this, thread, pinning] {
-      if (pinning == Pinning::kPinned) PinThisThread(thread);
-      Touch(scratch_[thread].reserved);
-      WorkerLoop(thread);
-    });
+  try {
+    for (std::size_t thread = 1; thread < num_threads; ++thread) {
+      workers_.emplace_back([this, thread] {
+        if (pinning_ == Pinning::kPinned) PinThisThread(thread);
+        Touch(scratch_[thread].reserved);
+        WorkerLoop(thread);
+      });
+    }
+  } catch (...) {
+    StopWorkers();
+    throw;
   }
 }
 
-ComputePool::~ComputePool() {
+ComputePool::~ComputePool() { StopWorkers(); }
+
+void ComputePool::StopWorkers() {
   stopping_.store(true);
   generation_.fetch_add(1);
   generation_.notify_all();
@@ -81,7 +87,9 @@ void ComputePool::Run(std::int64_t num_items,
        left = num_unfinished_.load()) {
     num_unfinished_.wait(left);
   }
-  for (ThreadScratch& scratch : scratch_) scratch.larger = AlignedBuffer();
+  for (ThreadScratch& scratch : scratch_) {
+    if (scratch.larger.size() > 0) scratch.larger = AlignedBuffer();
+  }
 }
 
 std::byte* ComputePool::Scratch(std::size_t thread, std::size_t num_bytes) {
@@ -96,10 +104,10 @@ std::byte* ComputePool::Scratch(std::size_t thread, std::size_t num_bytes) {
 
 ComputePool::Lease::Lease(ComputePool& pool, std::size_t num_bytes)
     : pool_(pool), num_leased_before_(pool.num_leased_) {
-  const std::size_t needed = RoundUp(num_bytes, kTensorAlignment);
-  if (needed <= pool.lease_memory_.size() - pool.num_leased_) {
+  const std::size_t free = pool.lease_memory_.size() - pool.num_leased_;
+  if (num_bytes <= free && RoundUp(num_bytes, kTensorAlignment) <= free) {
     data_ = pool.lease_memory_.data() + pool.num_leased_;
-    pool.num_leased_ += needed;
+    pool.num_leased_ += RoundUp(num_bytes, kTensorAlignment);
   } else {
     own_ = AlignedBuffer(num_bytes);
     data_ = own_.data();
@@ -117,24 +125,17 @@ void ComputePool::WorkerLoop(std::size_t thread) {
   }
 }
 
-// A sleeper may not wake on the CPU Run was last called on; awake, it may run
-// on all.
 void ComputePool::Sleep(std::size_t thread, std::uint32_t seen) {
   if (pinning_ == Pinning::kPinned) return generation_.wait(seen);
-  asleep_[thread].store(true);  // before the CPU is read
-  KeepOffCpu(pthread_self(), allowed_cpus_, callers_cpu_.load());
+  sleepers_[thread].FallAsleep(callers_cpu_.load());
   generation_.wait(seen);
-  asleep_[thread].store(false);
-  KeepOffCpu(pthread_self(), allowed_cpus_, kNoCpu);
+  sleepers_[thread].WakeUp();
 }
 
 void ComputePool::KeepSleepersOff(int cpu) {
   if (pinning_ == Pinning::kPinned || cpu == callers_cpu_.load()) return;
-  callers_cpu_.store(cpu);  // before it is read who sleeps
-  for (std::size_t thread = 1; thread < num_threads(); ++thread) {
-    if (!asleep_[thread].load()) continue;
-    KeepOffCpu(workers_[thread - 1].native_handle(), allowed_cpus_, cpu);
-  }
+  callers_cpu_.store(cpu);  // for those who fall asleep now
+  for (SleepAffinity& sleeper : sleepers_) sleeper.KeepOff(cpu);
 }
 
 void ComputePool::WorkThrough(std::size_t thread) {

@@ -31,10 +31,11 @@ struct ScratchReserve {
 /// next call for a few tens of microseconds, then sleep on a futex
 /// (std::atomic::wait), and a worker that wakes late is never waited for.
 ///
-/// A worker does not wake on the CPU Run is called on, if it may run on
-/// another. The kernel of a KVM guest, which takes an idle virtual CPU for a
-/// busy one, would wake it just there, where it waits for milliseconds: after a
-/// pause two threads would take as long as one.
+/// A worker does not wake on the CPU Run is called on, if it may run on another
+/// (SleepAffinity; a system call for each sleeper when that CPU changes). The
+/// kernel of a KVM guest, which takes an idle virtual CPU for a busy one, would
+/// wake it just there, where it waits for milliseconds: after a pause two
+/// threads would take as long as one.
 ///
 /// Not thread-safe: one caller at a time.
 class ComputePool {
@@ -42,7 +43,7 @@ class ComputePool {
   /// \param num_threads at least 1, the caller included.
   /// \param pinning of the threads it starts: thread t to CPU t of those the
   ///   constructor's caller may run on. Run's caller, thread 0, pins itself.
-  /// Throws std::bad_alloc.
+  /// Throws std::bad_alloc, and std::system_error where no thread can start.
   explicit ComputePool(std::size_t num_threads,
                        Pinning pinning = Pinning::kNone,
                        const ScratchReserve& reserve = {});
@@ -70,7 +71,8 @@ class ComputePool {
   [[nodiscard]] std::byte* Scratch(std::size_t thread, std::size_t num_bytes);
 
   /// Uninitialised memory for Run's caller: reserved memory if enough of it is
-  /// free. Leases end in the reverse order of their making.
+  /// free, else memory of its own. Leases end in the reverse order of their
+  /// making.
   class Lease {
    public:
     /// Throws std::bad_alloc. Lifetime: borrows the pool.
@@ -84,7 +86,7 @@ class ComputePool {
    private:
     ComputePool& pool_;
     std::size_t num_leased_before_;
-    AlignedBuffer own_;  // beyond the reserve
+    AlignedBuffer own_;  // if the reserve is not enough
     std::byte* data_;
   };
 
@@ -94,15 +96,15 @@ class ComputePool {
     AlignedBuffer larger;  // until the end of Run
   };
 
+  void StopWorkers();
   void WorkerLoop(std::size_t thread);
   void WorkThrough(std::size_t thread);
   void Sleep(std::size_t thread, std::uint32_t seen);
   void KeepSleepersOff(int cpu);
 
   const Pinning pinning_;
-  const cpu_set_t allowed_cpus_;
-  std::vector<std::atomic<bool>> asleep_;  // by thread
-  std::atomic<int> callers_cpu_{kNoCpu};   // of the last call of Run
+  std::vector<SleepAffinity> sleepers_;  // by thread; the first never sleeps
+  std::atomic<int> callers_cpu_{-1};     // of the last call of Run
   std::function<bool()> stop_;
   std::vector<ThreadScratch> scratch_;
   AlignedBuffer lease_memory_;

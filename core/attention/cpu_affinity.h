@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <cstddef>
+#include <mutex>
 
 namespace attention {
 
@@ -15,13 +16,30 @@ enum class Pinning : bool { kNone, kPinned };
 /// run on now, counted around. Nothing changes where the system refuses.
 void PinThisThread(std::size_t index);
 
-/// Return the CPUs the calling thread may run on; none where the system does
-/// not say.
-[[nodiscard]] cpu_set_t AllowedCpus();
+/// Keeps a thread that sleeps off a CPU, so that it wakes on another; awake, it
+/// may run wherever it might before. Where it has only that CPU, where there
+/// are more than 1,024, or where the system refuses, nothing changes.
+///
+/// What others set meanwhile (taskset) stays, but a cpuset that gains CPUs is
+/// not noticed, as by any thread whose affinity has been set. Thread-safe.
+class SleepAffinity {
+ public:
+  /// The calling thread will sleep, and wake on another CPU than `cpu`. -1 is
+  /// none.
+  void FallAsleep(int cpu);
+  /// The thread that fell asleep is awake.
+  void WakeUp();
+  /// Let the thread, if it is asleep, wake on another CPU than `cpu`.
+  void KeepOff(int cpu);
 
-/// Let a thread run on all of `allowed` but `cpu`, which may be kNoCpu. Nothing
-/// changes if that is none, or where the system refuses.
-inline constexpr int kNoCpu = -1;
-void KeepOffCpu(pthread_t thread, const cpu_set_t& allowed, int cpu);
+ private:
+  void Narrow(int cpu);
+
+  std::mutex mutex_;
+  bool asleep_ = false;
+  pthread_t thread_{};
+  cpu_set_t allowed_{};   // when it fell asleep
+  cpu_set_t narrowed_{};  // set since; allowed_ if nothing was
+};
 
 }  // namespace attention

@@ -53,8 +53,8 @@ def parse_arguments():
                         "alone: what masks, weights, long sequences and odd "
                         "inputs cost the core (default: all)")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.3,
-                        help="of each slot (default: 0.3)")
+    parser.add_argument("--seconds", type=float, default=0.1,
+                        help="of each slot (default: 0.1)")
     parser.add_argument("--quick", action="store_true",
                         help="2 repetitions of 0.05 s, no row beyond L = 2048")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")

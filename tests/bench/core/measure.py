@@ -26,7 +26,7 @@ STALL_US = 6000
 # as a row takes the best: after the first and after later repetitions.
 HOPELESS = (2.0, 1.3)
 # The first call, which checks the answer, decides only between long times.
-HOPELESS_FIRST = 1.5
+HOPELESS_FIRST = 2.0
 LONG_US = 1e6
 # An idle worker that uses more of a CPU than this disturbs the others.
 IDLE_CPUS = 0.1
@@ -38,7 +38,7 @@ class Options:
     """How long to measure."""
 
     repetitions: int = 5
-    seconds: float = 0.3
+    seconds: float = 0.1
     min_calls: int = 3
 
     def limits(self):

@@ -17,8 +17,13 @@
 #include <thread>
 #include <vector>
 
+#include "tests/core/attention/cpu_sets.h"
+
 namespace attention {
 namespace {
+
+using testing::CpusOf;
+using testing::OtherCpus;
 
 TEST(ComputePoolTest, CallsEveryItemOnce) {
   for (const std::size_t num_threads : {1U, 2U, 5U}) {
@@ -55,8 +60,6 @@ TEST(ComputePoolTest, OneThreadRunsItemsInOrderOnTheCaller) {
   EXPECT_EQ(items, (std::vector<std::int64_t>{0, 1, 2, 3}));
 }
 
-constexpr auto kLong = std::chrono::seconds(60);
-
 // The CPUs that a pool's threads may run on.
 std::vector<cpu_set_t> CpusOfThreads(ComputePool& pool) {
   std::vector<cpu_set_t> cpus(pool.num_threads());
@@ -64,7 +67,7 @@ std::vector<cpu_set_t> CpusOfThreads(ComputePool& pool) {
   // Each item waits for the others: so each is another thread's.
   pool.Run(static_cast<std::int64_t>(cpus.size()),
            [&](std::int64_t, std::size_t thread) {
-             cpus[thread] = AllowedCpus();
+             cpus[thread] = CpusOf(0);
              ++arrived;
              while (arrived < cpus.size()) std::this_thread::yield();
            });
@@ -72,7 +75,7 @@ std::vector<cpu_set_t> CpusOfThreads(ComputePool& pool) {
 }
 
 TEST(ComputePoolTest, PinsItsThreadsWhenAskedTo) {
-  const cpu_set_t allowed = AllowedCpus();
+  const cpu_set_t allowed = CpusOf(0);
   ComputePool pool(3, Pinning::kPinned);
   const std::vector<cpu_set_t> cpus = CpusOfThreads(pool);
   EXPECT_TRUE(CPU_EQUAL(&cpus[0], &allowed)) << "the caller's own affair";
@@ -90,15 +93,9 @@ std::set<pid_t> ThreadsOfThisProcess() {
   return threads;
 }
 
-bool MayRunOn(pid_t thread, const cpu_set_t& cpus) {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  EXPECT_EQ(sched_getaffinity(thread, sizeof(allowed), &allowed), 0);
-  return CPU_EQUAL(&allowed, &cpus) != 0;
-}
-
+// What falling asleep does; what Run does to sleepers is SleepAffinity's test.
 TEST(ComputePoolTest, WorkersSleepOffTheCallersCpu) {
-  const cpu_set_t allowed = AllowedCpus();
+  const cpu_set_t allowed = CpusOf(0);
   const std::set<pid_t> before = ThreadsOfThisProcess();
   ComputePool pool(3);
   std::vector<pid_t> workers;
@@ -111,13 +108,14 @@ TEST(ComputePoolTest, WorkersSleepOffTheCallersCpu) {
       PinThisThread(index);
       const std::vector<cpu_set_t> cpus = CpusOfThreads(pool);
       EXPECT_TRUE(CPU_EQUAL(&cpus[1], &allowed)) << "awake: anywhere";
-      CPU_XOR(&others, &allowed, &cpus[0]);
-      if (CPU_COUNT(&allowed) == 1) others = allowed;
+      others = OtherCpus(allowed, cpus[0]);
     });
     caller.join();
     for (const pid_t worker : workers) {
-      const auto give_up = std::chrono::steady_clock::now() + kLong;
-      while (!MayRunOn(worker, others)) {
+      const auto give_up =
+          std::chrono::steady_clock::now() + std::chrono::seconds(60);
+      for (cpu_set_t now = CpusOf(worker); !CPU_EQUAL(&now, &others);
+           now = CpusOf(worker)) {
         ASSERT_LT(std::chrono::steady_clock::now(), give_up)
             << "caller " << index;
         std::this_thread::yield();

@@ -99,8 +99,8 @@ class MixturesTest : public ::testing::TestWithParam<ImplementationKind> {
   }
 
   std::mt19937_64 random_{20260101};
-  ComputePool one_thread_{1};
-  ComputePool two_threads_{2};
+  ComputePool one_thread_{1, Pinning::kNone, kNoReserve};
+  ComputePool two_threads_{2, Pinning::kNone, kNoReserve};
 };
 
 TEST_P(MixturesTest, EveryBitIsThatOfTheRequestAlone) {
