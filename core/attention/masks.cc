@@ -27,7 +27,7 @@ std::int64_t KeysBefore(const Sequence& sequence, std::int64_t position) {
 // Columns before a position; those appended stand behind the last key's.
 std::int64_t ColumnsBefore(const Sequence& sequence, std::int64_t position) {
   return KeysBefore(sequence, position) +
-         std::max(position, sequence.key_length) - sequence.key_length;
+         (std::max(position, sequence.key_length) - sequence.key_length);
 }
 
 // Set every column of the first `num_columns` whose position is `end` or above.
