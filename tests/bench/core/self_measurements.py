@@ -13,6 +13,7 @@ import tempfile
 import inputs
 import workers
 from cases import Case, self_case
+from measure import STALL_FACTOR
 
 LONG = (2048, 4096, 8192, 16384)
 MIB = 1 << 20
@@ -44,6 +45,12 @@ def _prepare(core, case, special=None):
                         folder=folder, check=False)
 
 
+def _sound(times):
+    """The times of slots that nothing disturbed, as a row's."""
+    return [time for time in times
+            if time <= STALL_FACTOR * min(times)]
+
+
 def medians(core, options, alternatives):
     """Median time of each (case, special), measured in turns, in us."""
     times = {name: [] for name in alternatives}
@@ -53,7 +60,8 @@ def medians(core, options, alternatives):
             slot = core.ask("run", variant="", **options.limits())
             times[name].append(slot["median_us"])
     core.ask("release")
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(_sound(found))
+            for name, found in times.items()}
 
 
 def _ratios(core, options, base, others):
