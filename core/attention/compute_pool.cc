@@ -134,7 +134,7 @@ void ComputePool::Sleep(std::size_t thread, std::uint32_t seen) {
 
 void ComputePool::KeepSleepersOff(int cpu) {
   if (pinning_ == Pinning::kPinned || cpu == callers_cpu_.load()) return;
-  callers_cpu_.store(cpu);  // for those who fall asleep now
+  callers_cpu_.store(cpu);  // for those who fall asleep later
   for (SleepAffinity& sleeper : sleepers_) sleeper.KeepOff(cpu);
 }
 

@@ -24,35 +24,37 @@ void PinThisThread(std::size_t index) {
 void SleepAffinity::FallAsleep(int cpu) {
   const std::lock_guard lock(mutex_);
   thread_ = pthread_self();
-  if (sched_getaffinity(0, sizeof(allowed_), &allowed_) != 0) return;
   asleep_ = true;
-  narrowed_ = allowed_;
+  CPU_ZERO(&narrowed_);
   Narrow(cpu);
 }
 
 void SleepAffinity::WakeUp() {
   const std::lock_guard lock(mutex_);
-  if (!asleep_) return;
   asleep_ = false;
   cpu_set_t now;
-  CPU_ZERO(&now);
-  sched_getaffinity(0, sizeof(now), &now);
+  if (sched_getaffinity(0, sizeof(now), &now) != 0) return;
   if (CPU_EQUAL(&now, &allowed_) || !CPU_EQUAL(&now, &narrowed_)) return;
   sched_setaffinity(0, sizeof(allowed_), &allowed_);
 }
 
 void SleepAffinity::KeepOff(int cpu) {
-  const std::lock_guard lock(mutex_);
-  if (asleep_) Narrow(cpu);
+  // Whoever holds the lock falls asleep or wakes, and is not waited for.
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock && asleep_) Narrow(cpu);
 }
 
 void SleepAffinity::Narrow(int cpu) {
+  cpu_set_t now;
+  if (pthread_getaffinity_np(thread_, sizeof(now), &now) != 0) return;
+  if (!CPU_EQUAL(&now, &narrowed_))
+    allowed_ = narrowed_ = now;  // set by others
   cpu_set_t others = allowed_;
   if (cpu >= 0) CPU_CLR(static_cast<std::size_t>(cpu), &others);
   if (CPU_COUNT(&others) == 0 || CPU_EQUAL(&others, &narrowed_)) return;
-  if (pthread_setaffinity_np(thread_, sizeof(others), &others) == 0) {
-    narrowed_ = others;
-  }
+  if (pthread_setaffinity_np(thread_, sizeof(others), &others) != 0) return;
+  // A cpuset may have cut it.
+  pthread_getaffinity_np(thread_, sizeof(narrowed_), &narrowed_);
 }
 
 }  // namespace attention

@@ -20,8 +20,10 @@ void PinThisThread(std::size_t index);
 /// may run wherever it might before. Where it has only that CPU, where there
 /// are more than 1,024, or where the system refuses, nothing changes.
 ///
-/// What others set meanwhile (taskset) stays, but a cpuset that gains CPUs is
-/// not noticed, as by any thread whose affinity has been set. Thread-safe.
+/// What others set meanwhile (taskset) stays, unless it is just what was set
+/// here. A cpuset that loses CPUs meanwhile is taken for such a setting; one
+/// that gains CPUs is not noticed, as by any thread whose affinity has been
+/// set. Thread-safe.
 class SleepAffinity {
  public:
   /// The calling thread will sleep, and wake on another CPU than `cpu`. -1 is
@@ -29,7 +31,8 @@ class SleepAffinity {
   void FallAsleep(int cpu);
   /// The thread that fell asleep is awake.
   void WakeUp();
-  /// Let the thread, if it is asleep, wake on another CPU than `cpu`.
+  /// Let the thread, if it is asleep, wake on another CPU than `cpu`. Does not
+  /// wait for one that is about to sleep or to wake.
   void KeepOff(int cpu);
 
  private:
@@ -38,8 +41,8 @@ class SleepAffinity {
   std::mutex mutex_;
   bool asleep_ = false;
   pthread_t thread_{};
-  cpu_set_t allowed_{};   // when it fell asleep
-  cpu_set_t narrowed_{};  // set since; allowed_ if nothing was
+  cpu_set_t allowed_{};   // when it fell asleep, or as others set it since
+  cpu_set_t narrowed_{};  // as it was left here
 };
 
 }  // namespace attention

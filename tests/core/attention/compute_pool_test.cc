@@ -93,7 +93,8 @@ std::set<pid_t> ThreadsOfThisProcess() {
   return threads;
 }
 
-// What falling asleep does; what Run does to sleepers is SleepAffinity's test.
+// What falling asleep does. That Run keeps sleepers off its CPU as well cannot
+// be seen here: it wakes them.
 TEST(ComputePoolTest, WorkersSleepOffTheCallersCpu) {
   const cpu_set_t allowed = CpusOf(0);
   const std::set<pid_t> before = ThreadsOfThisProcess();

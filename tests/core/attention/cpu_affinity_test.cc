@@ -114,7 +114,9 @@ TEST(SleepAffinityTest, LeavesAThreadThatIsAwakeAlone) {
 TEST(SleepAffinityTest, KeepsWhatOthersSetMeanwhile) {
   const cpu_set_t last = SetOf(TwoCpus().back());
   SleepingThread sleeper(TwoCpus().back());
-  ASSERT_EQ(sched_setaffinity(sleeper.id(), sizeof(last), &last), 0);
+  EXPECT_EQ(sched_setaffinity(sleeper.id(), sizeof(last), &last), 0);
+  sleeper.affinity().KeepOff(TwoCpus().back());
+  EXPECT_TRUE(Equal(sleeper.cpus(), last));
   sleeper.WakeUp();
   EXPECT_TRUE(Equal(sleeper.cpus(), last));
 }
