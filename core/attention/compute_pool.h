@@ -17,7 +17,7 @@ namespace attention {
 
 /// Scratch memory that a pool holds from its start on, with every page touched:
 /// the first request of a size then costs no more than the next, as the first
-/// touch of a page (4 KiB, some 0.25 us) costs more than computing on it.
+/// touch of a page costs more than computing on it.
 struct ScratchReserve {
   std::size_t lease_bytes = std::size_t{64} << 20U;  ///< of all leases together
   std::size_t thread_bytes = std::size_t{2} << 20U;  ///< of each thread
@@ -32,7 +32,7 @@ struct ScratchReserve {
 /// (std::atomic::wait), and a worker that wakes late is never waited for.
 ///
 /// A worker does not wake on the CPU Run is called on, if it may run on another
-/// (SleepAffinity; a system call for each sleeper when that CPU changes). The
+/// (SleepAffinity; three system calls a sleeper when that CPU changes). The
 /// kernel of a KVM guest, which takes an idle virtual CPU for a busy one, would
 /// wake it just there, where it waits for milliseconds: after a pause two
 /// threads would take as long as one.

@@ -47,8 +47,9 @@ void SleepAffinity::KeepOff(int cpu) {
 void SleepAffinity::Narrow(int cpu) {
   cpu_set_t now;
   if (pthread_getaffinity_np(thread_, sizeof(now), &now) != 0) return;
-  if (!CPU_EQUAL(&now, &narrowed_))
-    allowed_ = narrowed_ = now;  // set by others
+  if (!CPU_EQUAL(&now, &narrowed_)) {  // set by others
+    allowed_ = narrowed_ = now;
+  }
   cpu_set_t others = allowed_;
   if (cpu >= 0) CPU_CLR(static_cast<std::size_t>(cpu), &others);
   if (CPU_COUNT(&others) == 0 || CPU_EQUAL(&others, &narrowed_)) return;
