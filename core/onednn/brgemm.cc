@@ -19,10 +19,6 @@ void Check(dnnl_status_t status) {
   dnnl::error::wrap_c_api(status, "a ukernel failed");
 }
 
-dnnl_data_type_t DnnlType(DataType dtype) {
-  return dtype == DataType::kBFloat16 ? dnnl_bf16 : dnnl_f32;
-}
-
 // Memory a kernel may work in; those in use ask for none or a few KiB (AMX).
 constexpr std::size_t kScratchBytes = 65536;
 
@@ -55,10 +51,9 @@ void Brgemm::Destroy::operator()(dnnl_brgemm* kernel) const {
 
 Brgemm::Kernel Brgemm::Compile(const Shape& shape, std::int64_t rows) {
   dnnl_brgemm_t made = nullptr;
-  const dnnl_data_type_t type = DnnlType(shape.dtype);
   Check(dnnl_brgemm_create(&made, rows, shape.columns, shape.depth,
                            /*batch_size=*/1, shape.lda, shape.ldb, shape.ldc,
-                           type, type, dnnl_f32));
+                           dnnl_bf16, dnnl_bf16, dnnl_f32));
   Kernel kernel(made);
   Check(dnnl_brgemm_set_add_C(made, shape.accumulate ? 1 : 0));
   Check(dnnl_brgemm_finalize(made));
@@ -77,33 +72,28 @@ Brgemm::Brgemm(const Shape& shape) : shape_(shape) {
   }
 }
 
-void Brgemm::Execute(std::int64_t rows, const void* a, const void* b,
-                     float* c) const {
-  const auto* from = static_cast<const std::byte*>(a);
-  const auto lda_bytes =
-      shape_.lda * static_cast<std::int64_t>(DataTypeSize(shape_.dtype));
+void Brgemm::Execute(std::int64_t rows, const std::uint16_t* a,
+                     const std::uint16_t* b, float* c) const {
   constexpr dnnl_dim_t kNoOffsets[2] = {0, 0};
   std::int64_t height = kMaxRows;
   for (const Kernel& kernel : kernels_) {
     for (; rows >= height; rows -= height) {
-      if (shape_.dtype == DataType::kBFloat16) UseContextOf(kernel.get());
-      Check(
-          dnnl_brgemm_execute(kernel.get(), from, b, kNoOffsets, c, Scratch()));
-      from += height * lda_bytes;
+      UseContextOf(kernel.get());
+      Check(dnnl_brgemm_execute(kernel.get(), a, b, kNoOffsets, c, Scratch()));
+      a += height * shape_.lda;
       c += height * shape_.ldc;
     }
     height /= 2;
   }
 }
 
-bool Brgemm::IsAvailable(DataType dtype) {
+bool Brgemm::IsAvailable() {
   // The smallest kernels a module may need, and large ones.
-  const auto compiles = [](DataType type) {
+  static const bool available = [] {
     const ComputeThreadScope scope;
     try {
       for (const std::int64_t size : {16, 64}) {
-        (void)Brgemm({.dtype = type,
-                      .columns = size,
+        (void)Brgemm({.columns = size,
                       .depth = size == 16 ? 2 : 64,
                       .lda = 64,
                       .ldb = size,
@@ -114,12 +104,8 @@ bool Brgemm::IsAvailable(DataType dtype) {
     } catch (const dnnl::error&) {
       return false;
     }
-  };
-  static const bool has_float32 = compiles(DataType::kFloat32);
-  static const bool has_bfloat16 = compiles(DataType::kBFloat16);
-  return dtype == DataType::kFloat32    ? has_float32
-         : dtype == DataType::kBFloat16 ? has_bfloat16
-                                        : false;
+  }();
+  return available;
 }
 
 #else  // an oneDNN built without them
@@ -130,11 +116,12 @@ Brgemm::Brgemm(const Shape& shape) : shape_(shape) {
   throw dnnl::error(dnnl_unimplemented, "oneDNN has no ukernels");
 }
 
-void Brgemm::Execute(std::int64_t, const void*, const void*, float*) const {}
+void Brgemm::Execute(std::int64_t, const std::uint16_t*, const std::uint16_t*,
+                     float*) const {}
 
 void Brgemm::Release() {}
 
-bool Brgemm::IsAvailable(DataType) { return false; }
+bool Brgemm::IsAvailable() { return false; }
 
 #endif
 

@@ -3,22 +3,18 @@
 
 #include <array>
 #include <compare>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-
-#include "core/tensor/data_type.h"
 
 struct dnnl_brgemm;
 
 namespace attention {
 
-/// A multiplication of small matrices, C = A B or C += A B, by oneDNN's batch-
-/// reduce GEMM ukernels, with float32 sums.
+/// A multiplication of small matrices of bfloat16, C = A B or C += A B, by
+/// oneDNN's batch-reduce GEMM ukernels, with float32 sums.
 ///
 ///   A [rows, depth]     row-major, lda elements from row to row
-///   B [depth, columns]  packed: float32 row-major, ldb elements from row to
-///                       row; bfloat16 by pairs of rows, [depth / 2, ldb, 2]
+///   B [depth, columns]  packed by pairs of rows, [depth / 2, ldb, 2]
 ///   C [rows, columns]   float32, row-major, ldc elements from row to row
 ///
 /// `rows` may differ from call to call: there is a kernel for each power of two
@@ -32,9 +28,8 @@ class Brgemm {
   static constexpr std::int64_t kMaxRows = 64;
 
   struct Shape {
-    DataType dtype = DataType::kFloat32;  ///< of A and B; or kBFloat16
     std::int64_t columns = 0;
-    std::int64_t depth = 0;  ///< even with bfloat16
+    std::int64_t depth = 0;  ///< even
     std::int64_t lda = 0;
     std::int64_t ldb = 0;  ///< a multiple of 16
     std::int64_t ldc = 0;
@@ -48,15 +43,16 @@ class Brgemm {
 
   /// Compute `rows` rows, any number. Throws dnnl::error. Whoever computes
   /// calls Release() on the same thread when done.
-  void Execute(std::int64_t rows, const void* a, const void* b, float* c) const;
+  void Execute(std::int64_t rows, const std::uint16_t* a,
+               const std::uint16_t* b, float* c) const;
 
-  /// Let go of the processor's state that bfloat16 kernels have set for the
-  /// calling thread (AMX's tiles), if any.
+  /// Let go of the processor's state that kernels have set for the calling
+  /// thread (AMX's tiles), if any.
   static void Release();
 
   /// Whether this machine, as far as oneDNN may use it (ONEDNN_MAX_CPU_ISA),
-  /// has kernels for a dtype. Found out once, by compiling some.
-  [[nodiscard]] static bool IsAvailable(DataType dtype);
+  /// has such kernels. Found out once, by compiling some.
+  [[nodiscard]] static bool IsAvailable();
 
  private:
   struct Destroy {

@@ -1,14 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/compute_path.h"
 
+#include <oneapi/dnnl/dnnl.hpp>
+
 #include "core/onednn/brgemm.h"
 
 namespace attention {
+namespace {
+
+// From AVX2 on there is a fused multiply-add. A set of instructions is a number
+// that has the bits of all those it includes.
+bool HasAvx2() {
+  constexpr auto kAvx2 = static_cast<unsigned>(dnnl::cpu_isa::avx2);
+  const auto found = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  return (found & kAvx2) == kAvx2;
+}
+
+}  // namespace
 
 ComputePath BestComputePath(DataType dtype) {
-  for (const DataType type : {dtype, DataType::kFloat32}) {
-    if (Brgemm::IsAvailable(type)) return {KernelKind::kUkernel, type};
+  if (dtype == DataType::kBFloat16 && Brgemm::IsAvailable()) {
+    return {KernelKind::kFused, DataType::kBFloat16};
   }
+  if (HasAvx2()) return {KernelKind::kFused, DataType::kFloat32};
   return {};
 }
 

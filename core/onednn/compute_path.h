@@ -8,27 +8,30 @@
 
 namespace attention {
 
-/// Which of oneDNN's kernels a module computes with.
+/// Which kernels a module computes with.
 enum class KernelKind : std::uint8_t {
-  kUkernel,  ///< fused attention on brgemm ukernels
-  kMatmul,   ///< matmul and softmax primitives, float32
+  kFused,   ///< fused attention: on Multiply, or bfloat16 on oneDNN's ukernels
+  kMatmul,  ///< oneDNN's matmul and softmax primitives, float32
 };
 
 /// What a module computes with.
 struct ComputePath {
   KernelKind kernels = KernelKind::kMatmul;
-  /// Of weights and operands: kFloat32, or kBFloat16 with ukernels.
+  /// Of weights and operands: kFloat32, or kBFloat16 if fused.
   DataType dtype = DataType::kFloat32;
+
+  friend bool operator==(const ComputePath&, const ComputePath&) = default;
 
   /// Name reported to callers.
   [[nodiscard]] std::string_view name() const {
-    return kernels == KernelKind::kUkernel ? "onednn-ukernel" : "onednn-matmul";
+    return kernels == KernelKind::kFused ? "fused" : "onednn-matmul";
   }
 };
 
-/// The best path of this machine for a module that asks for `dtype`: ukernels
-/// in that dtype, else in float32, else matmuls. The same throughout the life
-/// of the process.
+/// The best path of this machine for a module that asks for `dtype`: fused in
+/// that dtype, else in float32, else matmuls. Fused float32 needs AVX2, fused
+/// bfloat16 oneDNN's ukernels (AVX-512 BF16 or AMX), each as far as
+/// ONEDNN_MAX_CPU_ISA allows. The same throughout the life of the process.
 [[nodiscard]] ComputePath BestComputePath(DataType dtype);
 
 }  // namespace attention

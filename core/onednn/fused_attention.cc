@@ -11,12 +11,12 @@
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/fused_pass.h"
 #include "core/onednn/linear_layer.h"
+#include "core/onednn/tile.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
 
-constexpr std::int64_t kTileRows = Brgemm::kMaxRows;
 constexpr std::int64_t kTileColumns = PanelLinear::kPanelWidth;
 
 PackedKeys LayoutOf(const AttentionSpec& spec, DataType dtype) {

@@ -12,7 +12,7 @@
 
 namespace attention {
 
-/// Attention on brgemm ukernels, in three steps over all sequences of a batch:
+/// Fused attention, in three steps over all sequences of a batch:
 ///
 ///   1. project   the rows the caller sees; keys and values in packed form
 ///   2. attend    by tiles of query rows and heads: FusedTileComputer

@@ -18,13 +18,16 @@ namespace attention {
 inline constexpr std::int64_t kBlockKeys = 512;
 
 /// The two multiplications of fused attention, for `rows` rows of one head of a
-/// tile of queries and one chunk of keys:
+/// tile of queries and one block of keys of a sequence:
 ///
 ///   scores   S = Q K^T        Q [rows, D], K^T [D, w], S [rows, kBlockKeys]
-///   values   O = O + P V      P [rows, kBlockKeys], V [w, Dv], O [rows, Dv]
+///   values   O = P V          P [rows, kBlockKeys], V [w, Dv], O [rows, Dv]
 ///
-/// with D and Dv as PackedKeys has them. Compiled for every w when a module is
-/// loaded, so that no request waits for it. Immutable and thread-safe.
+/// with D and Dv as PackedKeys has them, and w a multiple of kKeyLanes up to
+/// kBlockKeys, of which all chunks but the last are whole. Sums run in
+/// ascending order, over the keys by way of a sum for each chunk in bfloat16.
+/// bfloat16's kernels are compiled when a module is loaded, so that no request
+/// waits for it. Immutable and thread-safe.
 class FusedKernels {
  public:
   /// Kernels for the packed layout, shared with all who have the same.
@@ -34,19 +37,21 @@ class FusedKernels {
 
   explicit FusedKernels(const PackedKeys& layout);
 
-  [[nodiscard]] const Brgemm& scores(std::int64_t width) const {
-    return scores_[Index(width)];
-  }
-  [[nodiscard]] const Brgemm& values(std::int64_t width) const {
-    return values_[Index(width)];
-  }
+  /// Compute S from the block's packed keys. Throws dnnl::error.
+  void MultiplyKeys(std::int64_t rows, const std::byte* queries,
+                    const std::byte* keys, std::int64_t width,
+                    float* scores) const;
+  /// Compute O from the block's packed values. Throws dnnl::error.
+  void MultiplyValues(std::int64_t rows, const std::byte* weights,
+                      const std::byte* values, std::int64_t width,
+                      float* sums) const;
 
  private:
-  static std::size_t Index(std::int64_t width) {
-    return static_cast<std::size_t>(width / kKeyLanes - 1);
-  }
-
-  std::vector<Brgemm> scores_;  // of 16, 32, 48 and 64 keys
+  DataType dtype_;
+  std::int64_t depth_;    // D
+  std::int64_t columns_;  // Dv
+  // bfloat16: for chunks of 16, 32, 48 and 64 keys.
+  std::vector<Brgemm> scores_;
   std::vector<Brgemm> values_;
 };
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "core/onednn/brgemm.h"
+#include "core/onednn/tile.h"
 #include "core/tensor/round_up.h"
 
 namespace attention {
@@ -20,7 +20,7 @@ bool Averages(const PackedBatch& batch) {
 // Averaged weights leave one thread with all heads of a tile, so tiles are
 // lower there.
 std::int64_t TileRows(const PackedBatch& batch) {
-  return Averages(batch) ? Brgemm::kMaxRows / 2 : Brgemm::kMaxRows;
+  return Averages(batch) ? kTileRows / 2 : kTileRows;
 }
 
 std::int64_t PaddedKeys(const Sequence& sequence) {

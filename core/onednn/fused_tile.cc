@@ -119,13 +119,10 @@ FusedTileComputer::Block FusedTileComputer::BlockAt(const QueryTile& tile,
 
 void FusedTileComputer::ComputeScores(const QueryTile& tile, std::int64_t head,
                                       const Block& block) {
-  for (std::int64_t at = 0; at < block.width; at += kChunkKeys) {
-    const std::int64_t chunk = (block.first + at) / kChunkKeys;
-    kernels_.scores(PackedKeys::chunk_width(*tile.place, chunk))
-        .Execute(tile.num_rows, query_.data(),
-                 keys_.keys_of(*tile.place, key_head(head), chunk),
-                 block.scores + at);
-  }
+  kernels_.MultiplyKeys(
+      tile.num_rows, query_.data(),
+      keys_.keys_of(*tile.place, key_head(head), block.first / kChunkKeys),
+      block.width, block.scores);
   if (batch_.row_valid_lens && batch_.replaces_scores) {
     ReplaceScores(tile, block);
   }
@@ -202,15 +199,10 @@ void FusedTileComputer::MultiplyValues(const QueryTile& tile, std::int64_t head,
     weights = reinterpret_cast<const std::byte*>(bf16_.data());
   }
   if (dropout_.active()) weights = DropOut(tile, head, block);
-  std::fill_n(rows.values, tile.num_rows * rows.stride, 0.0F);
-  const auto size = static_cast<std::int64_t>(DataTypeSize(keys_.dtype));
-  for (std::int64_t at = 0; at < block.width; at += kChunkKeys) {
-    const std::int64_t chunk = (block.first + at) / kChunkKeys;
-    kernels_.values(PackedKeys::chunk_width(*tile.place, chunk))
-        .Execute(tile.num_rows, weights + at * size,
-                 keys_.values_of(*tile.place, key_head(head), chunk),
-                 rows.values);
-  }
+  kernels_.MultiplyValues(
+      tile.num_rows, weights,
+      keys_.values_of(*tile.place, key_head(head), block.first / kChunkKeys),
+      block.width, rows.values);
 }
 
 std::byte* FusedTileComputer::ContextRow(const QueryTile& tile,

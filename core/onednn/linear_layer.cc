@@ -19,7 +19,7 @@ constexpr std::size_t kCopiedRows = 64;
 std::unique_ptr<const LinearLayer> MakeLinearLayer(
     const ComputePath& path, const LinearWeights& weights,
     std::optional<Activation> activation) {
-  if (path.kernels == KernelKind::kUkernel) {
+  if (path.kernels == KernelKind::kFused) {
     return std::make_unique<const PanelLinear>(weights, path.dtype, activation);
   }
   return std::make_unique<const Projection>(weights, activation);

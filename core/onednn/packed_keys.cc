@@ -68,6 +68,25 @@ void KeySink::Store(std::int64_t row, std::int64_t column,
   }
 }
 
+// Values of one head, whose chunks follow one another, as float32 takes them.
+TileSink::Place KeySink::Accept(std::int64_t row, std::int64_t column,
+                                std::int64_t rows, std::int64_t columns) const {
+  if (part_ == Part::kKeys || packed_.dtype != DataType::kFloat32 ||
+      packed_.watches_finite() || column % head_dim() + columns > head_dim()) {
+    return {};
+  }
+  FusedSequence& sequence = *SequenceOfKey(packed_.sequences, row);
+  const std::int64_t key = row - sequence.first_key;
+  const std::int64_t left = sequence.sequence->num_visible - key;
+  if (rows > left) return {};
+  if (rows == left) StoreEnd(sequence, column, columns);
+  const std::int64_t width = packed_.value_columns();
+  std::byte* values =
+      packed_.values_of(sequence, column / head_dim(), /*chunk=*/0);
+  return {reinterpret_cast<float*>(values) + key * width + column % head_dim(),
+          width};
+}
+
 void KeySink::StoreEnd(FusedSequence& sequence, std::int64_t column,
                        std::int64_t columns) const {
   const std::int64_t end = sequence.sequence->num_visible;
@@ -146,6 +165,13 @@ void QuerySink::Store(std::int64_t row, std::int64_t column,
         packed_.non_finite_queries[static_cast<std::size_t>(row + rest.rows)])
         .store(1, std::memory_order_relaxed);
   }
+}
+
+TileSink::Place QuerySink::Accept(std::int64_t row, std::int64_t column,
+                                  std::int64_t rows,
+                                  std::int64_t columns) const {
+  if (packed_.watches_finite()) return {};
+  return rows_.Accept(row, column, rows, columns);
 }
 
 }  // namespace attention

@@ -34,7 +34,7 @@ struct FusedSequence {
   const std::uint8_t* non_finite_queries = nullptr;
 };
 
-/// Keys and values of a pass as the ukernels take them, for each sequence, key
+/// Keys and values of a pass as FusedKernels takes them, for each sequence, key
 /// head and chunk:
 ///
 ///   keys    K^T  [D, w]   w = chunk_width(): kChunkKeys, less in the last
@@ -112,6 +112,9 @@ class KeySink final : public TileSink {
 
   void Store(std::int64_t row, std::int64_t column,
              const Tile& tile) const override;
+  [[nodiscard]] Place Accept(std::int64_t row, std::int64_t column,
+                             std::int64_t rows,
+                             std::int64_t columns) const override;
   /// Store what follows the last key of a sequence, in columns [column, column
   /// + columns) of the projection; for sequences without any visible key.
   void StoreEnd(FusedSequence& sequence, std::int64_t column,
@@ -144,6 +147,9 @@ class QuerySink final : public TileSink {
 
   void Store(std::int64_t row, std::int64_t column,
              const Tile& tile) const override;
+  [[nodiscard]] Place Accept(std::int64_t row, std::int64_t column,
+                             std::int64_t rows,
+                             std::int64_t columns) const override;
 
  private:
   RowSink rows_;

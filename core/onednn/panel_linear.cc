@@ -6,15 +6,16 @@
 
 #include "core/onednn/floats.h"
 #include "core/onednn/shared_kernels.h"
+#include "core/onednn/tile.h"
 #include "core/simd/convert.h"
+#include "core/simd/multiply.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {
 
-constexpr std::int64_t kTileRows = Brgemm::kMaxRows;
-// ldb of a ukernel must be a multiple of it.
+// What the width of a panel is a multiple of: Multiply and ukernels ask for it.
 constexpr std::int64_t kLanes = 16;
 constexpr std::size_t kSumsBytes =
     kTileRows * PanelLinear::kPanelWidth * sizeof(float);
@@ -46,28 +47,29 @@ PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
       out_(weights.weight.shape().dim(0)),
       epilogue_(EpilogueOf(activation)),
       bias_(ToFloats(weights.bias)) {
-  if (out_ >= kPanelWidth) full_steps_ = CompileSteps(kPanelWidth);
-  if (const std::int64_t last = out_ % kPanelWidth; last > 0) {
-    last_steps_ = CompileSteps(RoundUp(last, kLanes));
+  bias_.resize(static_cast<std::size_t>(out_));
+  if (dtype == DataType::kBFloat16) {
+    if (out_ >= kPanelWidth) full_kernels_ = Compile(kPanelWidth);
+    if (const std::int64_t last = out_ % kPanelWidth; last > 0) {
+      last_kernels_ = Compile(RoundUp(last, kLanes));
+    }
   }
   Pack(ToFloats(weights.weight));
 }
 
-std::vector<PanelLinear::Step> PanelLinear::CompileSteps(
-    std::int64_t width) const {
+PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
   static SharedKernels<Brgemm::Shape, Brgemm> shared;
-  std::vector<Step> steps;
+  Kernels kernels;
   for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
-    const Brgemm::Shape shape = {.dtype = dtype_,
-                                 .columns = width,
+    const Brgemm::Shape shape = {.columns = width,
                                  .depth = std::min(kMaxDepth, depth_ - first),
                                  .lda = depth_,
                                  .ldb = width,
                                  .ldc = kPanelWidth,
                                  .accumulate = first > 0};
-    steps.push_back({first, shared.Get(shape, [&] { return Brgemm(shape); })});
+    kernels.push_back(shared.Get(shape, [&] { return Brgemm(shape); }));
   }
-  return steps;
+  return kernels;
 }
 
 // Element (k, n) of a panel of `width` columns lies at k * width + n; with
@@ -123,33 +125,74 @@ void PanelLinear::Compute(const Input& input, std::int64_t item,
   const std::int64_t num_rows = std::min(kTileRows, input.num_rows() - row);
 
   auto* sums = reinterpret_cast<float*>(scratch);
-  const std::byte* rows = Rows(input, row, num_rows, scratch + kSumsBytes);
-  for (std::int64_t panel = first_panel; panel < end; ++panel) {
-    ComputePanel(panel, num_rows, rows, sums);
-    const std::int64_t column = panel * kPanelWidth;
-    sink.Store(row, column,
+  const TileRows rows = {Rows(input, row, num_rows, scratch + kSumsBytes),
+                         num_rows};
+  for (std::int64_t index = first_panel; index < end; ++index) {
+    const Panel panel = PanelAt(index);
+    if (ComputeInPlace(panel, row, rows, sink)) continue;
+    ComputeSums(panel, rows, sums);
+    sink.Store(row, panel.column,
                {.values = sums,
                 .stride = kPanelWidth,
                 .rows = num_rows,
-                .columns = std::min(kPanelWidth, out_ - column),
-                .bias = bias_.empty() ? nullptr : bias_.data() + column});
+                .columns = std::min(kPanelWidth, out_ - panel.column),
+                .bias = bias_.data() + panel.column});
   }
 }
 
-void PanelLinear::ComputePanel(std::int64_t panel, std::int64_t num_rows,
-                               const std::byte* rows, float* sums) const {
-  const std::int64_t column = panel * kPanelWidth;
-  const bool full = out_ - column >= kPanelWidth;
-  const std::int64_t width =
-      full ? kPanelWidth : RoundUp(out_ - column, kLanes);
-  const std::byte* weights =
-      panels_.data() +
-      static_cast<std::size_t>(column * depth_) * element_size_;
-  for (const Step& step : full ? full_steps_ : last_steps_) {
-    const auto first = static_cast<std::size_t>(step.first) * element_size_;
-    step.kernel->Execute(num_rows, rows + first,
-                         weights + first * static_cast<std::size_t>(width),
-                         sums);
+PanelLinear::Panel PanelLinear::PanelAt(std::int64_t index) const {
+  const std::int64_t column = index * kPanelWidth;
+  return {.column = column,
+          .width = std::min(kPanelWidth, RoundUp(out_ - column, kLanes)),
+          .weights = panels_.data() +
+                     static_cast<std::size_t>(column * depth_) * element_size_};
+}
+
+bool PanelLinear::ComputeInPlace(const Panel& panel, std::int64_t row,
+                                 const TileRows& rows,
+                                 const TileSink& sink) const {
+  if (dtype_ != DataType::kFloat32 || panel.column + panel.width > out_) {
+    return false;
+  }
+  const TileSink::Place place =
+      sink.Accept(row, panel.column, rows.count, panel.width);
+  if (place.values == nullptr) return false;
+  MultiplyFloats(panel, rows, bias_.data() + panel.column, place);
+  return true;
+}
+
+void PanelLinear::ComputeSums(const Panel& panel, const TileRows& rows,
+                              float* sums) const {
+  if (dtype_ == DataType::kFloat32) {
+    return MultiplyFloats(panel, rows, nullptr, {sums, kPanelWidth});
+  }
+  const auto* from = reinterpret_cast<const std::uint16_t*>(rows.data);
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(panel.weights);
+  const bool full = panel.column + kPanelWidth <= out_;
+  for (const auto& kernel : full ? full_kernels_ : last_kernels_) {
+    kernel->Execute(rows.count, from, weights, sums);
+    from += kMaxDepth;
+    weights += kMaxDepth * panel.width;
+  }
+}
+
+void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
+                                 const float* bias,
+                                 const TileSink::Place& to) const {
+  for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
+    const std::int64_t depth = std::min(kMaxDepth, depth_ - first);
+    Multiply({.rows = rows.count,
+              .columns = panel.width,
+              .depth = depth,
+              .a = reinterpret_cast<const float*>(rows.data) + first,
+              .lda = depth_,
+              .b = reinterpret_cast<const float*>(panel.weights) +
+                   first * panel.width,
+              .ldb = panel.width,
+              .c = to.values,
+              .ldc = to.stride,
+              .accumulate = first > 0,
+              .bias = first + depth == depth_ ? bias : nullptr});
   }
 }
 

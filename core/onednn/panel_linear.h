@@ -15,10 +15,11 @@
 
 namespace attention {
 
-/// A linear layer on ukernels. The weight is packed once, in panels of
-/// kPanelWidth columns, which fit into a core's L2 cache beside a tile of rows;
-/// inputs are read where they lie if they are consecutive rows of the compute
-/// dtype, else gathered and converted by way of scratch.
+/// A linear layer on Multiply (float32) or on ukernels (bfloat16). The weight
+/// is packed once, in panels of kPanelWidth columns, which fit into a core's L2
+/// cache beside a tile of rows; inputs are read where they lie if they are
+/// consecutive rows of the compute dtype, else gathered and converted by way of
+/// scratch.
 ///
 /// With K = in, sums run over kMaxDepth inputs at a time in ascending order,
 /// whatever the rows: so a row's bits depend on the row alone.
@@ -45,8 +46,8 @@ class PanelLinear final : public LinearLayer {
   };
 
   [[nodiscard]] std::int64_t num_items(std::int64_t num_rows) const;
-  /// Compute one of num_items() pieces of x W^T and hand its tiles, with the
-  /// bias yet to be added, to `sink`. Throws dnnl::error.
+  /// Compute one of num_items() pieces of x W^T + bias and hand its tiles to
+  /// `sink`. Throws dnnl::error.
   void Compute(const Input& input, std::int64_t item, const TileSink& sink,
                std::byte* scratch) const;
 
@@ -58,13 +59,21 @@ class PanelLinear final : public LinearLayer {
   [[nodiscard]] std::size_t memory_bytes() const override;
 
  private:
-  // The multiplication by inputs [first, first + depth) of a panel.
-  struct Step {
-    std::int64_t first;
-    std::shared_ptr<const Brgemm> kernel;
+  // The kernels for a panel of `width` columns, of kMaxDepth inputs each.
+  using Kernels = std::vector<std::shared_ptr<const Brgemm>>;
+  // A panel's weights, [depth, width].
+  struct Panel {
+    std::int64_t column;  // the first of the layer's
+    std::int64_t width;   // kPanelWidth, or of the last a multiple of 16
+    const std::byte* weights;
+  };
+  // Rows of the compute dtype.
+  struct TileRows {
+    const std::byte* data;
+    std::int64_t count;
   };
 
-  [[nodiscard]] std::vector<Step> CompileSteps(std::int64_t width) const;
+  [[nodiscard]] Kernels Compile(std::int64_t width) const;
   void Pack(const std::vector<float>& weight);
   [[nodiscard]] std::int64_t num_panels() const;
   // Panels one item computes.
@@ -72,8 +81,16 @@ class PanelLinear final : public LinearLayer {
   [[nodiscard]] const std::byte* Rows(const Input& input, std::int64_t first,
                                       std::int64_t count,
                                       std::byte* scratch) const;
-  void ComputePanel(std::int64_t panel, std::int64_t num_rows,
-                    const std::byte* rows, float* sums) const;
+  [[nodiscard]] Panel PanelAt(std::int64_t index) const;
+  // Compute a tile of float32 where it belongs, or return false.
+  [[nodiscard]] bool ComputeInPlace(const Panel& panel, std::int64_t row,
+                                    const TileRows& rows,
+                                    const TileSink& sink) const;
+  // Compute a tile without its bias: sums [rows, kPanelWidth].
+  void ComputeSums(const Panel& panel, const TileRows& rows, float* sums) const;
+  // Compute a tile of float32, with its bias, or none, if that is nullptr.
+  void MultiplyFloats(const Panel& panel, const TileRows& rows,
+                      const float* bias, const TileSink::Place& to) const;
 
   DataType dtype_;
   std::size_t element_size_;
@@ -81,10 +98,11 @@ class PanelLinear final : public LinearLayer {
   std::int64_t depth_;  // in_, made even with bfloat16
   std::int64_t out_;
   Epilogue epilogue_;
-  std::vector<float> bias_;  // empty: none
+  std::vector<float> bias_;  // zeros: none
   AlignedBuffer panels_;
-  std::vector<Step> full_steps_;
-  std::vector<Step> last_steps_;  // of the last, narrower panel
+  // bfloat16
+  Kernels full_kernels_;
+  Kernels last_kernels_;  // of the last, narrower panel
 };
 
 }  // namespace attention

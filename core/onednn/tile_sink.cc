@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/onednn/tile_sink.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
-#include "core/onednn/brgemm.h"
+#include "core/onednn/tile.h"
 #include "core/tensor/convert.h"
 
 namespace attention {
@@ -16,22 +17,39 @@ bool IsAligned(const std::byte* data, std::size_t size) {
 
 }  // namespace
 
+std::int64_t RowSink::RunLength(std::int64_t row, std::int64_t rows) const {
+  const auto targets = targets_.subspan(static_cast<std::size_t>(row),
+                                        static_cast<std::size_t>(rows));
+  const auto end = std::ranges::adjacent_find(
+      targets, [](std::int64_t a, std::int64_t b) { return b != a + 1; });
+  return end == targets.end() ? rows : end - targets.begin() + 1;
+}
+
 void RowSink::Store(std::int64_t row, std::int64_t column,
                     const Tile& tile) const {
-  // Runs of rows that are neighbours in the matrix as well.
   for (std::int64_t first = 0; first < tile.rows;) {
-    const std::int64_t target = targets_[static_cast<std::size_t>(row + first)];
-    std::int64_t end = first + 1;
-    while (end < tile.rows && targets_[static_cast<std::size_t>(row + end)] ==
-                                  target + (end - first)) {
-      ++end;
-    }
     Tile run = tile;
     run.values += first * tile.stride;
-    run.rows = end - first;
-    StoreRows(target, column, run);
-    first = end;
+    run.rows = RunLength(row + first, tile.rows - first);
+    StoreRows(targets_[static_cast<std::size_t>(row + first)], column, run);
+    first += run.rows;
   }
+}
+
+TileSink::Place RowSink::Accept(std::int64_t row, std::int64_t column,
+                                std::int64_t rows,
+                                std::int64_t /*columns*/) const {
+  const std::int64_t width = matrix_.shape.back();
+  std::byte* to =
+      matrix_.data +
+      static_cast<std::size_t>(targets_[static_cast<std::size_t>(row)] * width +
+                               column) *
+          sizeof(float);
+  const bool as_is = matrix_.dtype == DataType::kFloat32 &&
+                     epilogue_ == Epilogue::kNone &&
+                     IsAligned(to, sizeof(float));
+  if (!as_is || RunLength(row, rows) < rows) return {};
+  return {reinterpret_cast<float*>(to), width};
 }
 
 void RowSink::StoreRows(std::int64_t target, std::int64_t column,
@@ -49,7 +67,7 @@ void RowSink::StoreRows(std::int64_t target, std::int64_t column,
                        width);
     }
   }
-  std::array<float, Brgemm::kMaxRows> line;
+  std::array<float, kTileRows> line;
   for (std::int64_t i = 0; i < tile.rows; ++i) {
     Tile one = tile;
     one.values += i * tile.stride;

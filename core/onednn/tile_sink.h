@@ -19,6 +19,21 @@ class TileSink {
   /// rows and to column `column` of its output.
   virtual void Store(std::int64_t row, std::int64_t column,
                      const Tile& tile) const = 0;
+
+  /// A tile of floats that lies in its place.
+  struct Place {
+    float* values = nullptr;  ///< [rows, stride]; nullptr: there is none
+    std::int64_t stride = 0;
+  };
+  /// Where a tile of `rows` by `columns` can be written instead, its bias
+  /// added, if Store() would do no more than that to it. What Store() does
+  /// beside, this does.
+  [[nodiscard]] virtual Place Accept(std::int64_t /*row*/,
+                                     std::int64_t /*column*/,
+                                     std::int64_t /*rows*/,
+                                     std::int64_t /*columns*/) const {
+    return {};
+  }
 };
 
 /// Stores row t of a projection, its epilogue applied, as row targets[t] of a
@@ -33,8 +48,14 @@ class RowSink final : public TileSink {
 
   void Store(std::int64_t row, std::int64_t column,
              const Tile& tile) const override;
+  [[nodiscard]] Place Accept(std::int64_t row, std::int64_t column,
+                             std::int64_t rows,
+                             std::int64_t columns) const override;
 
  private:
+  // How many of `rows` rows from `row` on are neighbours in the matrix as well.
+  [[nodiscard]] std::int64_t RunLength(std::int64_t row,
+                                       std::int64_t rows) const;
   void StoreRows(std::int64_t target, std::int64_t column,
                  const Tile& tile) const;
 

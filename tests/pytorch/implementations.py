@@ -6,8 +6,8 @@ import os
 REFERENCE = "reference"
 
 
-def _has_ukernels():
-    """Say whether oneDNN has ukernels here: from AVX2 on, if it may use it."""
+def _fuses():
+    """Say whether attention is fused here: from AVX2 on, if oneDNN may use it."""
     if os.environ.get("ONEDNN_MAX_CPU_ISA") == "SSE41":
         return False
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
@@ -15,4 +15,4 @@ def _has_ukernels():
     return "avx2" in flags.split()
 
 
-ONEDNN = "onednn-ukernel" if _has_ukernels() else "onednn-matmul"
+ONEDNN = "fused" if _fuses() else "onednn-matmul"

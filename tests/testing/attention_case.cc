@@ -47,8 +47,8 @@ ImplementationKind OneDnnKind(const std::string& name,
 
 }  // namespace
 
-ImplementationKind UkernelKind() {
-  return OneDnnKind("OneDnnUkernel", {.kernels = KernelKind::kUkernel});
+ImplementationKind FusedKind() {
+  return OneDnnKind("OneDnnFused", {.kernels = KernelKind::kFused});
 }
 
 ImplementationKind MatmulKind() {
@@ -57,8 +57,8 @@ ImplementationKind MatmulKind() {
 
 std::vector<ImplementationKind> AllKinds() {
   std::vector<ImplementationKind> kinds = {ReferenceKind(), MatmulKind()};
-  if (BestComputePath(DataType::kFloat32).kernels == KernelKind::kUkernel) {
-    kinds.push_back(UkernelKind());
+  if (BestComputePath(DataType::kFloat32).kernels == KernelKind::kFused) {
+    kinds.push_back(FusedKind());
   }
   return kinds;
 }

@@ -29,13 +29,13 @@ struct ImplementationKind {
   }
 };
 [[nodiscard]] ImplementationKind ReferenceKind();
-/// oneDNN's ukernels and its matmuls, both in float32.
-[[nodiscard]] ImplementationKind UkernelKind();
+/// Fused attention, and oneDNN's matmuls, both in float32.
+[[nodiscard]] ImplementationKind FusedKind();
 [[nodiscard]] ImplementationKind MatmulKind();
-/// Every float32 implementation, and the reference; ukernels only where the
-/// machine has them.
+/// Every float32 implementation, and the reference; the fused only where the
+/// machine takes it.
 [[nodiscard]] std::vector<ImplementationKind> AllKinds();
-/// oneDNN's ukernels in bfloat16; none where the machine has none.
+/// Fused attention in bfloat16; none where the machine has no ukernels for it.
 [[nodiscard]] std::optional<ImplementationKind> Bfloat16Kind();
 /// AllKinds() and Bfloat16Kind(): for suites that compare an implementation
 /// with itself, whatever its precision.

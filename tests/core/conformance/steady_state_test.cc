@@ -164,8 +164,8 @@ TEST_P(SteadyStateTest, PassesWithoutProjectionsAllocateNothing) {
       ScaledDotProductAttentionConfig{.num_heads = 3, .head_dim = 8});
 }
 
-// The ukernel paths; the matmul path caches what it compiles.
-std::vector<ImplementationKind> UkernelKinds() {
+// The fused paths; the matmul path caches what it compiles.
+std::vector<ImplementationKind> FusedKinds() {
   std::vector<ImplementationKind> kinds;
   for (const ImplementationKind& kind : InvariantKinds()) {
     if (kind.name != "Reference" && kind.name != MatmulKind().name) {
@@ -177,7 +177,7 @@ std::vector<ImplementationKind> UkernelKinds() {
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(SteadyStateTest);
 INSTANTIATE_TEST_SUITE_P(
-    Kinds, SteadyStateTest, ::testing::ValuesIn(UkernelKinds()),
+    Kinds, SteadyStateTest, ::testing::ValuesIn(FusedKinds()),
     [](const ::testing::TestParamInfo<ImplementationKind>& parameter) {
       return parameter.param.name;
     });

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+namespace attention {
+
+/// A product of float32 matrices, C = A B + bias or C += A B + bias.
+struct MatrixProduct {
+  std::int64_t rows;     ///< M, at least 0
+  std::int64_t columns;  ///< N, a multiple of 16
+  std::int64_t depth;    ///< K, at least 0
+  const float* a;        ///< [rows, lda]
+  std::int64_t lda;
+  const float* b;  ///< [depth, ldb]
+  std::int64_t ldb;
+  float* c;  ///< [rows, ldc]
+  std::int64_t ldc;
+  bool accumulate = false;      ///< begin with the elements of C, not with 0
+  const float* bias = nullptr;  ///< [columns] or nullptr: none
+};
+
+/// Multiply matrices. Each element of C is
+///
+///   c_ij = a_i0 b_0j, a_i1 b_1j, ... added one by one in this order, each by a
+///          fused multiply-add; then + bias_j
+///
+/// whatever the sizes: so its bits depend on a row of A and a column of B
+/// alone, are the same on every processor with a fused multiply-add, and stay
+/// the same where K is cut and the parts are accumulated, or followed by
+/// products of zero. Thread-safe; allocates nothing; takes pointers of any
+/// alignment; C must not overlap anything else. As fast as can be while B fits
+/// into a core's second-level cache.
+///
+/// Source: the register blocking of Goto and van de Geijn 2008, "Anatomy of
+/// High-Performance Matrix Multiplication".
+void Multiply(const MatrixProduct& product);
+
+}  // namespace attention
