@@ -28,6 +28,22 @@ PackedKeys LayoutOf(const AttentionSpec& spec, DataType dtype) {
   return layout;
 }
 
+// Memory of all packed weights together.
+std::size_t PanelBytes(const AttentionSpec& spec, DataType dtype,
+                       const AttentionWeights& weights) {
+  Carver counter;
+  const auto count = [&](const LinearWeights& linear) {
+    (void)counter.Take<std::byte>(PanelLinear::PanelBytes(linear, dtype));
+  };
+  if (spec.input_projections) {
+    count(weights.query);
+    count(weights.key);
+    count(weights.value);
+  }
+  if (spec.output_projection) count(weights.output);
+  return counter.used();
+}
+
 std::size_t MemoryBytes(const std::optional<PanelLinear>& linear) {
   return linear ? linear->memory_bytes() : 0;
 }
@@ -213,14 +229,18 @@ class FusedAttention::Pass {
 
 FusedAttention::FusedAttention(const AttentionSpec& spec, DataType dtype,
                                const AttentionWeights& weights)
-    : spec_(spec), dtype_(dtype), layout_(LayoutOf(spec, dtype)) {
+    : spec_(spec),
+      dtype_(dtype),
+      layout_(LayoutOf(spec, dtype)),
+      panels_(PanelBytes(spec, dtype, weights)) {
+  Carver panels(panels_.data());
   if (spec.input_projections) {
-    query_.emplace(weights.query, dtype, std::nullopt);
-    key_.emplace(weights.key, dtype, std::nullopt);
-    value_.emplace(weights.value, dtype, std::nullopt);
+    query_.emplace(weights.query, dtype, std::nullopt, &panels);
+    key_.emplace(weights.key, dtype, std::nullopt, &panels);
+    value_.emplace(weights.value, dtype, std::nullopt, &panels);
   }
   if (spec.output_projection) {
-    output_.emplace(weights.output, dtype, std::nullopt);
+    output_.emplace(weights.output, dtype, std::nullopt, &panels);
   }
   bias_k_ = ToFloats(weights.bias_k);
   bias_v_ = ToFloats(weights.bias_v);

@@ -25,6 +25,12 @@ Epilogue EpilogueOf(std::optional<Activation> activation) {
   return *activation == Activation::kRelu ? Epilogue::kRelu : Epilogue::kGelu;
 }
 
+// bfloat16 takes inputs by pairs.
+std::int64_t DepthOf(const LinearWeights& weights, DataType dtype) {
+  const std::int64_t in = weights.weight.shape().dim(1);
+  return dtype == DataType::kBFloat16 ? RoundUp<std::int64_t>(in, 2) : in;
+}
+
 bool AreConsecutive(std::span<const std::int64_t> rows) {
   return rows.back() - rows.front() ==
              static_cast<std::int64_t>(rows.size()) - 1 &&
@@ -38,12 +44,11 @@ std::int64_t NumTiles(std::int64_t num_rows) {
 }  // namespace
 
 PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
-                         std::optional<Activation> activation)
+                         std::optional<Activation> activation, Carver* memory)
     : dtype_(dtype),
       element_size_(DataTypeSize(dtype)),
       in_(weights.weight.shape().dim(1)),
-      depth_(dtype == DataType::kBFloat16 ? RoundUp<std::int64_t>(in_, 2)
-                                          : in_),
+      depth_(DepthOf(weights, dtype)),
       out_(weights.weight.shape().dim(0)),
       epilogue_(EpilogueOf(activation)),
       bias_(ToFloats(weights.bias)) {
@@ -54,7 +59,21 @@ PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
       last_kernels_ = Compile(RoundUp(last, kLanes));
     }
   }
+  const std::int64_t num_bytes = PanelBytes(weights, dtype);
+  if (memory != nullptr) {
+    panels_ = memory->Take<std::byte>(num_bytes);
+  } else {
+    own_ = AlignedBuffer(static_cast<std::size_t>(num_bytes));
+    panels_ = {own_.data(), own_.size()};
+  }
   Pack(ToFloats(weights.weight));
+}
+
+std::int64_t PanelLinear::PanelBytes(const LinearWeights& weights,
+                                     DataType dtype) {
+  return RoundUp(weights.weight.shape().dim(0), kLanes) *
+         DepthOf(weights, dtype) *
+         static_cast<std::int64_t>(DataTypeSize(dtype));
 }
 
 PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
@@ -75,10 +94,7 @@ PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
 // Element (k, n) of a panel of `width` columns lies at k * width + n; with
 // bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
 void PanelLinear::Pack(const std::vector<float>& weight) {
-  const std::int64_t padded =
-      out_ / kPanelWidth * kPanelWidth + RoundUp(out_ % kPanelWidth, kLanes);
-  panels_ =
-      AlignedBuffer(static_cast<std::size_t>(padded * depth_) * element_size_);
+  const std::int64_t padded = RoundUp(out_, kLanes);
   std::memset(panels_.data(), 0, panels_.size());
   auto* floats = reinterpret_cast<float*>(panels_.data());
   auto* halves = reinterpret_cast<std::uint16_t*>(panels_.data());

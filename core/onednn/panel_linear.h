@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/onednn/brgemm.h"
+#include "core/onednn/carver.h"
 #include "core/onednn/linear_layer.h"
 #include "core/onednn/tile_sink.h"
 #include "core/tensor/tensor.h"
@@ -31,8 +32,14 @@ class PanelLinear final : public LinearLayer {
 
   /// Pack the weight, in float32 or bfloat16. Throws dnnl::error,
   /// std::bad_alloc.
+  /// \param memory where to take panel_bytes() from, which must outlive the
+  ///   layer; nullptr: it has memory of its own.
   PanelLinear(const LinearWeights& weights, DataType dtype,
-              std::optional<Activation> activation);
+              std::optional<Activation> activation, Carver* memory = nullptr);
+
+  /// Memory the packed weight takes.
+  [[nodiscard]] static std::int64_t PanelBytes(const LinearWeights& weights,
+                                               DataType dtype);
 
   /// Rows of a tensor viewed as (rows, in): row t is its row sources[t].
   /// Lifetime: borrows.
@@ -99,7 +106,8 @@ class PanelLinear final : public LinearLayer {
   std::int64_t out_;
   Epilogue epilogue_;
   std::vector<float> bias_;  // zeros: none
-  AlignedBuffer panels_;
+  AlignedBuffer own_;
+  std::span<std::byte> panels_;
   // bfloat16
   Kernels full_kernels_;
   Kernels last_kernels_;  // of the last, narrower panel

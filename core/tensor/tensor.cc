@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/tensor/tensor.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 #include <new>
 
 namespace attention {
 
-AlignedBuffer::AlignedBuffer(std::size_t num_bytes)
-    : data_(static_cast<std::byte*>(
-          ::operator new(std::max<std::size_t>(num_bytes, 1),
-                         std::align_val_t{kTensorAlignment}))),
-      size_(num_bytes) {}
+AlignedBuffer::AlignedBuffer(std::size_t num_bytes) : size_(num_bytes) {
+  const std::size_t alignment =
+      num_bytes < kHugePage ? kTensorAlignment : kHugePage;
+  data_ = {
+      static_cast<std::byte*>(::operator new(
+          std::max<std::size_t>(num_bytes, 1), std::align_val_t{alignment})),
+      Free{alignment}};
+  // Advice: where it is not taken, memory is as good as before.
+  if (alignment == kHugePage) madvise(data_.get(), num_bytes, MADV_HUGEPAGE);
+}
 
 void AlignedBuffer::Free::operator()(std::byte* data) const {
-  ::operator delete(data, std::align_val_t{kTensorAlignment});
+  ::operator delete(data, std::align_val_t{alignment});
 }
 
 Tensor::Tensor(DataType dtype, const Shape& shape)

@@ -41,9 +41,13 @@ struct MutableTensorView {
 /// widest vector register.
 inline constexpr std::size_t kTensorAlignment = 64;
 
-/// Owning, uninitialised memory aligned to kTensorAlignment. Move-only.
+/// Owning, uninitialised memory aligned to kTensorAlignment. Move-only. From
+/// kHugePage bytes on it lies in huge pages, if the system gives some: 12 MiB
+/// of small ones are more than a processor keeps the addresses of.
 class AlignedBuffer {
  public:
+  static constexpr std::size_t kHugePage = std::size_t{2} << 20U;
+
   AlignedBuffer() = default;
   /// Throws std::bad_alloc when memory is exhausted.
   explicit AlignedBuffer(std::size_t num_bytes);
@@ -54,9 +58,11 @@ class AlignedBuffer {
 
  private:
   struct Free {
+    std::size_t alignment;
+
     void operator()(std::byte* data) const;
   };
-  std::unique_ptr<std::byte, Free> data_;
+  std::unique_ptr<std::byte, Free> data_{nullptr, Free{kTensorAlignment}};
   std::size_t size_ = 0;
 };
 
