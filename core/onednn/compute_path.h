@@ -29,9 +29,10 @@ struct ComputePath {
 };
 
 /// The best path of this machine for a module that asks for `dtype`: fused in
-/// that dtype, else in float32, else matmuls. Fused float32 needs AVX2, fused
-/// bfloat16 oneDNN's ukernels (AVX-512 BF16 or AMX), each as far as
-/// ONEDNN_MAX_CPU_ISA allows. The same throughout the life of the process.
+/// that dtype, else in float32, else matmuls. Fused float32 needs AVX2 and its
+/// multiply-add, fused bfloat16 oneDNN's ukernels (AVX-512 BF16 or AMX), and
+/// neither is taken where ONEDNN_MAX_CPU_ISA forbids these. The same throughout
+/// the life of the process.
 [[nodiscard]] ComputePath BestComputePath(DataType dtype);
 
 }  // namespace attention

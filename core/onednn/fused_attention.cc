@@ -33,7 +33,8 @@ std::size_t PanelBytes(const AttentionSpec& spec, DataType dtype,
                        const AttentionWeights& weights) {
   Carver counter;
   const auto count = [&](const LinearWeights& linear) {
-    (void)counter.Take<std::byte>(PanelLinear::PanelBytes(linear, dtype));
+    (void)counter.Take<std::byte>(
+        static_cast<std::int64_t>(PanelLinear::PanelBytes(linear, dtype)));
   };
   if (spec.input_projections) {
     count(weights.query);
@@ -123,7 +124,7 @@ class FusedAttention::Pass {
   absl::Status Compute() {
     if (extent_.num_queries == 0) return absl::OkStatus();  // nothing to write
     if (outputs_.weights) ZeroRaggedWeights(batch_, *outputs_.weights);
-    layout_.Fill(spec_, batch_);
+    layout_.Fill(spec_, batch_, extent_);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
     return ProjectOutput();
@@ -229,18 +230,15 @@ class FusedAttention::Pass {
 
 FusedAttention::FusedAttention(const AttentionSpec& spec, DataType dtype,
                                const AttentionWeights& weights)
-    : spec_(spec),
-      dtype_(dtype),
-      layout_(LayoutOf(spec, dtype)),
-      panels_(PanelBytes(spec, dtype, weights)) {
-  Carver panels(panels_.data());
+    : spec_(spec), dtype_(dtype), layout_(LayoutOf(spec, dtype)) {
+  WeightMemory memory(PanelBytes(spec, dtype, weights));
   if (spec.input_projections) {
-    query_.emplace(weights.query, dtype, std::nullopt, &panels);
-    key_.emplace(weights.key, dtype, std::nullopt, &panels);
-    value_.emplace(weights.value, dtype, std::nullopt, &panels);
+    query_.emplace(weights.query, dtype, std::nullopt, memory);
+    key_.emplace(weights.key, dtype, std::nullopt, memory);
+    value_.emplace(weights.value, dtype, std::nullopt, memory);
   }
   if (spec.output_projection) {
-    output_.emplace(weights.output, dtype, std::nullopt, &panels);
+    output_.emplace(weights.output, dtype, std::nullopt, memory);
   }
   bias_k_ = ToFloats(weights.bias_k);
   bias_v_ = ToFloats(weights.bias_v);
@@ -283,7 +281,7 @@ std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
   const std::size_t thread_bytes =
       std::max({tile.used(), InputScratchBytes(), OutputScratchBytes()});
   return pass.used() + num_threads * thread_bytes +
-         (num_threads + 1) * kTensorAlignment;  // the allocator's own
+         (num_threads + 1) * kTensorAlignment;  // what alignment may take
 }
 
 absl::Status FusedAttention::Forward(const PackedBatch& batch,

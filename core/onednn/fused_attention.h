@@ -49,8 +49,7 @@ class FusedAttention final : public AttentionLayer {
 
   AttentionSpec spec_;
   DataType dtype_;
-  PackedKeys layout_;     // without memory
-  AlignedBuffer panels_;  // the packed weights of the layers below
+  PackedKeys layout_;                               // without memory
   std::optional<PanelLinear> query_, key_, value_;  // with input_projections
   std::optional<PanelLinear> output_;               // with output_projection
   std::vector<float> bias_k_, bias_v_;              // [Hkv D], or empty

@@ -46,23 +46,23 @@ FusedKernels::FusedKernels(const PackedKeys& layout)
   }
 }
 
-void FusedKernels::MultiplyKeys(std::int64_t rows, const std::byte* queries,
-                                const std::byte* keys, std::int64_t width,
-                                float* scores) const {
+void FusedKernels::MultiplyKeys(const Queries& queries, const std::byte* keys,
+                                std::int64_t width, float* scores) const {
   ForEachChunk(width, [&](std::int64_t at, std::int64_t chunk_width) {
     if (dtype_ == DataType::kFloat32) {
-      Multiply({.rows = rows,
+      Multiply({.rows = queries.rows,
                 .columns = chunk_width,
                 .depth = depth_,
-                .a = reinterpret_cast<const float*>(queries),
-                .lda = depth_,
+                .a = reinterpret_cast<const float*>(queries.data),
+                .lda = queries.stride,
                 .b = reinterpret_cast<const float*>(keys) + at * depth_,
                 .ldb = chunk_width,
                 .c = scores + at,
                 .ldc = kBlockKeys});
     } else {
       OfWidth(scores_, chunk_width)
-          .Execute(rows, reinterpret_cast<const std::uint16_t*>(queries),
+          .Execute(queries.rows,
+                   reinterpret_cast<const std::uint16_t*>(queries.data),
                    reinterpret_cast<const std::uint16_t*>(keys) + at * depth_,
                    scores + at);
     }

@@ -37,10 +37,15 @@ class FusedKernels {
 
   explicit FusedKernels(const PackedKeys& layout);
 
+  /// Q [rows, D], with rows `stride` elements apart: D in bfloat16.
+  struct Queries {
+    const std::byte* data = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t stride = 0;
+  };
   /// Compute S from the block's packed keys. Throws dnnl::error.
-  void MultiplyKeys(std::int64_t rows, const std::byte* queries,
-                    const std::byte* keys, std::int64_t width,
-                    float* scores) const;
+  void MultiplyKeys(const Queries& queries, const std::byte* keys,
+                    std::int64_t width, float* scores) const;
   /// Compute O from the block's packed values. Throws dnnl::error.
   void MultiplyValues(std::int64_t rows, const std::byte* weights,
                       const std::byte* values, std::int64_t width,

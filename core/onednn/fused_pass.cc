@@ -9,10 +9,6 @@
 namespace attention {
 namespace {
 
-// Multiplications an item has at least, if heads allow it: some tens of
-// microseconds, beside which claiming an item costs nothing.
-constexpr std::int64_t kItemOperations = std::int64_t{1} << 21U;
-
 bool Averages(const PackedBatch& batch) {
   return batch.need_weights && batch.average_attn_weights;
 }
@@ -27,6 +23,28 @@ std::int64_t PaddedKeys(const Sequence& sequence) {
   return RoundUp(sequence.num_columns(), kKeyLanes);
 }
 
+// Multiplications of one head and `rows` rows.
+std::int64_t Operations(const AttentionSpec& spec, const Sequence& sequence,
+                        std::int64_t rows) {
+  return rows * PaddedKeys(sequence) * (spec.head_dim + spec.value_head_dim);
+}
+
+// Multiplications of as many heads as make an item: few enough that there is
+// something to share for threads, but some microseconds, beside which claiming
+// it costs nothing; and at most some tens.
+std::int64_t ItemOperations(const AttentionSpec& spec,
+                            const PackedBatch& batch) {
+  constexpr std::int64_t kEnoughItems = 16;
+  constexpr std::int64_t kFewest = std::int64_t{1} << 15U;
+  constexpr std::int64_t kMost = std::int64_t{1} << 21U;
+  std::int64_t operations = 0;
+  for (const Sequence& sequence : batch.sequences) {
+    operations += Operations(spec, sequence, sequence.query_length);
+    if (operations >= kEnoughItems * kMost) return kMost;
+  }
+  return std::clamp(operations / kEnoughItems * spec.num_heads, kFewest, kMost);
+}
+
 // How a sequence is cut into items.
 struct Cut {
   std::int64_t rows = 0;  // of a tile
@@ -34,19 +52,18 @@ struct Cut {
 };
 
 Cut CutOf(const AttentionSpec& spec, const PackedBatch& batch,
-          const Sequence& sequence) {
+          const Sequence& sequence, std::int64_t item_operations) {
   const std::int64_t rows = TileRows(batch);
   if (Averages(batch)) return {rows, spec.num_heads};
   const std::int64_t operations = std::max<std::int64_t>(
-      1, std::min(sequence.query_length, rows) * PaddedKeys(sequence) *
-             (spec.head_dim + spec.value_head_dim));
-  return {rows, std::clamp<std::int64_t>(kItemOperations / operations, 1,
+      1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
+  return {rows, std::clamp<std::int64_t>(item_operations / operations, 1,
                                          spec.num_heads)};
 }
 
 std::int64_t NumItems(const AttentionSpec& spec, const PackedBatch& batch,
-                      const Sequence& sequence) {
-  const Cut cut = CutOf(spec, batch, sequence);
+                      const Sequence& sequence, std::int64_t item_operations) {
+  const Cut cut = CutOf(spec, batch, sequence, item_operations);
   return (sequence.query_length + cut.rows - 1) / cut.rows *
          ((spec.num_heads + cut.heads - 1) / cut.heads);
 }
@@ -54,8 +71,9 @@ std::int64_t NumItems(const AttentionSpec& spec, const PackedBatch& batch,
 // Write the items of a sequence, head by head, so that the keys and values of
 // one stay in cache; return where the next go.
 FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
-                      const FusedSequence& place, FusedItem* item) {
-  const Cut cut = CutOf(spec, batch, *place.sequence);
+                      const FusedSequence& place, std::int64_t item_operations,
+                      FusedItem* item) {
+  const Cut cut = CutOf(spec, batch, *place.sequence, item_operations);
   const std::int64_t length = place.sequence->query_length;
   for (std::int64_t head = 0; head < spec.num_heads; head += cut.heads) {
     for (std::int64_t row = 0; row < length; row += cut.rows) {
@@ -70,13 +88,14 @@ FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
 }  // namespace
 
 FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch)
-    : num_sequences(static_cast<std::int64_t>(batch.sequences.size())) {
+    : num_sequences(static_cast<std::int64_t>(batch.sequences.size())),
+      item_operations(ItemOperations(spec, batch)) {
   for (const Sequence& sequence : batch.sequences) {
     const std::int64_t padded = PaddedKeys(sequence);
     num_queries += sequence.query_length;
     num_visible += sequence.num_visible;
     padded_keys += padded;
-    num_items += NumItems(spec, batch, sequence);
+    num_items += NumItems(spec, batch, sequence, item_operations);
     tile.tile_rows = std::max(tile.tile_rows,
                               std::min(TileRows(batch), sequence.query_length));
     tile.max_columns = std::max(tile.max_columns, padded);
@@ -110,7 +129,8 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
                          : take(extent.num_queries * spec.output_width());
 }
 
-void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch) {
+void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch,
+                       const FusedExtent& extent) {
   const PackedKeys& keys = matrices.keys;
   std::ranges::fill(keys.non_finite_queries, std::uint8_t{0});
   FusedSequence next;
@@ -132,7 +152,7 @@ void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch) {
       key_rows[static_cast<std::size_t>(next.first_key + k)] =
           sequence.key_row(sequence.visible_key(k));
     }
-    item = WriteItems(spec, batch, sequences[s], item);
+    item = WriteItems(spec, batch, sequences[s], extent.item_operations, item);
     next.first_query += sequence.query_length;
     next.first_key += sequence.num_visible;
     next.key_offset += next.padded_keys;

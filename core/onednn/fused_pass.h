@@ -18,6 +18,7 @@ struct FusedExtent {
   FusedExtent(const AttentionSpec& spec, const PackedBatch& batch);
 
   std::int64_t num_sequences = 0;
+  std::int64_t item_operations = 0;  ///< multiplications an item aims at
   std::int64_t num_queries = 0;
   std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries
   std::int64_t num_visible = 0;      ///< keys that are not padding
@@ -31,8 +32,9 @@ struct FusedLayout {
   FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
               const FusedExtent& extent, Carver& carver);
 
-  /// Lay a batch out.
-  void Fill(const AttentionSpec& spec, const PackedBatch& batch);
+  /// Lay out the batch that the extent is of.
+  void Fill(const AttentionSpec& spec, const PackedBatch& batch,
+            const FusedExtent& extent);
 
   std::span<FusedSequence> sequences;
   /// Row t of the pass's queries is row query_rows[t] of the request's query

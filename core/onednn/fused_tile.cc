@@ -86,7 +86,9 @@ void FusedTileComputer::ComputeHead(const QueryTile& tile, std::int64_t head) {
   if (batch_.need_weights) KeepWeights(tile, head);
 }
 
-// The queries of one head, contiguous, with a zero behind an odd D.
+// The queries of one head: where they lie if they are read but once, else
+// contiguous, as their lines compete for the same places in the L1 cache; with
+// a zero behind an odd D of bfloat16.
 void FusedTileComputer::LoadQueries(const QueryTile& tile, std::int64_t head) {
   const auto size = static_cast<std::int64_t>(DataTypeSize(keys_.dtype));
   const std::int64_t width = spec_.query_width() * size;
@@ -95,7 +97,13 @@ void FusedTileComputer::LoadQueries(const QueryTile& tile, std::int64_t head) {
   const std::byte* from = matrices_.query +
                           (tile.place->first_query + tile.first_row) * width +
                           head * used;
+  if (keys_.dtype == DataType::kFloat32 &&
+      tile.place->padded_keys <= kChunkKeys) {
+    queries_ = {from, tile.num_rows, spec_.query_width()};
+    return;
+  }
   std::byte* to = query_.data();
+  queries_ = {to, tile.num_rows, keys_.key_depth()};
   for (std::int64_t i = 0; i < tile.num_rows; ++i) {
     std::memcpy(to, from, static_cast<std::size_t>(used));
     std::memset(to + used, 0, static_cast<std::size_t>(depth - used));
@@ -120,7 +128,7 @@ FusedTileComputer::Block FusedTileComputer::BlockAt(const QueryTile& tile,
 void FusedTileComputer::ComputeScores(const QueryTile& tile, std::int64_t head,
                                       const Block& block) {
   kernels_.MultiplyKeys(
-      tile.num_rows, query_.data(),
+      queries_,
       keys_.keys_of(*tile.place, key_head(head), block.first / kChunkKeys),
       block.width, block.scores);
   if (batch_.row_valid_lens && batch_.replaces_scores) {

@@ -109,7 +109,8 @@ class FusedTileComputer {
   WeightsSink weights_;
   DropoutMask dropout_;
 
-  std::span<std::byte> query_;      // [tile_rows, D]
+  FusedKernels::Queries queries_;   // of the tile and head at hand
+  std::span<std::byte> query_;      // [tile_rows, D]: a copy of them
   std::span<float> scores_;         // [blocks kept or 1, tile_rows, kBlockKeys]
   std::span<std::uint16_t> bf16_;   // [tile_rows, kBlockKeys]
   std::span<float> dropped_;        // likewise

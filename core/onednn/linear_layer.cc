@@ -20,7 +20,9 @@ std::unique_ptr<const LinearLayer> MakeLinearLayer(
     const ComputePath& path, const LinearWeights& weights,
     std::optional<Activation> activation) {
   if (path.kernels == KernelKind::kFused) {
-    return std::make_unique<const PanelLinear>(weights, path.dtype, activation);
+    WeightMemory memory(PanelLinear::PanelBytes(weights, path.dtype));
+    return std::make_unique<const PanelLinear>(weights, path.dtype, activation,
+                                               memory);
   }
   return std::make_unique<const Projection>(weights, activation);
 }

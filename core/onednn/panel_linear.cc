@@ -44,14 +44,17 @@ std::int64_t NumTiles(std::int64_t num_rows) {
 }  // namespace
 
 PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
-                         std::optional<Activation> activation, Carver* memory)
+                         std::optional<Activation> activation,
+                         WeightMemory& memory)
     : dtype_(dtype),
       element_size_(DataTypeSize(dtype)),
       in_(weights.weight.shape().dim(1)),
       depth_(DepthOf(weights, dtype)),
       out_(weights.weight.shape().dim(0)),
       epilogue_(EpilogueOf(activation)),
-      bias_(ToFloats(weights.bias)) {
+      bias_(ToFloats(weights.bias)),
+      panel_bytes_(PanelBytes(weights, dtype)),
+      panels_(memory.Take(panel_bytes_)) {
   bias_.resize(static_cast<std::size_t>(out_));
   if (dtype == DataType::kBFloat16) {
     if (out_ >= kPanelWidth) full_kernels_ = Compile(kPanelWidth);
@@ -59,21 +62,15 @@ PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
       last_kernels_ = Compile(RoundUp(last, kLanes));
     }
   }
-  const std::int64_t num_bytes = PanelBytes(weights, dtype);
-  if (memory != nullptr) {
-    panels_ = memory->Take<std::byte>(num_bytes);
-  } else {
-    own_ = AlignedBuffer(static_cast<std::size_t>(num_bytes));
-    panels_ = {own_.data(), own_.size()};
-  }
   Pack(ToFloats(weights.weight));
 }
 
-std::int64_t PanelLinear::PanelBytes(const LinearWeights& weights,
-                                     DataType dtype) {
-  return RoundUp(weights.weight.shape().dim(0), kLanes) *
-         DepthOf(weights, dtype) *
-         static_cast<std::int64_t>(DataTypeSize(dtype));
+std::size_t PanelLinear::PanelBytes(const LinearWeights& weights,
+                                    DataType dtype) {
+  return static_cast<std::size_t>(
+             RoundUp(weights.weight.shape().dim(0), kLanes) *
+             DepthOf(weights, dtype)) *
+         DataTypeSize(dtype);
 }
 
 PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
@@ -95,9 +92,9 @@ PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
 // bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
 void PanelLinear::Pack(const std::vector<float>& weight) {
   const std::int64_t padded = RoundUp(out_, kLanes);
-  std::memset(panels_.data(), 0, panels_.size());
-  auto* floats = reinterpret_cast<float*>(panels_.data());
-  auto* halves = reinterpret_cast<std::uint16_t*>(panels_.data());
+  std::memset(panels_.get(), 0, panel_bytes_);
+  auto* floats = reinterpret_cast<float*>(panels_.get());
+  auto* halves = reinterpret_cast<std::uint16_t*>(panels_.get());
   for (std::int64_t n = 0; n < out_; ++n) {
     const std::int64_t first = n / kPanelWidth * kPanelWidth;
     const std::int64_t width = std::min(kPanelWidth, padded - first);
@@ -160,7 +157,7 @@ PanelLinear::Panel PanelLinear::PanelAt(std::int64_t index) const {
   const std::int64_t column = index * kPanelWidth;
   return {.column = column,
           .width = std::min(kPanelWidth, RoundUp(out_ - column, kLanes)),
-          .weights = panels_.data() +
+          .weights = panels_.get() +
                      static_cast<std::size_t>(column * depth_) * element_size_};
 }
 
@@ -253,7 +250,7 @@ std::size_t PanelLinear::scratch_bytes() const {
 }
 
 std::size_t PanelLinear::memory_bytes() const {
-  return panels_.size() + bias_.size() * sizeof(float);
+  return panel_bytes_ + bias_.size() * sizeof(float);
 }
 
 }  // namespace attention

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "core/onednn/brgemm.h"
-#include "core/onednn/carver.h"
 #include "core/onednn/linear_layer.h"
 #include "core/onednn/tile_sink.h"
+#include "core/onednn/weight_memory.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
@@ -30,16 +30,14 @@ class PanelLinear final : public LinearLayer {
   /// Keeps a panel of float32 weights within 256 KiB.
   static constexpr std::int64_t kMaxDepth = 1024;
 
-  /// Pack the weight, in float32 or bfloat16. Throws dnnl::error,
-  /// std::bad_alloc.
-  /// \param memory where to take panel_bytes() from, which must outlive the
-  ///   layer; nullptr: it has memory of its own.
+  /// Pack the weight, in float32 or bfloat16, into PanelBytes() of `memory`.
+  /// Throws dnnl::error, std::bad_alloc.
   PanelLinear(const LinearWeights& weights, DataType dtype,
-              std::optional<Activation> activation, Carver* memory = nullptr);
+              std::optional<Activation> activation, WeightMemory& memory);
 
   /// Memory the packed weight takes.
-  [[nodiscard]] static std::int64_t PanelBytes(const LinearWeights& weights,
-                                               DataType dtype);
+  [[nodiscard]] static std::size_t PanelBytes(const LinearWeights& weights,
+                                              DataType dtype);
 
   /// Rows of a tensor viewed as (rows, in): row t is its row sources[t].
   /// Lifetime: borrows.
@@ -106,8 +104,8 @@ class PanelLinear final : public LinearLayer {
   std::int64_t out_;
   Epilogue epilogue_;
   std::vector<float> bias_;  // zeros: none
-  AlignedBuffer own_;
-  std::span<std::byte> panels_;
+  std::size_t panel_bytes_;
+  std::shared_ptr<std::byte> panels_;
   // bfloat16
   Kernels full_kernels_;
   Kernels last_kernels_;  // of the last, narrower panel

@@ -10,7 +10,7 @@
 namespace attention {
 
 /// Takes the tiles a projection computes to where they are wanted. Tiles of
-/// different rows or columns may be stored at the same time.
+/// different rows or columns may be stored and accepted at the same time.
 class TileSink {
  public:
   virtual ~TileSink() = default;
@@ -25,9 +25,9 @@ class TileSink {
     float* values = nullptr;  ///< [rows, stride]; nullptr: there is none
     std::int64_t stride = 0;
   };
-  /// Where a tile of `rows` by `columns` can be written instead, its bias
-  /// added, if Store() would do no more than that to it. What Store() does
-  /// beside, this does.
+  /// Take a tile of `rows` by `columns` at its place, where the caller then has
+  /// to write it, its bias added; or have no place for it, if Store() would do
+  /// more to it than that. What Store() writes beside the tile is written here.
   [[nodiscard]] virtual Place Accept(std::int64_t /*row*/,
                                      std::int64_t /*column*/,
                                      std::int64_t /*rows*/,

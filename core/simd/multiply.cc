@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/simd/multiply.h"
 
+#include <cstring>
+
 #include "core/simd/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -26,6 +28,13 @@ constexpr int MostRows(int vectors) {
   return vectors == 3 ? 8 : 12;
 }
 
+// An element that may be misaligned.
+HWY_INLINE float Load(const float* from) {
+  float value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 // kRows rows of C by kVectors vectors, from their first element on.
 template <int kRows, int kVectors>
 HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
@@ -47,7 +56,7 @@ HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
     for (int j = 0; j < kVectors; ++j) row[j] = hn::LoadU(d, b + j * kLanes);
     HWY_UNROLL(12)
     for (int i = 0; i < kRows; ++i) {
-      const FloatVector factor = hn::Set(d, a[i * product.lda + k]);
+      const FloatVector factor = hn::Set(d, Load(a + i * product.lda + k));
       HWY_UNROLL(4)
       for (int j = 0; j < kVectors; ++j) {
         sums[i][j] = hn::MulAdd(factor, row[j], sums[i][j]);
@@ -92,6 +101,8 @@ HWY_INLINE void MultiplyColumns(const MatrixProduct& product,
   if constexpr (kVectors > 1) MultiplyColumns<kVectors - 1>(product, column);
 }
 
+bool Fuses() { return HWY_NATIVE_FMA != 0; }
+
 void MultiplyAll(const MatrixProduct& product) {
   MultiplyColumns<kMostVectors>(product, 0);
 }
@@ -103,7 +114,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace attention {
 
+HWY_EXPORT(Fuses);
 HWY_EXPORT(MultiplyAll);
+
+bool MultiplyFuses() { return HWY_DYNAMIC_DISPATCH(Fuses)(); }
 
 void Multiply(const MatrixProduct& product) {
   HWY_DYNAMIC_DISPATCH(MultiplyAll)(product);

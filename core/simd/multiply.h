@@ -27,13 +27,17 @@ struct MatrixProduct {
 ///
 /// whatever the sizes: so its bits depend on a row of A and a column of B
 /// alone, are the same on every processor with a fused multiply-add, and stay
-/// the same where K is cut and the parts are accumulated, or followed by
-/// products of zero. Thread-safe; allocates nothing; takes pointers of any
-/// alignment; C must not overlap anything else. As fast as can be while B fits
-/// into a core's second-level cache.
+/// the same where K is cut and the parts are accumulated, or, but for the sign
+/// of a zero, where products of zero follow. Thread-safe; allocates nothing;
+/// takes pointers of any alignment; C must not overlap anything else. As fast
+/// as can be while B fits into a core's second-level cache.
 ///
 /// Source: the register blocking of Goto and van de Geijn 2008, "Anatomy of
 /// High-Performance Matrix Multiplication".
 void Multiply(const MatrixProduct& product);
+
+/// Whether this processor has the fused multiply-add that Multiply promises;
+/// else it rounds products as well, and is slow.
+[[nodiscard]] bool MultiplyFuses();
 
 }  // namespace attention

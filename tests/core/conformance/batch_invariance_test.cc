@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <string>
 #include <vector>
 
 #include "tests/core/conformance/conformance.h"
@@ -10,7 +12,11 @@ namespace attention::testing {
 namespace {
 
 struct Dims {
-  std::int64_t batch, length, keys, embed_dim, num_heads;
+  std::int64_t batch = 0;
+  std::int64_t length = 0;
+  std::int64_t keys = 0;
+  std::int64_t embed_dim = 0;
+  std::int64_t num_heads = 0;
 };
 
 // Sequence n of a batch-first tensor, as a batch of one.
@@ -58,6 +64,45 @@ class BatchInvarianceTest : public ConformanceTest {
       }
     }
   }
+
+  // The same for sequences of different lengths, with appended columns.
+  void ExpectRaggedEqualsSingles(const Dims& dims,
+                                 const std::vector<std::int64_t>& lengths) {
+    SCOPED_TRACE(std::to_string(dims.num_heads) + " heads in " +
+                 std::to_string(dims.embed_dim));
+    MultiHeadAttentionConfig config;
+    config.embed_dim = dims.embed_dim;
+    config.num_heads = dims.num_heads;
+    config.add_bias_kv = true;
+    config.add_zero_attn = true;
+    const auto attention = Make(config);
+    const std::int64_t num_rows =
+        std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0});
+    const Tensor rows =
+        RandomTensor(DataType::kFloat32, {num_rows, dims.embed_dim}, 1);
+    AttentionInputs inputs;
+    inputs.query = rows.view();
+    inputs.query_lengths = lengths;
+    inputs.need_weights = false;
+    const Answer ragged = Compute(*attention, config, inputs, pool_);
+
+    std::int64_t first = 0;
+    for (const std::int64_t length : lengths) {
+      const auto rows_of = [&](const Tensor& tensor) {
+        return TensorView{tensor.view().data +
+                              static_cast<std::size_t>(first * dims.embed_dim) *
+                                  sizeof(float),
+                          DataType::kFloat32,
+                          {length, dims.embed_dim}};
+      };
+      inputs.query = rows_of(rows);
+      inputs.query_lengths = {};
+      const Answer answer = Compute(*attention, config, inputs, pool_);
+      EXPECT_TRUE(IsIdentical(answer.output.view(), rows_of(ragged.output)))
+          << "sequence of " << length;
+      first += length;
+    }
+  }
 };
 
 TEST_P(BatchInvarianceTest, BatchEqualsSinglesForOddSizes) {
@@ -83,31 +128,13 @@ TEST_P(BatchInvarianceTest, BatchEqualsSinglesUpToEmbedDim4096) {
 }
 
 TEST_P(BatchInvarianceTest, RaggedEqualsSingles) {
-  MultiHeadAttentionConfig config;
-  config.embed_dim = 40;
-  config.num_heads = 4;
-  config.add_bias_kv = true;
-  const auto attention = Make(config);
-  const Tensor rows = RandomTensor(DataType::kFloat32, {91, 40}, 1);
-  AttentionInputs inputs;
-  inputs.query = rows.view();
-  inputs.query_lengths = {1, 64, 0, 26};
-  inputs.need_weights = false;
-  const Answer ragged = Compute(*attention, config, inputs, pool_);
-
-  std::int64_t first = 0;
-  for (const std::int64_t length : {1, 64, 0, 26}) {
-    const auto rows_of = [&](const Tensor& tensor) {
-      return TensorView{tensor.view().data + first * 40 * 4,
-                        DataType::kFloat32,
-                        {length, 40}};
-    };
-    AttentionInputs alone;
-    alone.query = rows_of(rows);
-    alone.need_weights = false;
-    const Answer answer = Compute(*attention, config, alone, pool_);
-    EXPECT_TRUE(IsIdentical(answer.output.view(), rows_of(ragged.output)));
-    first += length;
+  // Heads of 10, 64, 72 and 128: the values of a head are written where they
+  // belong if columns come by 64 and rows of one sequence alone.
+  for (const Dims& dims : {Dims{.embed_dim = 40, .num_heads = 4},
+                           {.embed_dim = 128, .num_heads = 2},
+                           {.embed_dim = 144, .num_heads = 2},
+                           {.embed_dim = 128, .num_heads = 1}}) {
+    ExpectRaggedEqualsSingles(dims, {10, 64, 54, 0, 130, 1});
   }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/simd/multiply.h"
 
+#include <cstring>
+
 #include "tests/core/simd/simd_test.h"
 
 namespace attention {
@@ -139,7 +141,8 @@ TEST_P(MultiplyTest, BitsDoNotDependOnRowsNorOnHowDepthIsCut) {
     const std::int64_t cut = rows % kDepth;
     MultiplyPart(a, b, rows, 0, cut, part);
     MultiplyPart(a, b, rows, cut, kDepth - cut, part);
-    ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin())) << rows;
+    ASSERT_TRUE(std::equal(part.begin(), part.end(), whole.begin(), SameBits))
+        << rows;
   }
 }
 
@@ -151,7 +154,58 @@ TEST_P(MultiplyTest, ProductsOfZeroAtTheEndChangeNoBit) {
   std::vector<float> got(8 * 64);
   MultiplyPart(a, b, 8, 0, 50, want);
   MultiplyPart(a, b, 8, 0, 96, got);
-  EXPECT_EQ(got, want);
+  EXPECT_TRUE(std::ranges::equal(got, want, SameBits));
+}
+
+// Floats elsewhere, `shift` bytes off alignment.
+class Misaligned {
+ public:
+  Misaligned(const std::vector<float>& values, std::size_t shift)
+      : bytes_(shift), shift_(shift) {
+    const auto* from = reinterpret_cast<const std::uint8_t*>(values.data());
+    bytes_.insert(bytes_.end(), from, from + values.size() * sizeof(float));
+  }
+  float* data() { return reinterpret_cast<float*>(bytes_.data() + shift_); }
+  std::vector<float> values() const {
+    std::vector<float> values((bytes_.size() - shift_) / sizeof(float));
+    std::memcpy(values.data(), bytes_.data() + shift_,
+                values.size() * sizeof(float));
+    return values;
+  }
+
+ private:
+  std::vector<std::uint8_t> bytes_;
+  std::size_t shift_;
+};
+
+TEST_P(MultiplyTest, TakesOperandsOfAnyAlignment) {
+  const std::vector<float> a_values = TameFloats(std::size_t{7} * 96, 1);
+  const std::vector<float> b_values = TameFloats(std::size_t{96} * 64, 2);
+  const std::vector<float> bias_values = TameFloats(64, 3);
+  std::vector<float> want(7 * 64);
+  MatrixProduct product = {.rows = 7,
+                           .columns = 64,
+                           .depth = 96,
+                           .a = a_values.data(),
+                           .lda = 96,
+                           .b = b_values.data(),
+                           .ldb = 64,
+                           .c = want.data(),
+                           .ldc = 64,
+                           .bias = bias_values.data()};
+  Multiply(product);
+  for (const std::size_t shift : {1, 2, 3}) {
+    Misaligned a(a_values, shift);
+    Misaligned b(b_values, shift);
+    Misaligned bias(bias_values, shift);
+    Misaligned c(std::vector<float>(want.size()), shift);
+    product.a = a.data();
+    product.b = b.data();
+    product.bias = bias.data();
+    product.c = c.data();
+    Multiply(product);
+    EXPECT_TRUE(std::ranges::equal(c.values(), want, SameBits)) << shift;
+  }
 }
 
 INSTANTIATE_FOR_EVERY_TARGET(MultiplyTest);
