@@ -52,6 +52,10 @@ def parse_arguments():
                         default="all", help="rows: the core and its peers; "
                         "alone: what masks, weights, long sequences and odd "
                         "inputs cost the core (default: all)")
+    parser.add_argument("--peer-pages", choices=sorted(workers.PEER_PAGES),
+                        default="huge", help="memory of the peers: huge pages,"
+                        " as the core asks for, or as the system gives it "
+                        "(default: huge)")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.1,
                         help="of each slot (default: 0.1)")
@@ -88,6 +92,7 @@ def measure_rows(team, arguments, options, results):
         proof.check(worker, team.threads)
         results["proof"].append(proof.describe(worker))
         print(results["proof"][-1])
+    print(f"pages of the peers: {team.pages}")
     peaks = measure_peaks(team.core, arguments.dtypes)
     results["peak_flops"][team.threads] = peaks
     print(report.HEADER)
@@ -103,12 +108,14 @@ def measure_all(arguments):
     options = measure.Options(arguments.repetitions, arguments.seconds)
     results = {"machine": proof.machine(), "proof": [], "peak_flops": {},
                "repetitions": options.repetitions,
-               "seconds_per_slot": options.seconds, "rows": [], "alone": []}
+               "seconds_per_slot": options.seconds,
+               "peer_pages": arguments.peer_pages, "rows": [], "alone": []}
     print(", ".join(f"{name} {value}" for name, value in
                     results["machine"].items() if value))
     if arguments.part != "alone":
         for threads in arguments.threads:
-            with workers.Team(arguments.bin_dir, threads) as team:
+            with workers.Team(arguments.bin_dir, threads,
+                              arguments.peer_pages) as team:
                 measure_rows(team, arguments, options, results)
     if arguments.part != "rows":
         results["alone"] = self_measurements.measure(arguments, options)

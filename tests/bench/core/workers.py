@@ -23,6 +23,14 @@ TORCH_WAITING = {
     "short": {"GOMP_SPINCOUNT": "1000", "OPENBLAS_THREAD_TIMEOUT": "14"},
 }
 
+# The core asks for huge pages itself. Its peers do so only if told; both are
+# faster with them.
+PEER_PAGES = {
+    "huge": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+             "THP_MEM_ALLOC_ENABLE": "1"},
+    "system": {},
+}
+
 
 class WorkerError(Exception):
     """A worker failed or ended."""
@@ -95,26 +103,31 @@ def start_core(bin_dir, threads):
     return worker
 
 
-def _torch(threads, setting):
+def _torch(threads, setting, pages):
     environment = {"OMP_NUM_THREADS": str(threads),
                    "OPENBLAS_NUM_THREADS": str(threads)}
     return Worker(TORCH, setting,
                   [sys.executable, HERE / "torch_worker.py", threads],
-                  environment | TORCH_WAITING[setting])
+                  environment | TORCH_WAITING[setting] | PEER_PAGES[pages])
 
 
 class Team:
-    """All workers of one number of threads; a context manager."""
+    """All workers of one number of threads; a context manager.
 
-    def __init__(self, bin_dir, threads):
+    `pages` of PEER_PAGES are those of the peers.
+    """
+
+    def __init__(self, bin_dir, threads, pages):
         self.threads = threads
+        self.pages = pages
         # One thread never waits for another.
         settings = TORCH_WAITING if threads > 1 else ["default"]
         self.workers = [start_core(bin_dir, threads)]
-        self.workers += [_torch(threads, setting) for setting in settings]
+        self.workers += [_torch(threads, setting, pages)
+                         for setting in settings]
         self.workers.append(
             Worker(ONNX, "", [sys.executable, HERE / "onnx_worker.py",
-                              threads]))
+                              threads], PEER_PAGES[pages]))
         for worker in self.workers[1:]:
             worker.hello = worker.ask("hello")
 
