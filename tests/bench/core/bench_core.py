@@ -101,6 +101,11 @@ def measure_rows(team, arguments, options, results):
         row["share_of_peak"] = row["flops"] / peaks[case.dtype]
         results["rows"].append(row)
         print(report.row_text(row), flush=True)
+    held = {worker.name: max(row["huge_page_bytes"].get(worker.name, 0)
+                             for row in results["rows"])
+            for worker in team.workers}
+    print("most memory in huge pages: " + ", ".join(
+        f"{name} {size / 2**20:.0f} MiB" for name, size in held.items()))
 
 
 def measure_all(arguments):

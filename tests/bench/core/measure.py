@@ -125,6 +125,7 @@ class Row:
         self.missing = {}
         self.errors = {}
         self.core_reports = {}
+        self.huge_pages = {}
 
     def measure(self):
         """Measure; return the row as a dictionary."""
@@ -139,6 +140,8 @@ class Row:
                         self.options.repetitions) for peer in self._peers())):
                 break
             self._repeat(repetition)
+        self.huge_pages = {worker.name: worker.huge_page_bytes()
+                           for worker in self.team.workers}
         for worker in self.team.workers:
             worker.ask("release")
         return self._result()
@@ -248,5 +251,5 @@ class Row:
             "unsettled": [lane.worker.name for lane in chosen.values()
                           if not lane.is_settled(self.options.repetitions)],
             **self.core_reports, "largest_differences": self.errors,
-            "missing": self.missing,
+            "missing": self.missing, "huge_page_bytes": self.huge_pages,
             "lanes": [lane.to_json() for lane in self.lanes]}

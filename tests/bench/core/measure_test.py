@@ -49,6 +49,9 @@ class FakeWorker:
     def cpu_seconds(self):
         return 0.0
 
+    def huge_page_bytes(self):
+        return 0
+
 
 class FakeTeam:
     threads = 1

@@ -89,6 +89,14 @@ class Worker:
                 continue
         return total * 1e-9
 
+    def huge_page_bytes(self):
+        """Its memory that lies in huge pages."""
+        rollup = pathlib.Path(f"/proc/{self._process.pid}/smaps_rollup")
+        for line in rollup.read_text(encoding="ascii").splitlines():
+            if line.startswith("AnonHugePages:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
     def close(self):
         """End the process and wait for it."""
         self._process.stdin.close()
