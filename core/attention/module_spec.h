@@ -75,6 +75,10 @@ struct AttentionSpec {
   [[nodiscard]] std::int64_t output_width() const {
     return num_heads * value_head_dim;
   }
+  /// Whether the context cannot lie over the queries it comes from.
+  [[nodiscard]] bool has_own_context() const {
+    return head_dim != value_head_dim;
+  }
 };
 
 /// What makes an encoder layer of attention, with E its width:

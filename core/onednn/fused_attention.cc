@@ -106,24 +106,24 @@ void ZeroRaggedWeights(const PackedBatch& batch,
 
 }  // namespace
 
-// One forward pass.
+// One forward pass over some of a batch's sequences.
 class FusedAttention::Pass {
  public:
   Pass(const FusedAttention& attention, const PackedBatch& batch,
-       const AttentionOutputs& outputs, ComputePool& pool)
+       std::span<const Sequence> sequences, const AttentionOutputs& outputs,
+       ComputePool& pool)
       : attention_(attention),
         spec_(attention.spec_),
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
-        extent_(attention.spec_, batch),
+        extent_(attention.spec_, batch, sequences),
         memory_(pool, LayoutBytes()),
         layout_(MakeLayout()) {}
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
     if (extent_.num_queries == 0) return absl::OkStatus();  // nothing to write
-    if (outputs_.weights) ZeroRaggedWeights(batch_, *outputs_.weights);
     layout_.Fill(spec_, batch_, extent_);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
@@ -269,7 +269,18 @@ std::size_t FusedAttention::OutputScratchBytes() const {
 
 std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
                                          std::size_t num_threads) const {
-  const FusedExtent extent(spec_, batch);
+  std::size_t most = 0;
+  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
+    const auto of_pass = TakePass(spec_, layout_, left);
+    most = std::max(most, PassScratchBytes(batch, of_pass, num_threads));
+  }
+  return most;
+}
+
+std::size_t FusedAttention::PassScratchBytes(const PackedBatch& batch,
+                                             std::span<const Sequence> of_pass,
+                                             std::size_t num_threads) const {
+  const FusedExtent extent(spec_, batch, of_pass);
   Carver pass;
   const FusedLayout layout(spec_, layout_, extent, pass);
   // Weights may have to be converted.
@@ -287,7 +298,13 @@ std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
 absl::Status FusedAttention::Forward(const PackedBatch& batch,
                                      const AttentionOutputs& outputs,
                                      ComputePool& pool) const {
-  return Pass(*this, batch, outputs, pool).Compute();
+  if (outputs.weights) ZeroRaggedWeights(batch, *outputs.weights);
+  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
+    const auto of_pass = TakePass(spec_, layout_, left);
+    ATTENTION_RETURN_IF_ERROR(
+        Pass(*this, batch, of_pass, outputs, pool).Compute());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace attention

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/onednn/attention_layer.h"
@@ -12,15 +13,17 @@
 
 namespace attention {
 
-/// Fused attention, in three steps over all sequences of a batch:
+/// Fused attention, in three steps over as many of a batch's sequences as have
+/// matrices of 32 MiB together, at least one, and again over the next:
 ///
 ///   1. project   the rows the caller sees; keys and values in packed form
 ///   2. attend    by tiles of query rows and heads: FusedTileComputer
 ///   3. project   the context into the caller's output
 ///
-/// Scratch: with T query rows and S keys, appended ones included, of all
-/// sequences together, T H D + S Hkv (D + Dv) elements of the compute dtype
-/// (and T H Dv more if D and Dv differ), 16 T + 8 S bytes of row numbers, and
+/// Scratch: with T query rows and S keys, appended ones included, of those
+/// sequences together, matrices of T H D + S Hkv (D + Dv) elements of the
+/// compute dtype (and T H Dv more if D and Dv differ), 16 T + 8 S bytes of row
+/// numbers, up to 100 bytes for each sequence and each item of work, and
 /// for each thread some 500 KiB, the rows of a projection's tile, and 64 rows
 /// of floats where a mask is put together or weights are wanted. Each
 /// sequence's keys, D in bfloat16 and Dv are rounded up to 16, 2 and 16.
@@ -44,6 +47,9 @@ class FusedAttention final : public AttentionLayer {
  private:
   class Pass;
 
+  [[nodiscard]] std::size_t PassScratchBytes(const PackedBatch& batch,
+                                             std::span<const Sequence> of_pass,
+                                             std::size_t num_threads) const;
   [[nodiscard]] std::size_t InputScratchBytes() const;
   [[nodiscard]] std::size_t OutputScratchBytes() const;
 

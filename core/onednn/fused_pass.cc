@@ -19,6 +19,10 @@ std::int64_t TileRows(const PackedBatch& batch) {
   return Averages(batch) ? kTileRows / 2 : kTileRows;
 }
 
+// As much as stays in a processor's last cache, and enough for every thread:
+// larger passes gain nothing, and take their memory anew from the system.
+constexpr std::int64_t kPassBytes = std::int64_t{32} << 20U;
+
 std::int64_t PaddedKeys(const Sequence& sequence) {
   return RoundUp(sequence.num_columns(), kKeyLanes);
 }
@@ -33,16 +37,28 @@ std::int64_t Operations(const AttentionSpec& spec, const Sequence& sequence,
 // something to share for threads, but some microseconds, beside which claiming
 // it costs nothing; and at most some tens.
 std::int64_t ItemOperations(const AttentionSpec& spec,
-                            const PackedBatch& batch) {
+                            std::span<const Sequence> sequences) {
   constexpr std::int64_t kEnoughItems = 16;
   constexpr std::int64_t kFewest = std::int64_t{1} << 15U;
   constexpr std::int64_t kMost = std::int64_t{1} << 21U;
   std::int64_t operations = 0;
-  for (const Sequence& sequence : batch.sequences) {
+  for (const Sequence& sequence : sequences) {
     operations += Operations(spec, sequence, sequence.query_length);
     if (operations >= kEnoughItems * kMost) return kMost;
   }
   return std::clamp(operations / kEnoughItems * spec.num_heads, kFewest, kMost);
+}
+
+// Of a sequence's queries, keys, values and context.
+std::int64_t MatrixBytes(const AttentionSpec& spec, const PackedKeys& keys,
+                         const Sequence& sequence) {
+  const std::int64_t query_width =
+      spec.query_width() + (spec.has_own_context() ? spec.output_width() : 0);
+  const std::int64_t key_width =
+      keys.num_heads * (keys.key_depth() + keys.value_columns());
+  return (sequence.query_length * query_width +
+          PaddedKeys(sequence) * key_width) *
+         static_cast<std::int64_t>(DataTypeSize(keys.dtype));
 }
 
 // How a sequence is cut into items.
@@ -87,10 +103,24 @@ FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
 
 }  // namespace
 
-FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch)
-    : num_sequences(static_cast<std::int64_t>(batch.sequences.size())),
-      item_operations(ItemOperations(spec, batch)) {
-  for (const Sequence& sequence : batch.sequences) {
+std::span<const Sequence> TakePass(const AttentionSpec& spec,
+                                   const PackedKeys& keys,
+                                   std::span<const Sequence>& left) {
+  std::int64_t bytes = 0;
+  const auto next = std::ranges::find_if(left, [&](const Sequence& sequence) {
+    bytes += MatrixBytes(spec, keys, sequence);
+    return bytes > kPassBytes;
+  });
+  const auto count = static_cast<std::size_t>(next - left.begin());
+  const auto of_pass = left.first(std::max<std::size_t>(count, 1));
+  left = left.subspan(of_pass.size());
+  return of_pass;
+}
+
+FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch,
+                         std::span<const Sequence> of_pass)
+    : sequences(of_pass), item_operations(ItemOperations(spec, of_pass)) {
+  for (const Sequence& sequence : sequences) {
     const std::int64_t padded = PaddedKeys(sequence);
     num_queries += sequence.query_length;
     num_visible += sequence.num_visible;
@@ -105,7 +135,8 @@ FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch)
 
 FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
                          const FusedExtent& extent, Carver& carver)
-    : sequences(carver.Take<FusedSequence>(extent.num_sequences)),
+    : sequences(carver.Take<FusedSequence>(
+          static_cast<std::int64_t>(extent.sequences.size()))),
       query_rows(carver.Take<std::int64_t>(extent.num_queries)),
       numbers(carver.Take<std::int64_t>(extent.num_queries)),
       key_rows(carver.Take<std::int64_t>(extent.num_visible)),
@@ -124,9 +155,9 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
       take(extent.padded_keys * keys.num_heads * keys.value_columns());
   matrices.query = take(extent.num_queries * spec.query_width());
   // The context of a row and head takes the place of its queries.
-  matrices.context = spec.head_dim == spec.value_head_dim
-                         ? matrices.query
-                         : take(extent.num_queries * spec.output_width());
+  matrices.context = spec.has_own_context()
+                         ? take(extent.num_queries * spec.output_width())
+                         : matrices.query;
 }
 
 void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch,
@@ -135,8 +166,8 @@ void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch,
   std::ranges::fill(keys.non_finite_queries, std::uint8_t{0});
   FusedSequence next;
   FusedItem* item = items.data();
-  for (std::size_t s = 0; s < batch.sequences.size(); ++s) {
-    const Sequence& sequence = batch.sequences[s];
+  for (std::size_t s = 0; s < sequences.size(); ++s) {
+    const Sequence& sequence = extent.sequences[s];
     next.sequence = &sequence;
     next.padded_keys = PaddedKeys(sequence);
     if (keys.watches_finite()) {

@@ -12,12 +12,19 @@
 
 namespace attention {
 
+/// Take from `left` the sequences that are computed in one pass: from the first
+/// on as many as have matrices of 32 MiB together, or one, if it has larger.
+[[nodiscard]] std::span<const Sequence> TakePass(
+    const AttentionSpec& spec, const PackedKeys& keys,
+    std::span<const Sequence>& left);
+
 /// What the sizes of a pass depend on.
 struct FusedExtent {
-  /// Add up a batch.
-  FusedExtent(const AttentionSpec& spec, const PackedBatch& batch);
+  /// Add up sequences of a batch.
+  FusedExtent(const AttentionSpec& spec, const PackedBatch& batch,
+              std::span<const Sequence> of_pass);
 
-  std::int64_t num_sequences = 0;
+  std::span<const Sequence> sequences;
   std::int64_t item_operations = 0;  ///< multiplications an item aims at
   std::int64_t num_queries = 0;
   std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries
@@ -32,7 +39,7 @@ struct FusedLayout {
   FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
               const FusedExtent& extent, Carver& carver);
 
-  /// Lay out the batch that the extent is of.
+  /// Lay out the sequences that the extent is of.
   void Fill(const AttentionSpec& spec, const PackedBatch& batch,
             const FusedExtent& extent);
 

@@ -19,11 +19,6 @@ namespace {
 // Bound on the small objects a thread makes in a pass.
 constexpr std::size_t kThreadBytes = 16384;
 
-// Whether the context cannot lie over the queries it comes from.
-bool HasOwnContext(const AttentionSpec& spec) {
-  return spec.head_dim != spec.value_head_dim;
-}
-
 std::size_t MemoryBytes(const std::optional<Projection>& projection) {
   return projection ? projection->memory_bytes() : 0;
 }
@@ -95,7 +90,7 @@ class OneDnnAttention::Pass {
 
   // Width of the context's own rows, if they cannot lie over the queries.
   std::int64_t own_context_width() const {
-    return HasOwnContext(spec_) ? spec_.output_width() : 0;
+    return spec_.has_own_context() ? spec_.output_width() : 0;
   }
   std::size_t MatrixFloats() const {
     return static_cast<std::size_t>(
@@ -107,7 +102,7 @@ class OneDnnAttention::Pass {
     matrices_.key = matrices_.query + rows_.query_rows * spec_.query_width();
     matrices_.value = matrices_.key + rows_.key_rows * spec_.key_width();
     matrices_.context =
-        HasOwnContext(spec_)
+        spec_.has_own_context()
             ? matrices_.value + rows_.key_rows * spec_.value_width()
             : matrices_.query;
   }
@@ -223,7 +218,8 @@ std::size_t OneDnnAttention::memory_bytes() const {
 std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
                                           std::size_t num_threads) const {
   const std::int64_t query_widths =
-      spec_.query_width() + (HasOwnContext(spec_) ? spec_.output_width() : 0);
+      spec_.query_width() +
+      (spec_.has_own_context() ? spec_.output_width() : 0);
   const std::int64_t key_widths = spec_.key_width() + spec_.value_width();
   std::int64_t num_floats = 0;  // of the packed matrices
   std::int64_t num_row_entries = 0;

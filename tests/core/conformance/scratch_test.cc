@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/onednn/compute_path.h"
 #include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
 #include "tests/testing/random_case.h"
@@ -221,6 +222,29 @@ TEST_P(ScratchTest, HoldsForARaggedEncoderWithHoles) {
 }
 
 ATTENTION_INSTANTIATE_CONFORMANCE(ScratchTest);
+
+// The many are computed some at a time.
+TEST(FusedScratchTest, DoesNotGrowWithTheBatch) {
+  if (BestComputePath(DataType::kFloat32).kernels != KernelKind::kFused) {
+    GTEST_SKIP() << "not on this machine";
+  }
+  const D2lMultiHeadAttentionConfig config = {.num_hiddens = 256,
+                                              .num_heads = 4};
+  const auto attention =
+      FusedKind().make(config, MakeWeights(config, DataType::kFloat32, 7));
+  const auto bytes_of = [&](std::int64_t batch_size) {
+    const Tensor query(DataType::kFloat32, {batch_size, 100, 256});
+    AttentionInputs inputs;
+    inputs.query = query.view();
+    const auto batch = ResolveRequest(config, inputs);
+    return attention->ScratchBytes(*batch, /*num_threads=*/2);
+  };
+  constexpr std::size_t kMatrices = 32 << 20;
+  const std::size_t some = bytes_of(200);
+  EXPECT_GT(bytes_of(100), kMatrices * 9 / 10);
+  EXPECT_LT(some, kMatrices * 12 / 10);
+  EXPECT_EQ(bytes_of(2000), some);
+}
 
 TEST(ComputePoolScratchTest, WhatIsBeyondTheReserveIsGivenBack) {
   constexpr std::size_t kBytes = 1 << 20;
