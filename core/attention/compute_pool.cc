@@ -11,8 +11,8 @@
 namespace attention {
 namespace {
 
-// Rounds a thread looks for news before it sleeps: 20 to 50 us, as the passes
-// of a request follow one another within a few, and waking takes longer.
+// Rounds a thread looks for news before it sleeps: 20 to 50 us, as the steps of
+// a request follow one another within a few, and waking takes longer.
 constexpr int kSpins = 1000;
 
 // Call `done` until it returns true, a little while at most; return whether it

@@ -75,9 +75,9 @@ struct AttentionSpec {
   [[nodiscard]] std::int64_t output_width() const {
     return num_heads * value_head_dim;
   }
-  /// Whether the context cannot lie over the queries it comes from.
-  [[nodiscard]] bool has_own_context() const {
-    return head_dim != value_head_dim;
+  /// Width of the context's own memory; 0: it lies over the queries it is of.
+  [[nodiscard]] std::int64_t own_context_width() const {
+    return head_dim == value_head_dim ? 0 : output_width();
   }
 };
 

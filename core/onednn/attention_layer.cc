@@ -10,7 +10,7 @@ std::unique_ptr<const AttentionLayer> MakeAttentionLayer(
     const ComputePath& path, const AttentionSpec& spec,
     const AttentionWeights& weights) {
   if (path.kernels == KernelKind::kFused) {
-    return std::make_unique<const FusedAttention>(spec, path.dtype, weights);
+    return std::make_unique<const FusedAttention>(path, spec, weights);
   }
   return std::make_unique<const OneDnnAttention>(spec, weights);
 }

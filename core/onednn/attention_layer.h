@@ -25,8 +25,10 @@ class AttentionLayer {
   [[nodiscard]] virtual std::size_t memory_bytes() const = 0;
   [[nodiscard]] virtual std::size_t ScratchBytes(
       const PackedBatch& batch, std::size_t num_threads) const = 0;
-  /// As ModuleImplementation's; outputs.output may be batch.query's memory.
-  /// Within a ComputeThreadScope. Throws dnnl::error, std::bad_alloc.
+  /// As ModuleImplementation's; outputs.output may be batch.query's memory,
+  /// also where that is key and value, unless a sequence reads rows of another
+  /// one: sequences may be computed one after the other. Within a
+  /// ComputeThreadScope. Throws dnnl::error, std::bad_alloc.
   [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
                                              const AttentionOutputs& outputs,
                                              ComputePool& pool) const = 0;

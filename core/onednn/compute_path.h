@@ -19,6 +19,11 @@ struct ComputePath {
   KernelKind kernels = KernelKind::kMatmul;
   /// Of weights and operands: kFloat32, or kBFloat16 if fused.
   DataType dtype = DataType::kFloat32;
+  /// Fused: memory of the rows of as many sequences as are computed together; a
+  /// sequence that has more is computed by itself. Half of what a pool
+  /// reserves, beside which an encoder has rows; with two threads more is not
+  /// faster.
+  std::int64_t pass_bytes = std::int64_t{32} << 20U;
 
   friend bool operator==(const ComputePath&, const ComputePath&) = default;
 

@@ -106,20 +106,19 @@ void ZeroRaggedWeights(const PackedBatch& batch,
 
 }  // namespace
 
-// One forward pass over some of a batch's sequences.
+// The forward pass of some of a batch's sequences, in memory of LayoutBytes().
 class FusedAttention::Pass {
  public:
   Pass(const FusedAttention& attention, const PackedBatch& batch,
-       std::span<const Sequence> sequences, const AttentionOutputs& outputs,
-       ComputePool& pool)
+       const FusedExtent& extent, const AttentionOutputs& outputs,
+       ComputePool& pool, std::byte* memory)
       : attention_(attention),
         spec_(attention.spec_),
         batch_(batch),
         outputs_(outputs),
         pool_(pool),
-        extent_(attention.spec_, batch, sequences),
-        memory_(pool, LayoutBytes()),
-        layout_(MakeLayout()) {}
+        extent_(extent),
+        layout_(LayoutIn(memory)) {}
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
@@ -131,18 +130,13 @@ class FusedAttention::Pass {
   }
 
  private:
-  std::size_t LayoutBytes() const {
-    Carver counter;
-    (void)FusedLayout(spec_, attention_.layout_, extent_, counter);
-    return counter.used();
-  }
-  FusedLayout MakeLayout() {
-    Carver carver(memory_.data());
+  FusedLayout LayoutIn(std::byte* memory) const {
+    Carver carver(memory);
     return FusedLayout(spec_, attention_.layout_, extent_, carver);
   }
 
   MutableTensorView Matrix(std::byte* data, std::int64_t width) const {
-    return {data, attention_.dtype_, Shape{extent_.num_queries, width}};
+    return {data, attention_.path_.dtype, Shape{extent_.num_queries, width}};
   }
 
   absl::Status ProjectInputs() {
@@ -223,14 +217,15 @@ class FusedAttention::Pass {
   const PackedBatch& batch_;
   const AttentionOutputs& outputs_;
   ComputePool& pool_;
-  const FusedExtent extent_;
-  ComputePool::Lease memory_;
+  const FusedExtent& extent_;
   FusedLayout layout_;
 };
 
-FusedAttention::FusedAttention(const AttentionSpec& spec, DataType dtype,
+FusedAttention::FusedAttention(const ComputePath& path,
+                               const AttentionSpec& spec,
                                const AttentionWeights& weights)
-    : spec_(spec), dtype_(dtype), layout_(LayoutOf(spec, dtype)) {
+    : path_(path), spec_(spec), layout_(LayoutOf(spec, path.dtype)) {
+  const DataType dtype = path.dtype;
   WeightMemory memory(PanelBytes(spec, dtype, weights));
   if (spec.input_projections) {
     query_.emplace(weights.query, dtype, std::nullopt, memory);
@@ -267,31 +262,38 @@ std::size_t FusedAttention::OutputScratchBytes() const {
                  : CopyRowsScratchBytes(spec_.output_width());
 }
 
-std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
-                                         std::size_t num_threads) const {
+FusedExtent FusedAttention::NextPass(const PackedBatch& batch,
+                                     std::span<const Sequence>& left) const {
+  return {spec_, batch, TakePass(spec_, layout_, path_.pass_bytes, left)};
+}
+
+std::size_t FusedAttention::LayoutBytes(const PackedBatch& batch) const {
   std::size_t most = 0;
   for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
-    const auto of_pass = TakePass(spec_, layout_, left);
-    most = std::max(most, PassScratchBytes(batch, of_pass, num_threads));
+    Carver counter;
+    (void)FusedLayout(spec_, layout_, NextPass(batch, left), counter);
+    most = std::max(most, counter.used());
   }
   return most;
 }
 
-std::size_t FusedAttention::PassScratchBytes(const PackedBatch& batch,
-                                             std::span<const Sequence> of_pass,
-                                             std::size_t num_threads) const {
-  const FusedExtent extent(spec_, batch, of_pass);
-  Carver pass;
-  const FusedLayout layout(spec_, layout_, extent, pass);
+std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
+                                         std::size_t num_threads) const {
   // Weights may have to be converted.
   AttentionOutputs outputs;
   outputs.weights.emplace().dtype = DataType::kFloat16;
-  Carver tile;
-  (void)FusedTileComputer({spec_, *kernels_, batch, outputs, layout.matrices},
-                          extent.tile, tile);
-  const std::size_t thread_bytes =
-      std::max({tile.used(), InputScratchBytes(), OutputScratchBytes()});
-  return pass.used() + num_threads * thread_bytes +
+  std::size_t thread_bytes =
+      std::max(InputScratchBytes(), OutputScratchBytes());
+  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
+    const FusedExtent extent = NextPass(batch, left);
+    Carver counter;
+    const FusedLayout layout(spec_, layout_, extent, counter);
+    Carver tile;
+    (void)FusedTileComputer({spec_, *kernels_, batch, outputs, layout.matrices},
+                            extent.tile, tile);
+    thread_bytes = std::max(thread_bytes, tile.used());
+  }
+  return LayoutBytes(batch) + num_threads * thread_bytes +
          (num_threads + 1) * kTensorAlignment;  // what alignment may take
 }
 
@@ -299,10 +301,11 @@ absl::Status FusedAttention::Forward(const PackedBatch& batch,
                                      const AttentionOutputs& outputs,
                                      ComputePool& pool) const {
   if (outputs.weights) ZeroRaggedWeights(batch, *outputs.weights);
+  ComputePool::Lease memory(pool, LayoutBytes(batch));
   for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
-    const auto of_pass = TakePass(spec_, layout_, left);
+    const FusedExtent extent = NextPass(batch, left);
     ATTENTION_RETURN_IF_ERROR(
-        Pass(*this, batch, of_pass, outputs, pool).Compute());
+        Pass(*this, batch, extent, outputs, pool, memory.data()).Compute());
   }
   return absl::OkStatus();
 }

@@ -8,19 +8,20 @@
 #include <vector>
 
 #include "core/onednn/attention_layer.h"
+#include "core/onednn/fused_pass.h"
 #include "core/onednn/fused_tile.h"
 #include "core/onednn/panel_linear.h"
 
 namespace attention {
 
-/// Fused attention, in three steps over as many of a batch's sequences as have
-/// matrices of 32 MiB together, at least one, and again over the next:
+/// Fused attention, in passes over as many of a batch's sequences as have rows
+/// of ComputePath::pass_bytes together, at least one, in three steps each:
 ///
 ///   1. project   the rows the caller sees; keys and values in packed form
 ///   2. attend    by tiles of query rows and heads: FusedTileComputer
 ///   3. project   the context into the caller's output
 ///
-/// Scratch: with T query rows and S keys, appended ones included, of those
+/// Scratch: with T query rows and S keys, appended ones included, of a pass's
 /// sequences together, matrices of T H D + S Hkv (D + Dv) elements of the
 /// compute dtype (and T H Dv more if D and Dv differ), 16 T + 8 S bytes of row
 /// numbers, up to 100 bytes for each sequence and each item of work, and
@@ -34,7 +35,7 @@ class FusedAttention final : public AttentionLayer {
  public:
   /// Pack the weights and compile the kernels. Throws dnnl::error,
   /// std::bad_alloc.
-  FusedAttention(const AttentionSpec& spec, DataType dtype,
+  FusedAttention(const ComputePath& path, const AttentionSpec& spec,
                  const AttentionWeights& weights);
 
   [[nodiscard]] std::size_t memory_bytes() const override;
@@ -47,14 +48,16 @@ class FusedAttention final : public AttentionLayer {
  private:
   class Pass;
 
-  [[nodiscard]] std::size_t PassScratchBytes(const PackedBatch& batch,
-                                             std::span<const Sequence> of_pass,
-                                             std::size_t num_threads) const;
+  // Take the next pass from what is left of a batch.
+  [[nodiscard]] FusedExtent NextPass(const PackedBatch& batch,
+                                     std::span<const Sequence>& left) const;
+  // Memory of the largest pass.
+  [[nodiscard]] std::size_t LayoutBytes(const PackedBatch& batch) const;
   [[nodiscard]] std::size_t InputScratchBytes() const;
   [[nodiscard]] std::size_t OutputScratchBytes() const;
 
+  ComputePath path_;
   AttentionSpec spec_;
-  DataType dtype_;
   PackedKeys layout_;                               // without memory
   std::optional<PanelLinear> query_, key_, value_;  // with input_projections
   std::optional<PanelLinear> output_;               // with output_projection

@@ -2,6 +2,7 @@
 #include "core/onednn/fused_pass.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "core/onednn/tile.h"
 #include "core/tensor/round_up.h"
@@ -18,10 +19,6 @@ bool Averages(const PackedBatch& batch) {
 std::int64_t TileRows(const PackedBatch& batch) {
   return Averages(batch) ? kTileRows / 2 : kTileRows;
 }
-
-// As much as stays in a processor's last cache, and enough for every thread:
-// larger passes gain nothing, and take their memory anew from the system.
-constexpr std::int64_t kPassBytes = std::int64_t{32} << 20U;
 
 std::int64_t PaddedKeys(const Sequence& sequence) {
   return RoundUp(sequence.num_columns(), kKeyLanes);
@@ -49,16 +46,16 @@ std::int64_t ItemOperations(const AttentionSpec& spec,
   return std::clamp(operations / kEnoughItems * spec.num_heads, kFewest, kMost);
 }
 
-// Of a sequence's queries, keys, values and context.
-std::int64_t MatrixBytes(const AttentionSpec& spec, const PackedKeys& keys,
-                         const Sequence& sequence) {
-  const std::int64_t query_width =
-      spec.query_width() + (spec.has_own_context() ? spec.output_width() : 0);
-  const std::int64_t key_width =
-      keys.num_heads * (keys.key_depth() + keys.value_columns());
-  return (sequence.query_length * query_width +
-          PaddedKeys(sequence) * key_width) *
-         static_cast<std::int64_t>(DataTypeSize(keys.dtype));
+// What FusedLayout takes for the rows of a sequence.
+std::int64_t RowBytes(const AttentionSpec& spec, const PackedKeys& keys,
+                      const Sequence& sequence) {
+  const auto size = static_cast<std::int64_t>(DataTypeSize(keys.dtype));
+  const std::int64_t query_bytes =
+      (spec.query_width() + spec.own_context_width()) * size + 16;
+  const std::int64_t key_bytes =
+      keys.num_heads * (keys.key_depth() + keys.value_columns()) * size;
+  return sequence.query_length * query_bytes +
+         PaddedKeys(sequence) * key_bytes + sequence.num_visible * 8;
 }
 
 // How a sequence is cut into items.
@@ -105,11 +102,13 @@ FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
 
 std::span<const Sequence> TakePass(const AttentionSpec& spec,
                                    const PackedKeys& keys,
+                                   std::int64_t pass_bytes,
                                    std::span<const Sequence>& left) {
+  assert(!left.empty());
   std::int64_t bytes = 0;
   const auto next = std::ranges::find_if(left, [&](const Sequence& sequence) {
-    bytes += MatrixBytes(spec, keys, sequence);
-    return bytes > kPassBytes;
+    bytes += RowBytes(spec, keys, sequence);
+    return bytes > pass_bytes;
   });
   const auto count = static_cast<std::size_t>(next - left.begin());
   const auto of_pass = left.first(std::max<std::size_t>(count, 1));
@@ -155,8 +154,9 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
       take(extent.padded_keys * keys.num_heads * keys.value_columns());
   matrices.query = take(extent.num_queries * spec.query_width());
   // The context of a row and head takes the place of its queries.
-  matrices.context = spec.has_own_context()
-                         ? take(extent.num_queries * spec.output_width())
+  const std::int64_t context_width = spec.own_context_width();
+  matrices.context = context_width > 0
+                         ? take(extent.num_queries * context_width)
                          : matrices.query;
 }
 

@@ -12,10 +12,10 @@
 
 namespace attention {
 
-/// Take from `left` the sequences that are computed in one pass: from the first
-/// on as many as have matrices of 32 MiB together, or one, if it has larger.
+/// Take from `left`, which is not empty, the sequences of one pass: from the
+/// first on as many as FusedLayout takes `pass_bytes` for, but at least one.
 [[nodiscard]] std::span<const Sequence> TakePass(
-    const AttentionSpec& spec, const PackedKeys& keys,
+    const AttentionSpec& spec, const PackedKeys& keys, std::int64_t pass_bytes,
     std::span<const Sequence>& left);
 
 /// What the sizes of a pass depend on.

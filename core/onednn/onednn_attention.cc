@@ -88,13 +88,9 @@ class OneDnnAttention::Pass {
             Shape{num_rows, width}};
   }
 
-  // Width of the context's own rows, if they cannot lie over the queries.
-  std::int64_t own_context_width() const {
-    return spec_.has_own_context() ? spec_.output_width() : 0;
-  }
   std::size_t MatrixFloats() const {
     return static_cast<std::size_t>(
-        rows_.query_rows * (spec_.query_width() + own_context_width()) +
+        rows_.query_rows * (spec_.query_width() + spec_.own_context_width()) +
         rows_.key_rows * (spec_.key_width() + spec_.value_width()));
   }
   void CarveMatrices() {
@@ -102,7 +98,7 @@ class OneDnnAttention::Pass {
     matrices_.key = matrices_.query + rows_.query_rows * spec_.query_width();
     matrices_.value = matrices_.key + rows_.key_rows * spec_.key_width();
     matrices_.context =
-        spec_.has_own_context()
+        spec_.own_context_width() > 0
             ? matrices_.value + rows_.key_rows * spec_.value_width()
             : matrices_.query;
   }
@@ -218,8 +214,7 @@ std::size_t OneDnnAttention::memory_bytes() const {
 std::size_t OneDnnAttention::ScratchBytes(const PackedBatch& batch,
                                           std::size_t num_threads) const {
   const std::int64_t query_widths =
-      spec_.query_width() +
-      (spec_.has_own_context() ? spec_.output_width() : 0);
+      spec_.query_width() + spec_.own_context_width();
   const std::int64_t key_widths = spec_.key_width() + spec_.value_width();
   std::int64_t num_floats = 0;  // of the packed matrices
   std::int64_t num_row_entries = 0;

@@ -97,8 +97,8 @@ struct PackedKeys {
 };
 
 /// Stores the rows of a key or value projection, which are the visible keys of
-/// all sequences, in packed form, and behind a sequence's last one its appended
-/// rows and zeros.
+/// a pass's sequences, in packed form, and behind a sequence's last one its
+/// appended rows and zeros.
 class KeySink final : public TileSink {
  public:
   enum class Part : std::uint8_t { kKeys, kValues };
@@ -137,8 +137,8 @@ class KeySink final : public TileSink {
   const std::vector<float>& appended_;
 };
 
-/// Stores the rows of a query projection, which are those of all sequences, as
-/// rows of a matrix. Lifetime: borrows.
+/// Stores the rows of a query projection, which are those of a pass's
+/// sequences, as rows of a matrix. Lifetime: borrows.
 class QuerySink final : public TileSink {
  public:
   QuerySink(const MutableTensorView& matrix,

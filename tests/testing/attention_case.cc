@@ -51,6 +51,11 @@ ImplementationKind FusedKind() {
   return OneDnnKind("OneDnnFused", {.kernels = KernelKind::kFused});
 }
 
+ImplementationKind FusedOneByOneKind() {
+  return OneDnnKind("OneDnnFusedOneByOne",
+                    {.kernels = KernelKind::kFused, .pass_bytes = 0});
+}
+
 ImplementationKind MatmulKind() {
   return OneDnnKind("OneDnnMatmul", {.kernels = KernelKind::kMatmul});
 }
@@ -59,6 +64,7 @@ std::vector<ImplementationKind> AllKinds() {
   std::vector<ImplementationKind> kinds = {ReferenceKind(), MatmulKind()};
   if (BestComputePath(DataType::kFloat32).kernels == KernelKind::kFused) {
     kinds.push_back(FusedKind());
+    kinds.push_back(FusedOneByOneKind());
   }
   return kinds;
 }

@@ -29,8 +29,10 @@ struct ImplementationKind {
   }
 };
 [[nodiscard]] ImplementationKind ReferenceKind();
-/// Fused attention, and oneDNN's matmuls, both in float32.
+/// Fused attention, the same with each sequence in a pass of its own, and
+/// oneDNN's matmuls, all in float32.
 [[nodiscard]] ImplementationKind FusedKind();
+[[nodiscard]] ImplementationKind FusedOneByOneKind();
 [[nodiscard]] ImplementationKind MatmulKind();
 /// Every float32 implementation, and the reference; the fused only where the
 /// machine takes it.

@@ -29,7 +29,7 @@ SPECIAL = {
 }
 FIRST_CALL_PROCESSES = 9
 # N, L of calls of at most a few milliseconds, of which 100 us can be told from
-# noise; and of longer ones, the last beyond the pool's reserve of scratch.
+# noise; and of longer ones, the last beyond the pool's reserve in float32.
 SHORT_SHAPES = [(1 + index % 4, 1 + 2 * index) for index in range(40)]
 LONG_SHAPES = [(4, 276), (2, 1024), (1, 8192)]
 
