@@ -282,6 +282,7 @@ std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
   // Weights may have to be converted.
   AttentionOutputs outputs;
   outputs.weights.emplace().dtype = DataType::kFloat16;
+  std::size_t layout_bytes = 0;
   std::size_t thread_bytes =
       std::max(InputScratchBytes(), OutputScratchBytes());
   for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
@@ -291,9 +292,10 @@ std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
     Carver tile;
     (void)FusedTileComputer({spec_, *kernels_, batch, outputs, layout.matrices},
                             extent.tile, tile);
+    layout_bytes = std::max(layout_bytes, counter.used());
     thread_bytes = std::max(thread_bytes, tile.used());
   }
-  return LayoutBytes(batch) + num_threads * thread_bytes +
+  return layout_bytes + num_threads * thread_bytes +
          (num_threads + 1) * kTensorAlignment;  // what alignment may take
 }
 

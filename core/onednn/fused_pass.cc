@@ -49,13 +49,14 @@ std::int64_t ItemOperations(const AttentionSpec& spec,
 // What FusedLayout takes for the rows of a sequence.
 std::int64_t RowBytes(const AttentionSpec& spec, const PackedKeys& keys,
                       const Sequence& sequence) {
+  constexpr std::int64_t kNumber = sizeof(std::int64_t);  // of a row
   const auto size = static_cast<std::int64_t>(DataTypeSize(keys.dtype));
   const std::int64_t query_bytes =
-      (spec.query_width() + spec.own_context_width()) * size + 16;
+      (spec.query_width() + spec.own_context_width()) * size + 2 * kNumber;
   const std::int64_t key_bytes =
       keys.num_heads * (keys.key_depth() + keys.value_columns()) * size;
   return sequence.query_length * query_bytes +
-         PaddedKeys(sequence) * key_bytes + sequence.num_visible * 8;
+         PaddedKeys(sequence) * key_bytes + sequence.num_visible * kNumber;
 }
 
 // How a sequence is cut into items.
