@@ -153,6 +153,14 @@ absl::Status Check(const ScaledDotProductAttentionConfig& config) {
   return CheckDropout(config.dropout);
 }
 
+absl::Status Check(const D2lDotProductAttentionConfig& config) {
+  ATTENTION_RETURN_IF_ERROR(CheckWidth("query_size", config.query_size));
+  ATTENTION_RETURN_IF_ERROR(
+      CheckWidth("value_size", config.value_size.value_or(config.query_size)));
+  ATTENTION_RETURN_IF_ERROR(CheckComputeDtype(config.compute_dtype));
+  return CheckDropout(config.dropout);
+}
+
 absl::Status Check(const TransformerEncoderLayerConfig& config) {
   ATTENTION_RETURN_IF_ERROR(CheckWidth("d_model", config.d_model));
   ATTENTION_RETURN_IF_ERROR(

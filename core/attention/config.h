@@ -86,6 +86,19 @@ struct ScaledDotProductAttentionConfig {
                          const ScaledDotProductAttentionConfig&) = default;
 };
 
+/// Parameters of d2l.DotProductAttention, which has no weights and does not say
+/// how wide its inputs are.
+/// Source: Dive into Deep Learning, section 11.3, d2l/torch.py.
+struct D2lDotProductAttentionConfig {
+  std::int64_t query_size = 0;  ///< d, of query and key, in [1, kMaxWidth]
+  std::optional<std::int64_t> value_size = {};  ///< default query_size
+  double dropout = 0.0;  ///< in [0, 1]; used in training only
+  DataType compute_dtype = DataType::kFloat32;  ///< see ComputeDtype
+
+  friend bool operator==(const D2lDotProductAttentionConfig&,
+                         const D2lDotProductAttentionConfig&) = default;
+};
+
 /// What is between the two linear layers of a feed-forward network.
 enum class Activation : std::uint8_t {
   kRelu,
@@ -144,7 +157,8 @@ struct TransformerEncoderConfig {
 using ModuleConfig =
     std::variant<MultiHeadAttentionConfig, D2lMultiHeadAttentionConfig,
                  ScaledDotProductAttentionConfig, TransformerEncoderLayerConfig,
-                 D2lTransformerEncoderBlockConfig, TransformerEncoderConfig>;
+                 D2lTransformerEncoderBlockConfig, TransformerEncoderConfig,
+                 D2lDotProductAttentionConfig>;
 
 /// What a module is asked to compute float32, float16 and bfloat16 queries in,
 /// whatever the dtype of its weights: a stack's layer says it for the stack.

@@ -37,19 +37,24 @@ ModuleSpec Resolve(const MultiHeadAttentionConfig& config) {
   return spec;
 }
 
+// What all of d2l's attention has in common.
+void SetD2lRules(AttentionSpec& spec) {
+  spec.width_names = {"query_size", "key_size", "value_size"};
+  spec.batch_first = true;
+  spec.is_causal = IsCausal::kRefused;
+  spec.replaces_scores = true;
+  spec.weights_before_dropout = true;
+}
+
 ModuleSpec Resolve(const D2lMultiHeadAttentionConfig& config) {
   ModuleSpec spec;
   AttentionSpec& attention = spec.attention;
   attention.query_dim = config.query_size.value_or(config.num_hiddens);
   attention.key_dim = config.key_size.value_or(config.num_hiddens);
   attention.value_dim = config.value_size.value_or(config.num_hiddens);
-  attention.width_names = {"query_size", "key_size", "value_size"};
   SetHeads(config.num_hiddens, config.num_heads, attention);
-  attention.batch_first = true;
+  SetD2lRules(attention);
   attention.dropout = config.dropout;
-  attention.is_causal = IsCausal::kRefused;
-  attention.replaces_scores = true;
-  attention.weights_before_dropout = true;
   return spec;
 }
 
@@ -74,6 +79,22 @@ ModuleSpec Resolve(const ScaledDotProductAttentionConfig& config) {
   attention.dropout = config.dropout;
   attention.is_causal = IsCausal::kMask;
   attention.masked_rows_are_nan_with_weights = false;
+  return spec;
+}
+
+ModuleSpec Resolve(const D2lDotProductAttentionConfig& config) {
+  ModuleSpec spec;
+  AttentionSpec& attention = spec.attention;
+  SetHeads(config.query_size, /*num_heads=*/1, attention);
+  attention.value_head_dim = config.value_size.value_or(config.query_size);
+  attention.query_dim = attention.query_width();
+  attention.key_dim = attention.key_width();
+  attention.value_dim = attention.value_width();
+  SetD2lRules(attention);
+  attention.width_names[1] = "query_size";  // which is key's, too
+  attention.input_projections = false;
+  attention.output_projection = false;
+  attention.dropout = config.dropout;
   return spec;
 }
 

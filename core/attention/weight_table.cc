@@ -165,6 +165,11 @@ void AddModel(const ScaledDotProductAttentionConfig& /*config*/,
   OnlyLayer(weights);
 }
 
+void AddModel(const D2lDotProductAttentionConfig& /*config*/,
+              const TableWriter& /*table*/, ModuleWeights& weights) {
+  OnlyLayer(weights);
+}
+
 void AddModel(const TransformerEncoderLayerConfig& config, TableWriter table,
               ModuleWeights& weights) {
   AddLayer(config, std::move(table), OnlyLayer(weights));
@@ -202,12 +207,13 @@ void AddModel(const TransformerEncoderConfig& config, TableWriter table,
       config.layer);
 }
 
-std::optional<DataType> DtypeOf(const ScaledDotProductAttentionConfig&) {
-  return std::nullopt;
-}
 template <typename Kind>
 std::optional<DataType> DtypeOf(const Kind& kind) {
-  return kind.dtype;
+  if constexpr (requires { kind.dtype; }) {
+    return kind.dtype;
+  } else {
+    return std::nullopt;  // it has no weights
+  }
 }
 std::optional<DataType> DtypeOf(const TransformerEncoderConfig& config) {
   return std::visit([](const auto& layer) { return layer.dtype; },

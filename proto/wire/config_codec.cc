@@ -104,6 +104,15 @@ absl::StatusOr<ScaledDotProductAttentionConfig> Decode(
   return config;
 }
 
+absl::StatusOr<D2lDotProductAttentionConfig> Decode(
+    const v1::D2lDotProductAttentionConfig& message) {
+  D2lDotProductAttentionConfig config;
+  config.query_size = message.query_size();
+  config.value_size = Optional(message.has_value_size(), message.value_size());
+  config.dropout = message.dropout();
+  return config;
+}
+
 absl::StatusOr<TransformerEncoderLayerConfig> Decode(
     const v1::TransformerEncoderLayerConfig& message) {
   TransformerEncoderLayerConfig config;
@@ -208,6 +217,13 @@ void Encode(const ScaledDotProductAttentionConfig& config,
   message->set_dropout(config.dropout);
 }
 
+void Encode(const D2lDotProductAttentionConfig& config,
+            v1::D2lDotProductAttentionConfig* message) {
+  message->set_query_size(config.query_size);
+  if (config.value_size) message->set_value_size(*config.value_size);
+  message->set_dropout(config.dropout);
+}
+
 void Encode(const TransformerEncoderLayerConfig& config,
             v1::TransformerEncoderLayerConfig* message) {
   message->set_d_model(config.d_model);
@@ -277,6 +293,9 @@ struct KindOf {
   auto* operator()(const TransformerEncoderConfig& /*config*/) const {
     return message->mutable_transformer_encoder();
   }
+  auto* operator()(const D2lDotProductAttentionConfig& /*config*/) const {
+    return message->mutable_d2l_dot_product_attention();
+  }
 };
 
 absl::StatusOr<ModuleConfig> DecodeKind(const v1::ModuleConfig& message) {
@@ -293,6 +312,8 @@ absl::StatusOr<ModuleConfig> DecodeKind(const v1::ModuleConfig& message) {
       return Decode(message.d2l_transformer_encoder_block());
     case v1::ModuleConfig::kTransformerEncoder:
       return Decode(message.transformer_encoder());
+    case v1::ModuleConfig::kD2LDotProductAttention:
+      return Decode(message.d2l_dot_product_attention());
     case v1::ModuleConfig::KIND_NOT_SET:
       break;
   }
@@ -300,7 +321,7 @@ absl::StatusOr<ModuleConfig> DecodeKind(const v1::ModuleConfig& message) {
       "config has no kind, expected one of: multi_head_attention, "
       "d2l_multi_head_attention, scaled_dot_product_attention, "
       "transformer_encoder_layer, d2l_transformer_encoder_block, "
-      "transformer_encoder");
+      "transformer_encoder, d2l_dot_product_attention");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@ import torch
 
 import family_masks as masks
 import family_modules
+import implementations
 from family_case import (
     DTYPES_REQUIRED,
     WIDTHS_REQUIRED,
@@ -104,11 +105,76 @@ class D2lAttentionCase(FamilyCase):
         add_d2l_valid_lens(self, (count, queries, keys))
 
     def expected(self, module, inputs):
-        query = inputs["query"]
-        key = inputs.get("key", query)
-        value = inputs.get("value", key)
-        output, weights = module(query, key, value, inputs.get("valid_lens"))
-        return output, returned(weights, inputs)
+        return d2l_expected(module, inputs)
+
+
+class D2lDotProductCase(FamilyCase):
+    """d2l.DotProductAttention."""
+
+    family = "d2l-dot-product"
+    kind = "d2l_dot_product_attention"
+    required = {
+        "dtype": DTYPES_REQUIRED,
+        "value_size": at_least(30, "default", "given"),
+        "key and value": at_least(30, "given", "key given", "absent"),
+        "keys": {"thousands": 5},
+        "valid_lens": at_least(30, "none", "(N)", "(N, L)"),
+        "a length of 0": {True: 30},
+        "a length beyond the keys": {True: 30},
+        "weights": WEIGHTS_REQUIRED,
+    }
+
+    @property
+    def implementation(self):
+        return implementations.ONEDNN  # it has no weights, so none of float64
+
+    def draw(self):
+        query_size = value_size = self.size(512)
+        sent = self.even(
+            "key and value", ["given", "given", "key given", "absent"]
+        )
+        if sent == "given":
+            value_size = self.size(512)
+        self.config = {"query_size": query_size}
+        is_default = value_size == query_size and self.chance(0.7)
+        self.features["value_size"] = "default" if is_default else "given"
+        if not is_default:
+            self.config["value_size"] = value_size
+        self.module = family_modules.D2lDotProductAttention()
+        self.tensors = {}
+        self._draw_inputs(query_size, value_size)
+        add_weights(self)
+
+    def _draw_inputs(self, query_size, value_size):
+        sent = self.features["key and value"]
+        count = self.size(5)
+        queries, keys = self.length(), self.length()
+        if self.even("keys", ["some"] * 24 + ["thousands"]) == "thousands":
+            keys = self.random.randint(2000, 9000)
+        # Scores of some size, so that the weights differ.
+        gain = self.random.choice([1.0, 2.0, 3.0])
+        query = self.normal(count, queries, query_size) * gain
+        self.inputs = {"query": query}
+        if sent == "absent":
+            keys = queries
+            self.features["keys"] = "some"
+        else:
+            self.inputs["key"] = self.normal(count, keys, query_size)
+        if sent == "given":
+            self.inputs["value"] = self.normal(count, keys, value_size)
+        add_d2l_valid_lens(self, (count, queries, keys))
+
+    def expected(self, module, inputs):
+        return d2l_expected(module, inputs)
+
+
+def d2l_expected(module, inputs):
+    """What d2l's attention makes of a request."""
+    query = inputs["query"]
+    key = inputs.get("key", query)
+    value = inputs.get("value", key)
+    output, weights = module(query, key, value, inputs.get("valid_lens"))
+    return output, returned(weights, inputs)
 
 
 def add_d2l_valid_lens(case, sizes):

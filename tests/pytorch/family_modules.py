@@ -88,6 +88,20 @@ def masked_softmax(scores, valid_lens):
     return torch.softmax(scores.masked_fill(~is_valid, -1e6), -1)
 
 
+class D2lDotProductAttention(nn.Module):
+    """d2l.DotProductAttention."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Identity()
+
+    def forward(self, queries, keys, values, valid_lens):
+        """Weights are (N, 1, L, S), as of one head."""
+        scores = queries @ keys.mT / math.sqrt(queries.shape[-1])
+        weights = masked_softmax(scores[:, None], valid_lens)
+        return (self.dropout(weights) @ values[:, None]).squeeze(1), weights
+
+
 class D2lAttention(nn.Module):
     """d2l.MultiHeadAttention of given input sizes."""
 

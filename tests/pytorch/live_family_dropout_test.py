@@ -46,6 +46,9 @@ class LiveFamilyDropoutTest(live.LiveTestCase):
     def test_d2l_attention_drops_weights_but_returns_them_whole(self):
         self.assert_all_equal_pytorch("d2l-attention")
 
+    def test_d2l_dot_product_drops_weights_but_returns_them_whole(self):
+        self.assert_all_equal_pytorch("d2l-dot-product")
+
     def test_hand_written_attention_returns_dropped_weights(self):
         self.assert_all_equal_pytorch("hand-written-attention")
 

@@ -31,6 +31,7 @@ FAMILIES = {
     case.family: case
     for case in (
         family_attention.D2lAttentionCase,
+        family_attention.D2lDotProductCase,
         family_attention.HandWrittenAttentionCase,
         family_sdpa.ScaledDotProductAttentionCase,
         family_encoders.EncoderLayerCase,

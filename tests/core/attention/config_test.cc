@@ -97,7 +97,8 @@ std::vector<ModuleConfig> EveryKind() {
           layer,
           block,
           TransformerEncoderConfig{.layer = layer, .num_layers = 2},
-          TransformerEncoderConfig{.layer = block, .num_layers = 2}};
+          TransformerEncoderConfig{.layer = block, .num_layers = 2},
+          D2lDotProductAttentionConfig{.query_size = 8}};
 }
 
 TEST(ConfigTest, EveryKindComputesInFloat32OrBFloat16) {
@@ -159,6 +160,12 @@ TEST(ConfigTest, RefusesWhatTheOtherKindsCannotHave) {
            .num_heads = 1,
            .head_dim = 8,
            .scale = std::numeric_limits<double>::infinity()}},
+      {"query_size: expected 1 to 65536, got 0",
+       D2lDotProductAttentionConfig{}},
+      {"value_size: expected 1 to 65536, got 65537",
+       D2lDotProductAttentionConfig{.query_size = 8, .value_size = 65537}},
+      {"dropout: expected a probability in [0, 1], got -0.5",
+       D2lDotProductAttentionConfig{.query_size = 8, .dropout = -0.5}},
       {"d_model must be divisible by nhead, got d_model=8 and nhead=3",
        TransformerEncoderLayerConfig{.d_model = 8, .nhead = 3}},
       {"dim_feedforward: expected 1 to 262144, got 0",

@@ -191,6 +191,13 @@ TEST(WeightsTest, ScaledDotProductAttentionHasNone) {
   EXPECT_EQ(weights->num_bytes, 0U);
 }
 
+TEST(WeightsTest, D2lsDotProductAttentionHasNone) {
+  const auto weights =
+      CollectWeights(D2lDotProductAttentionConfig{.query_size = 4}, {});
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->num_bytes, 0U);
+}
+
 TEST(WeightsTest, RenamesRunsOfComponentsTheLongestFirst) {
   MultiHeadAttentionConfig config = Config();
   config.separate_projections = true;

@@ -14,8 +14,10 @@ namespace {
 // Dive into Deep Learning, section 11.3: keys that are all alike give the mean
 // of the valid values.
 TEST_P(FamilyTest, IdenticalKeysAverageTheValidValues) {
-  const ScaledDotProductAttentionConfig config = {
-      .num_heads = 1, .head_dim = 2, .value_head_dim = 4};
+  const ModuleConfig configs[] = {
+      ScaledDotProductAttentionConfig{
+          .num_heads = 1, .head_dim = 2, .value_head_dim = 4},
+      D2lDotProductAttentionConfig{.query_size = 2, .value_size = 4}};
   const Tensor query = RandomTensor(kF32, {2, 1, 2}, 1);
   Tensor key(kF32, {2, 10, 2});
   std::ranges::fill(key.data<float>(), 1.0F);
@@ -27,12 +29,14 @@ TEST_P(FamilyTest, IdenticalKeysAverageTheValidValues) {
   AttentionInputs inputs = Inputs(query, key, value);
   inputs.valid_lens = lens.view();
 
-  const Answer answer = Run(config, inputs);
+  for (const ModuleConfig& config : configs) {
+    const Answer answer = Run(config, inputs);
 
-  EXPECT_EQ(answer.output.shape(), (Shape{2, 1, 4}));
-  EXPECT_THAT(answer.output.data<float>(),
-              ::testing::Pointwise(::testing::FloatNear(1e-5F),
-                                   {2, 3, 4, 5, 10, 11, 12, 13}));
+    EXPECT_EQ(answer.output.shape(), (Shape{2, 1, 4}));
+    EXPECT_THAT(answer.output.data<float>(),
+                ::testing::Pointwise(::testing::FloatNear(1e-5F),
+                                     {2, 3, 4, 5, 10, 11, 12, 13}));
+  }
 }
 
 TEST_P(FamilyTest, D2lGivesAllKeysOneWeightWhereNoneIsValid) {
@@ -61,18 +65,71 @@ TEST_P(FamilyTest, D2lGivesAllKeysOneWeightWhereNoneIsValid) {
   ExpectAsReference(config, inputs);
 }
 
+// Without valid keys a row of d2l's averages all values, behind whatever length
+// they are.
+TEST_P(FamilyTest, D2lsDotProductAveragesAllValuesWhereNoKeyIsValid) {
+  const D2lDotProductAttentionConfig config = {.query_size = 3,
+                                               .value_size = 1};
+  const Tensor query = RandomTensor(kF32, {2, 2, 3}, 1);
+  const Tensor key = RandomTensor(kF32, {2, 4, 3}, 2);
+  Tensor value(kF32, {2, 4, 1});
+  std::iota(value.data<float>().begin(), value.data<float>().end(), 0.0F);
+  AttentionInputs inputs = Inputs(query, key, value);
+  for (const Tensor& lens :
+       {Integers({2}, {0, -1}), Integers({2, 2}, {0, 0, -7, 0})}) {
+    inputs.valid_lens = lens.view();
+
+    const Answer answer = Run(config, inputs);
+
+    EXPECT_THAT(
+        answer.output.data<float>(),
+        ::testing::Pointwise(::testing::FloatEq(), {1.5, 1.5, 5.5, 5.5}));
+    ASSERT_EQ(answer.weights->shape(), (Shape{2, 2, 4}));
+    EXPECT_THAT(answer.weights->data<float>(),
+                ::testing::Each(::testing::FloatEq(0.25F)));
+  }
+}
+
+TEST_P(FamilyTest, D2lsDotProductAgreesWithTheReference) {
+  const D2lDotProductAttentionConfig config = {
+      .query_size = 20, .value_size = 70, .dropout = 0.5};
+  const Tensor query = RandomTensor(kF32, {2, 70, 20}, 1);
+  const Tensor key = RandomTensor(kF32, {2, 600, 20}, 2);
+  const Tensor value = RandomTensor(kF32, {2, 600, 70}, 3);
+  std::vector<std::int64_t> lengths;
+  for (std::int64_t i = 0; i < 140; ++i) lengths.push_back(i * 5 - 3);
+  const Tensor by_sequence = Integers({2}, {599, 3});
+  const Tensor by_row = Integers({2, 70}, lengths);
+  AttentionInputs inputs = Inputs(query, key, value);
+  for (const Tensor* lens : {&by_sequence, &by_row}) {
+    inputs.valid_lens = lens->view();
+    for (const bool training : {false, true}) {
+      inputs.training = training;
+      for (const bool need_weights : {false, true}) {
+        inputs.need_weights = need_weights;
+        ExpectAsReference(config, inputs);
+      }
+    }
+  }
+}
+
 TEST_P(FamilyTest, D2lReturnsTheWeightsBeforeDropout) {
-  D2lMultiHeadAttentionConfig config = {.num_hiddens = 8, .num_heads = 2};
-  const Tensor query = RandomTensor(kF32, {2, 5, 8}, 1);
-  AttentionInputs inputs = Inputs(query);
-  const Answer evaluated = Run(config, inputs);
-  config.dropout = 0.5;
-  inputs.training = true;
+  const auto expect_whole_weights = [this](auto config) {
+    const Tensor query = RandomTensor(kF32, {2, 5, 8}, 1);
+    AttentionInputs inputs = Inputs(query);
+    const Answer evaluated = Run(config, inputs);
+    config.dropout = 0.5;
+    inputs.training = true;
 
-  const Answer trained = Run(config, inputs);
+    const Answer trained = Run(config, inputs);
 
-  EXPECT_TRUE(IsIdentical(trained.weights->view(), evaluated.weights->view()));
-  EXPECT_FALSE(IsIdentical(trained.output.view(), evaluated.output.view()));
+    EXPECT_TRUE(
+        IsIdentical(trained.weights->view(), evaluated.weights->view()));
+    EXPECT_FALSE(IsIdentical(trained.output.view(), evaluated.output.view()));
+  };
+  expect_whole_weights(
+      D2lMultiHeadAttentionConfig{.num_hiddens = 8, .num_heads = 2});
+  expect_whole_weights(D2lDotProductAttentionConfig{.query_size = 8});
 }
 
 TEST_P(FamilyTest, HeadsApartAreHeadsSideBySide) {
@@ -224,6 +281,9 @@ TEST(FamilyInputsTest, IsCausalIsAMaskOnlyForScaledDotProductAttention) {
       Refusal(D2lMultiHeadAttentionConfig{.num_hiddens = 4, .num_heads = 1},
               inputs)
           .message(),
+      ::testing::StartsWith("is_causal: expected false"));
+  EXPECT_THAT(
+      Refusal(D2lDotProductAttentionConfig{.query_size = 4}, inputs).message(),
       ::testing::StartsWith("is_causal: expected false"));
 
   const Tensor mask = RandomTensor(DataType::kFloat32, {3, 3}, 2);

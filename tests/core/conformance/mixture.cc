@@ -66,6 +66,8 @@ std::vector<Model> Models() {
   appended.kdim = 7;
   const D2lMultiHeadAttentionConfig d2l = {
       .num_hiddens = 10, .num_heads = 2, .dropout = 0.25};
+  const D2lDotProductAttentionConfig bare_d2l = {
+      .query_size = 6, .value_size = 7, .dropout = 0.25};
   const ScaledDotProductAttentionConfig grouped = {.num_heads = 4,
                                                    .num_key_value_heads = 2,
                                                    .head_dim = 5,
@@ -77,6 +79,7 @@ std::vector<Model> Models() {
   return {{torch, 3, 12, 12, 12, 12},
           {appended, 2, 32, 7, 32, 32, false, true, false, true},
           {d2l, 2, 10, 10, 10, 10, false, true, true},
+          {bare_d2l, 1, 6, 6, 7, 7, false, true, true},
           {grouped, 4, 20, 10, 34, 68},
           {layer, 2, 16, 16, 16, 16, true, false}};
 }

@@ -176,6 +176,7 @@ TEST_P(ScratchTest, HoldsForOtherKinds) {
       D2lMultiHeadAttentionConfig{.num_hiddens = 16, .num_heads = 2},
       D2lTransformerEncoderBlockConfig{
           .num_hiddens = 16, .ffn_num_hiddens = 50, .num_heads = 2},
+      D2lDotProductAttentionConfig{.query_size = 16},
   };
   inputs_.need_weights = false;
   inputs_.training = true;

@@ -82,7 +82,9 @@ std::vector<ModuleConfig> EveryKind() {
           block,
           TransformerEncoderConfig{
               .layer = layer, .num_layers = 2, .norm = true, .norm_eps = 1e-4},
-          TransformerEncoderConfig{.layer = block, .num_layers = 3}};
+          TransformerEncoderConfig{.layer = block, .num_layers = 3},
+          D2lDotProductAttentionConfig{
+              .query_size = 4, .value_size = 5, .dropout = 0.25}};
 }
 
 TEST(ConfigCodecTest, KeepsEveryFieldOfEveryKind) {
