@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
@@ -28,6 +27,7 @@
 #include "server/log.h"
 #include "server/module_manager.h"
 #include "server/module_service.h"
+#include "server/reflection_service.h"
 #include "server/repository/module_repository.h"
 #include "server/ticker.h"
 
@@ -99,6 +99,9 @@ struct Server::Parts {
   ModuleManager manager;
   AttentionServiceImpl attention_service;
   ModuleServiceImpl module_service;
+  ReflectionService<grpc::reflection::v1::ServerReflection> reflection;
+  ReflectionService<grpc::reflection::v1alpha::ServerReflection>
+      reflection_v1alpha;
   Ticker ticker;
   std::unique_ptr<grpc::Server> grpc_server;
 };
@@ -141,13 +144,14 @@ absl::Status Server::Start(const std::stop_token& stop) {
 }
 
 absl::Status Server::Listen() {
-  // Both are settings of the whole process, read by every builder.
+  // A setting of the whole process, read by every builder.
   grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetListenerArguments(options_.max_message_bytes, &builder);
   builder.RegisterService(&parts_->attention_service);
   builder.RegisterService(&parts_->module_service);
+  builder.RegisterService(&parts_->reflection);
+  builder.RegisterService(&parts_->reflection_v1alpha);
   addresses_ = options_.listen;
   ATTENTION_ASSIGN_OR_RETURN(parts_->grpc_server,
                              StartListening(&builder, &addresses_));

@@ -59,7 +59,7 @@ def violation(source, include):
         return "only core/onednn may include it"
     if folder != "core/simd" and HIGHWAY.match(include):
         return "only core/simd may include it"
-    if include.startswith("attention/v1/"):
+    if include.startswith(("attention/v1/", "grpc/health/", "grpc/reflection/")):
         target = "proto"
     elif include.split("/")[0] in PRODUCT:
         target = folder_of(pathlib.PurePosixPath(include))

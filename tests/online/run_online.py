@@ -60,6 +60,18 @@ def test_package(folder, server, generator, environment):
     return python
 
 
+def test_reflection(server, python):
+    """Learn what is served as a tool without the .proto files does."""
+    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    run("asking PyPI for grpcio-reflection", *pip, "install", "-q", "grpcio-reflection")
+    with attention_server.AttentionServer(server) as running:
+        script = ROOT / "tests/online/reflect.py"
+        printed = output_of(python, script, running.address)
+    print(printed)
+    if not printed.endswith("status: SERVING\n"):
+        raise Failure(f"reflection: expected the server's health, got {printed!r}")
+
+
 # What the example's answer is compared with: the same request by another client.
 _SAME_REQUEST = """
 import sys
@@ -127,6 +139,7 @@ def main():
         # Without a PATH there is no protoc.
         without_protoc = {**environment, "PATH": str(folder)}
         test_package(folder, server, "grpcio-tools", without_protoc)
+        test_reflection(server, python)
         test_node(folder / "node", server, python)
     except Failure as failure:
         return f"online: FAILED: {failure}"
