@@ -30,6 +30,7 @@
 #include "server/reflection_service.h"
 #include "server/repository/module_repository.h"
 #include "server/ticker.h"
+#include "server/unknown_methods.h"
 
 namespace attention {
 namespace {
@@ -102,6 +103,7 @@ struct Server::Parts {
   ReflectionService<grpc::reflection::v1::ServerReflection> reflection;
   ReflectionService<grpc::reflection::v1alpha::ServerReflection>
       reflection_v1alpha;
+  UnknownMethods unknown_methods;
   Ticker ticker;
   std::unique_ptr<grpc::Server> grpc_server;
 };
@@ -152,6 +154,7 @@ absl::Status Server::Listen() {
   builder.RegisterService(&parts_->module_service);
   builder.RegisterService(&parts_->reflection);
   builder.RegisterService(&parts_->reflection_v1alpha);
+  builder.RegisterCallbackGenericService(&parts_->unknown_methods);
   addresses_ = options_.listen;
   ATTENTION_ASSIGN_OR_RETURN(parts_->grpc_server,
                              StartListening(&builder, &addresses_));

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/generic/async_generic_service.h>
+
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace attention {
+
+/// Return UNIMPLEMENTED saying what there is in place of `path`, which is
+/// /SERVICE/METHOD or anything else.
+[[nodiscard]] absl::Status UnknownMethodError(std::string_view path);
+
+/// Refuses every call of a method that is not served, reading none of its
+/// messages. gRPC's own refusal has no text, which some clients take for
+/// success. Thread-safe.
+class UnknownMethods final : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override;
+};
+
+}  // namespace attention
