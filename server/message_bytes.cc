@@ -27,14 +27,15 @@ using Reservation = AdmissionController::Reservation;
 
 absl::Status Parse(grpc::ByteBuffer* bytes,
                    google::protobuf::Message* message) {
-  const std::size_t num_bytes = bytes->Valid() ? bytes->Length() : 0;
+  if (!bytes->Valid()) {
+    return absl::InvalidArgumentError(std::format(
+        "the call has no whole message, expected {}", message->GetTypeName()));
+  }
+  const std::size_t num_bytes = bytes->Length();
   bool parsed = false;
   try {
-    if (bytes->Valid()) {
-      grpc::ProtoBufferReader reader(bytes);
-      parsed =
-          reader.status().ok() && message->ParseFromZeroCopyStream(&reader);
-    }
+    grpc::ProtoBufferReader reader(bytes);
+    parsed = reader.status().ok() && message->ParseFromZeroCopyStream(&reader);
   } catch (const std::bad_alloc&) {
     bytes->Clear();
     return absl::ResourceExhaustedError("memory is exhausted");

@@ -73,6 +73,16 @@ TEST(ParseForwardMessageTest, HoldsNothingForAMessageThatIsNotWellFormed) {
   EXPECT_EQ(admission.reserved_bytes(), 0U);
 }
 
+TEST(ParseForwardMessageTest, SaysThatACallHasNoMessage) {
+  AdmissionController admission(4 * kElementBytes);
+  grpc::ByteBuffer bytes;
+  v1::ForwardRequest message;
+
+  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().message(),
+            "the call has no whole message, expected "
+            "attention.v1.ForwardRequest");
+}
+
 TEST(ParseForwardMessageTest, CountsFieldsThatGrow) {
   // An empty field no tensor has: two bytes become an entry and a string.
   const std::string unknown = "\x7A";
