@@ -39,18 +39,20 @@ build_container_image() {
 # exec_in_container SETS COMMAND... replaces this process. Sanitizers need ptrace and an address space layout of their
 # own choice, which the default seccomp profile forbids.
 exec_in_container() {
-  local sets=$1 image directory=$PWD terminal=() objects
+  local sets=$1 image directory terminal=() objects variables
   shift
   image=$(container_image "$sets")
-  docker image inspect "$image" >/dev/null 2>&1 || with_lock container build_container_image "$sets"
+  docker image inspect "$image" >/dev/null 2>&1 || with_lock "$CACHE/container.lock" build_container_image "$sets"
   mkdir -p "$CACHE/container/ccache"
   if [ -t 0 ] && [ -t 1 ]; then terminal=(--tty); fi
-  case $PWD/ in "$ROOT"/*) ;; *) directory=$ROOT ;; esac
+  directory=$(working_directory)
+  # The server's and the client's options may come from the environment.
+  mapfile -t variables < <(compgen -e ATTENTION_)
   objects=$(git_directory)
   exec docker run --rm --init --interactive "${terminal[@]}" --network host \
     --cap-add SYS_PTRACE --security-opt seccomp=unconfined --user "$(id -u):$(id -g)" \
-    --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" --volume /tmp:/tmp \
+    --volume "$directory:$directory" --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" --volume /tmp:/tmp \
     ${objects:+--volume "$objects:$objects"} --workdir "$directory" \
     --env HOME="$CACHE/container" --env CCACHE_DIR="$CACHE/container/ccache" --env ATTENTION_DEV_INSIDE=1 --env CI \
-    --env LANG=C.UTF-8 "${REGISTRY_VARIABLES[@]/#/--env=}" "$image" "$@"
+    --env LANG=C.UTF-8 --env DEV_PRESET "${variables[@]/#/--env=}" "${REGISTRY_VARIABLES[@]/#/--env=}" "$image" "$@"
 }

@@ -37,12 +37,25 @@ ensure_native_packages() {
   missing=$(missing_packages "$@")
   [ -n "$missing" ] || return 0
   is_root || die "needs packages: sudo apt-get install --no-install-recommends $(tr '\n' ' ' <<<"$missing")"
-  with_lock native step "Installing the package sets: $*" "$ROOT/docker/packages/install.sh" "$@"
+  with_lock "$CACHE/native.lock" step "Installing the package sets: $*" "$ROOT/docker/packages/install.sh" "$@"
 }
 
 check_tree_is_possible() {
   is_root || die "a Debian 13 tree needs root: run with sudo, or use a Docker engine."
   [ -d "$TREE" ] || has_apt || die "DEV_ENV=tree: this host has no apt-get to make a Debian 13 tree with."
+}
+
+# working_directory prints where a command works in a tree or container: where it is called, which the environment gets
+# to see, or in the checkout where the environment has that directory itself.
+working_directory() {
+  case $PWD/ in
+    // | /bin/* | /boot/* | /dev/* | /etc/* | /lib*/* | /proc/* | /run/* | /sbin/* | /sys/* | /usr/* | \
+      /var/ | /var/cache/* | /var/lib/*)
+      say "The environment has a $PWD of its own: working in $ROOT."
+      echo "$ROOT"
+      ;;
+    *) echo "$PWD" ;;
+  esac
 }
 
 # enter_environment SETS COMMAND... returns, in the environment already, or replaces this process by COMMAND in it. SETS

@@ -25,7 +25,7 @@ ensure_base_image() {
   local base=debian:trixie-slim
   if docker image inspect "$base" >/dev/null 2>&1; then return; fi
   if [ -z "$ENGINE_PID" ] && timeout 120 docker pull --quiet "$base" >/dev/null 2>&1; then return; fi
-  with_lock tree ensure_base_tarball
+  with_lock "$CACHE/tree.lock" ensure_base_tarball
   step "Importing it as $base" docker import "$BASE_TARBALL" "$base"
 }
 

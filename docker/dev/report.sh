@@ -11,6 +11,38 @@ die() {
   exit 1
 }
 
+# fail_usage TEXT ends with the exit code of a wrong command line.
+fail_usage() {
+  say "dev: $* See ./dev --help"
+  exit 2
+}
+
+# distance A B prints how many letters have to be added, removed or replaced to make one out of the other.
+distance() {
+  local a=$1 b=$2 i j corner least row=()
+  for ((j = 0; j <= ${#b}; j++)); do row[j]=$j; done
+  for ((i = 1; i <= ${#a}; i++)); do
+    corner=${row[0]} row[0]=$i
+    for ((j = 1; j <= ${#b}; j++)); do
+      [ "${a:i-1:1}" = "${b:j-1:1}" ] || corner=$((corner + 1))
+      least=$((row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1))
+      least=$((corner < least ? corner : least))
+      corner=${row[j]} row[j]=$least
+    done
+  done
+  echo "${row[${#b}]}"
+}
+
+# did_you_mean WORD reads candidates, one a line, and prints a question naming the nearest, if one is near.
+did_you_mean() {
+  local candidate letters least=3 nearest=''
+  while IFS= read -r candidate; do
+    letters=$(distance "$1" "$candidate")
+    if [ "$letters" -lt "$least" ]; then least=$letters nearest=$candidate; fi
+  done
+  [ -z "$nearest" ] || printf " Did you mean '%s'?" "$nearest"
+}
+
 # step TEXT COMMAND... runs a command quietly and says how long it took. Call it as a statement of its own: inside a
 # condition bash would ignore failures within the command.
 step() {
@@ -34,14 +66,14 @@ step() {
   say "$((SECONDS - started)) s"
 }
 
-# with_lock NAME COMMAND... lets one ./dev at a time do something; the lock ends with this process or the command.
+# with_lock FILE COMMAND... lets one ./dev at a time do something; the lock ends with this process or the command.
 with_lock() {
-  local name=$1 lock
+  local file=$1 lock
   shift
-  mkdir -p "$CACHE"
-  exec {lock}>"$CACHE/$name.lock"
+  mkdir -p "$(dirname "$file")"
+  exec {lock}>"$file"
   if ! flock --nonblock "$lock"; then
-    say "Waiting for another ./dev that holds $CACHE/$name.lock ..."
+    say "Waiting for another ./dev that holds $file ..."
     flock "$lock"
   fi
   "$@"

@@ -6,7 +6,7 @@
 #   $CACHE/work                     HOME and compiler cache of what runs in the tree
 #
 # A command in the tree runs by mount namespace and chroot, with no process in between: signals reach it, so Ctrl-C and
-# SIGTERM drain the server. It shares the host's network, /dev, /proc, /sys and /tmp.
+# SIGTERM drain the server. It shares the host's network, /dev, /proc, /sys, /tmp and the directory it is called from.
 
 TREE=$CACHE/trixie-$(architecture)
 TREE_HOME=$CACHE/work
@@ -95,17 +95,14 @@ git_directory() {
 
 # exec_in_tree SETS COMMAND... replaces this process.
 exec_in_tree() {
-  local sets=$1 directory=$PWD objects
+  local sets=$1 directory objects
   shift
   # shellcheck disable=SC2086  # a list of words
-  tree_has_sets $sets || with_lock tree bring_tree_up_to_date $sets
+  tree_has_sets $sets || with_lock "$CACHE/tree.lock" bring_tree_up_to_date $sets
   mkdir -p "$TREE_HOME/ccache"
   objects=$(git_directory)
-  case $PWD/ in
-    "$ROOT"/* | /tmp/*) ;;
-    *) directory=$ROOT ;;
-  esac
-  exec unshare --mount "$ROOT/docker/dev/enter_tree.sh" "$TREE" \
+  directory=$(working_directory)
+  exec unshare --mount "$ROOT/docker/dev/enter_tree.sh" "$TREE" "$directory" \
     /dev /proc /sys /tmp /etc/resolv.conf /etc/hosts "$TREE_HOME" ${objects:+"$objects"} "$ROOT" -- \
     env --chdir="$directory" --unset=CC --unset=CXX --unset=LD_PRELOAD --unset=LD_LIBRARY_PATH --unset=PYTHONPATH \
     --unset=PYTHONHOME --unset=LC_ALL LANG=C.UTF-8 PATH="$TREE_PATH" HOME="$TREE_HOME" \
