@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of the build that pyproject.toml cannot say: the generated stubs.
+"""The part of the build that pyproject.toml cannot say: version and generated stubs.
 
 Run by the build backend, build_backend/attention_build.py, not by hand.
 """
@@ -7,20 +7,25 @@ Run by the build backend, build_backend/attention_build.py, not by hand.
 import pathlib
 
 import stubs
+import version
 from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
+VERSION = version.read()
 GENERATED = stubs.generate()
+GENERATED.files["version.py"] = f'__version__ = "{VERSION}"\n'
 
 
 class BuildWithStubs(build_py):
-    """Adds attention_client._generated to the package."""
+    """Adds attention_client._generated and the .proto files to the package."""
 
     def run(self):
         super().run()
         root = "src" if self.editable_mode else self.build_lib
-        stubs.write(GENERATED, pathlib.Path(root, "attention_client/_generated"))
+        package = pathlib.Path(root, "attention_client")
+        stubs.write(GENERATED, package / "_generated")
+        stubs.copy_protos(package / "proto")
 
 
 class SourceWithProtos(sdist):
@@ -32,6 +37,7 @@ class SourceWithProtos(sdist):
 
 
 setup(
+    version=VERSION,
     cmdclass={"build_py": BuildWithStubs, "sdist": SourceWithProtos},
     install_requires=[
         f"grpcio>={GENERATED.grpcio_version}",

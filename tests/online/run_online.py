@@ -16,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON_TESTS = ROOT / "tests/client/python"
 sys.path[:0] = [str(ROOT / "tests/pytorch"), str(PYTHON_TESTS)]
 import attention_server  # noqa: E402  (found by the line above)
+import make_package  # noqa: E402
 import readme  # noqa: E402
 
 
@@ -41,10 +42,7 @@ def test_package(folder, server, generator, environment):
     """Install the package as a user would, and run its tests without torch."""
     source = folder / "source"
     if not source.exists():
-        ignored = shutil.ignore_patterns("build", "*.egg-info", "_generated")
-        package = source / "client/python"
-        shutil.copytree(ROOT / "client/python", package, ignore=ignored)
-        shutil.copytree(ROOT / "proto/attention", source / "proto/attention")
+        make_package.copy_sources(source)
     python = make_environment(folder / f"venv-{generator}")
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     run("asking PyPI for pytest", *pip, "install", "--quiet", "pytest", env=environment)

@@ -73,11 +73,10 @@ def write(stubs, folder):
 
 
 def copy_protos(folder):
-    """Copy what `generate` reads, so that it works from that folder."""
-    (folder / _PACKAGE).mkdir(parents=True)
-    for name in _NAMES:
-        file = f"{_PACKAGE}/{name}.proto"
-        shutil.copyfile(_proto_folder() / file, folder / file)
+    """Copy the .proto files; `generate` works from that folder."""
+    (folder / _PACKAGE).mkdir(parents=True, exist_ok=True)
+    for path in _proto_folder().glob(f"{_PACKAGE}/*.proto"):
+        shutil.copyfile(path, folder / _PACKAGE / path.name)
 
 
 def _proto_folder():

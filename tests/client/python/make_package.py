@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the Python package and install it: make_package.py FOLDER.
 
-FOLDER gets sdist/, wheel/ and venv/, a virtual environment with the system's
-packages and the wheel. Nothing comes from the network. The wheel is built from the
-source distribution, so both are known to be whole, and the sources stay clean.
+FOLDER gets sdist/, wheel/, and two virtual environments with the system's packages:
+venv/ with the wheel, editable/ with the package as a developer installs it. Nothing
+comes from the network. The wheel is built from the source distribution, so both are
+known to be whole, and the sources stay clean.
 """
 
 import pathlib
@@ -28,11 +29,12 @@ def run(*command, cwd=None):
 
 
 def copy_sources(folder):
-    """client/python and proto as they lie in the repository."""
+    """What the package is built from, as it lies in the repository."""
     ignored = shutil.ignore_patterns("build", "*.egg-info", "_generated", "__pycache__")
     package = folder / "client/python"
     shutil.copytree(ROOT / "client/python", package, ignore=ignored)
     shutil.copytree(ROOT / "proto/attention", folder / "proto/attention")
+    shutil.copy(ROOT / "CMakeLists.txt", folder)
     return package
 
 
@@ -45,18 +47,26 @@ def make_sdist(source, folder):
     return next(folder.glob("attention_client-*.tar.gz"))
 
 
+def make_environment(folder, *package):
+    """A virtual environment with the system's packages and this one."""
+    venv.create(folder, system_site_packages=True, symlinks=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
+    run(*pip, "install", *_LOCAL, "--force-reinstall", *package)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    sdist = make_sdist(copy_sources(folder / "source"), folder / "sdist")
-    pip = [sys.executable, "-m", "pip"]
+    source = copy_sources(folder / "source")
+    sdist = make_sdist(source, folder / "sdist")
     wheels = ["--no-build-isolation", "--wheel-dir", folder / "wheel"]
-    run(*pip, "wheel", *_LOCAL, *wheels, sdist)
-    venv.create(folder / "venv", system_site_packages=True, symlinks=True)
-    wheel = next((folder / "wheel").glob("attention_client-*.whl"))
-    python = folder / "venv/bin/python"
-    run(*pip, "--python", python, "install", *_LOCAL, "--force-reinstall", wheel)
+    run(sys.executable, "-m", "pip", "wheel", *_LOCAL, *wheels, sdist)
+    make_environment(
+        folder / "venv", next((folder / "wheel").glob("attention_client-*.whl"))
+    )
+    make_environment(folder / "editable", "--no-build-isolation", "--editable", source)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.util
 import pathlib
 import re
+import subprocess
 
 import attention_client
 from attention_client import _generated
@@ -41,3 +42,12 @@ def test_bounds_are_those_of_the_generator():
 
 def test_tells_type_checkers_that_it_has_types():
     assert (pathlib.Path(attention_client.__file__).parent / "py.typed").exists()
+
+
+def test_version_is_the_servers(server_binary):
+    printed = subprocess.check_output([server_binary, "--version"], text=True)
+
+    assert printed == f"attention-server {attention_client.__version__}\n"
+    assert attention_client.__version__ == importlib.metadata.version(
+        "attention-client"
+    )

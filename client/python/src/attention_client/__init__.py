@@ -8,6 +8,7 @@ torch.nn.MultiheadAttention and torch.nn.TransformerEncoderLayer;
 """
 
 from ._forward import ForwardRequest, ForwardResult, Timing
+from ._generated.version import __version__
 from ._modules import ModuleConfig, ModuleInfo
 from ._stream import StreamAnswer
 from .aio import AsyncAttentionClient
@@ -42,4 +43,5 @@ __all__ = [
     "Timing",
     "UnavailableError",
     "UnknownModuleError",
+    "__version__",
 ]
