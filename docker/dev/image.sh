@@ -29,10 +29,27 @@ ensure_base_image() {
   step "Importing it as $base" docker import "$BASE_TARBALL" "$base"
 }
 
+# label_arguments adds what the image's labels say to BUILD_ARGUMENTS. Without git, or with changes that no commit has,
+# there is no revision.
+label_arguments() {
+  local revision
+  BUILD_ARGUMENTS+=(--build-arg "VERSION=$(project_version)"
+    --build-arg "CREATED=$(date --utc +%Y-%m-%dT%H:%M:%SZ)")
+  if revision=$(committed_revision); then BUILD_ARGUMENTS+=(--build-arg "REVISION=$revision"); fi
+}
+
+project_version() { sed -n 's/^project(attention-server VERSION \([0-9.]*\).*/\1/p' "$ROOT/CMakeLists.txt"; }
+
+committed_revision() {
+  local git=(git -C "$ROOT" -c "safe.directory=$ROOT")
+  has git && [ -z "$("${git[@]}" status --porcelain 2>/dev/null)" ] && "${git[@]}" rev-parse HEAD 2>/dev/null
+}
+
 build_image() {
   find_archives
   use_available_builder
   build_arguments
+  label_arguments
   step "Building the image" docker build "${BUILD_ARGUMENTS[@]}" --tag attention-server \
     --file "$ROOT/docker/Dockerfile" "$ROOT"
 }

@@ -27,6 +27,8 @@ write_configuration() {
   echo 'Dpkg::Use-Pty "false";'
   # An interrupted installation is repeated, so syncing every file to disk only costs time.
   echo 'Dpkg::Options { "--force-unsafe-io"; "--force-confold"; };'
+  # Slim systems leave out all documentation; whoever passes an image on has to pass on the licences.
+  echo 'Dpkg::Options { "--path-include=/usr/share/doc/*/copyright"; };'
   if [ -n "${APT_MIRROR:-}" ]; then
     write_sources >"$directory/sources.list"
     echo "Dir::Etc::SourceList \"$directory/sources.list\";"

@@ -76,6 +76,32 @@ has_no_toolchain() {
   [ -z "$found" ] || { echo "found: $found" && return 1; }
 }
 
+# label NAME prints the value of one of the image's standard labels.
+label() { inspect "{{index .Config.Labels \"org.opencontainers.image.$1\"}}"; }
+
+# Title, description, licence and version are the ones of what is inside; the revision may be unknown.
+has_labels() {
+  local name value
+  for name in title description licenses version created revision; do
+    value=$(label "$name")
+    echo "$name: $value"
+    case $name in
+      title) [ "$value" = attention-server ] ;;
+      description) [ -n "$value" ] ;;
+      licenses) [ "$value" = Apache-2.0 ] ;;
+      version) [ "attention-server $value" = "$(docker exec "$container" attention-server --version)" ] ;;
+      created) [[ $value =~ ^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:]{8}Z$ ]] ;;
+      revision) [[ $value =~ ^([0-9a-f]{40})?$ ]] ;;
+    esac || return 1
+  done
+}
+
+# Ours, and those of the libraries.
+has_licences() {
+  docker exec "$container" cat /usr/local/share/doc/attention-server/LICENSE | diff - "$here/../../LICENSE" &&
+    docker exec "$container" sh -c 'set -- /usr/share/doc/libgrpc*/copyright; [ -s "$1" ]'
+}
+
 stops_gracefully() {
   docker stop --time 40 "$container"
   local code
@@ -99,5 +125,7 @@ done
 check "the server is not root" runs_unprivileged
 check "the root filesystem is read-only" has_read_only_root
 check "no compiler, build tool or header is inside" has_no_toolchain
+check "the labels tell what it is" has_labels
+check "the licences are inside" has_licences
 print_size
 check "SIGTERM ends it with exit code 0" stops_gracefully
