@@ -3,6 +3,7 @@
 
 IMAGE_PROJECT=attention-image-test
 IMAGE_SCRATCH=
+RUN_OPTIONS=()
 
 image_compose() {
   compose --project-name "$IMAGE_PROJECT" --file "$IMAGE_SCRATCH/compose.yaml" "$@"
@@ -13,6 +14,7 @@ leave_image_test() {
   trap - EXIT
   if [ -n "$IMAGE_SCRATCH" ]; then
     [ ! -e "$IMAGE_SCRATCH/compose.yaml" ] || image_compose down --volumes >"$CACHE/log/compose-down.log" 2>&1 || true
+    remove_run >"$CACHE/log/run-down.log" 2>&1 || true
     rm -rf "$IMAGE_SCRATCH"
   fi
   stop_engine
@@ -75,6 +77,7 @@ adapt_compose_file() {
   fi
   say "This kernel has no bridge networks: the container uses the host's, on port 50051."
   ATTENTION_PORT=50051
+  RUN_OPTIONS=(--network host)
   sed -i -e 's|^    ports:|    network_mode: host|' -e '/127\.0\.0\.1:.*:50051"$/d' "$file"
 }
 
@@ -89,7 +92,14 @@ start_container() {
 
 image_container() { image_compose ps --all --quiet server; }
 
+# The container and the volume of tests/image/check_run.sh.
+remove_run() {
+  docker rm --force "$IMAGE_PROJECT-run"
+  docker volume rm --force "$IMAGE_PROJECT-run"
+}
+
 test_image() {
+  local client=("$ROOT/dev" shell "$ROOT/build/release/bin/attention-client")
   # Readable by the container's user and by a client in any environment.
   IMAGE_SCRATCH=$(mktemp --directory /tmp/attention-image.XXXXXX)
   chmod 755 "$IMAGE_SCRATCH"
@@ -99,7 +109,11 @@ test_image() {
   adapt_compose_file
   step "Starting the container" start_container
   "$ROOT/tests/image/check_image.sh" "$(image_container)" "127.0.0.1:$ATTENTION_PORT" "$IMAGE_SCRATCH/demo" \
-    "$ROOT/dev" shell "$ROOT/build/release/bin/attention-client"
+    "${client[@]}"
+  image_compose down
+  remove_run >/dev/null 2>&1 || true
+  "$ROOT/tests/image/check_run.sh" "$IMAGE_PROJECT-run" "127.0.0.1:$ATTENTION_PORT" "$IMAGE_SCRATCH/demo" \
+    "${RUN_OPTIONS[@]}" -- "${client[@]}"
 }
 
 make_image() {

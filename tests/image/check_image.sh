@@ -10,33 +10,8 @@ client=("${@:4}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly golden=$here/../golden
 
-passed() { printf '  ok    %s\n' "$1"; }
-
-fail() {
-  printf '  FAIL  %s\n' "$1" >&2
-  docker logs --tail 30 "$container" >&2 || true
-  exit 1
-}
-
-inspect() { docker inspect --format "$1" "$container"; }
-
-# check TEXT COMMAND... shows what the command said only if it failed.
-check() {
-  local text=$1 output
-  shift
-  output=$("$@" 2>&1) || fail "$text"$'\n'"$output"
-  passed "$text"
-}
-
-becomes_healthy() {
-  local deadline=$((SECONDS + 90))
-  until [ "$(inspect '{{.State.Health.Status}}')" = healthy ]; do
-    [ "$(inspect '{{.State.Running}}')" = true ] && [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.5
-  done
-}
-
-call() { "${client[@]}" "$@" --target "$target"; }
+# shellcheck source=tests/image/checks.sh
+. "$here/checks.sh"
 
 serves() { call health; }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read and write safetensors files of PyTorch tensors.
 
-Format: https://github.com/huggingface/safetensors#format. Debian has no
-package of the official library.
+Format: https://github.com/huggingface/safetensors#format. Not by the official
+library, so that its reading and ours are two.
 """
 
 import json
