@@ -38,7 +38,7 @@ SINGLE = {
 }
 KINDS = {
     "d2l": ("d2l_multi_head_attention", D2L),
-    "d2l dot": ("d2l_dot_product_attention", D2L_DOT),
+    "d2l-dot": ("d2l_dot_product_attention", D2L_DOT),
     "sdpa": ("scaled_dot_product_attention", SDPA),
     "layer": ("transformer_encoder_layer", LAYER),
     "block": ("d2l_transformer_encoder_block", BLOCK),
@@ -49,7 +49,7 @@ KINDS = {
 # Valid inputs of each: L = 3, S = 5, N = 2.
 INPUTS = {
     "d2l": {"query": (2, 3, 3), "key": (2, 5, 5), "value": (2, 5, 8)},
-    "d2l dot": {"query": (2, 3, 3), "key": (2, 5, 3), "value": (2, 5, 4)},
+    "d2l-dot": {"query": (2, 3, 3), "key": (2, 5, 3), "value": (2, 5, 4)},
     "sdpa": {"query": (2, 4, 3, 3), "key": (2, 2, 5, 3), "value": (2, 2, 5, 5)},
     "layer": {"query": (2, 3, 8)},
     "block": {"query": (2, 3, 8)},
@@ -78,14 +78,14 @@ REQUESTS = {
     "valid_lens of the keys' length": (
         "d2l", {"valid_lens": integers(2, 5)}, "valid_lens"),
     "bare query of another width": (
-        "d2l dot", {"query": (2, 3, 4)}, "query_size"),
-    "bare key of another width": ("d2l dot", {"key": (2, 5, 4)}, "query_size"),
+        "d2l-dot", {"query": (2, 3, 4)}, "query_size"),
+    "bare key of another width": ("d2l-dot", {"key": (2, 5, 4)}, "query_size"),
     "bare value of another width": (
-        "d2l dot", {"value": (2, 5, 3)}, "value_size"),
+        "d2l-dot", {"value": (2, 5, 3)}, "value_size"),
     "bare query alone where values differ": (
-        "d2l dot", {"key": None, "value": None}, "value"),
+        "d2l-dot", {"key": None, "value": None}, "value"),
     "bare floating valid_lens": (
-        "d2l dot", {"valid_lens": torch.ones(2)}, "valid_lens"),
+        "d2l-dot", {"valid_lens": torch.ones(2)}, "valid_lens"),
     "query of other heads": ("sdpa", {"query": (2, 2, 3, 3)}, "query"),
     "query of another head size": ("sdpa", {"query": (2, 4, 3, 5)}, "query"),
     "key of as many heads as query": ("sdpa", {"key": (2, 4, 5, 3)}, "key:"),
@@ -143,9 +143,9 @@ CONFIGS = {
     "no query_size": ("d2l", {"query_size": 0}, "query_size"),
     "value_size out of range": ("d2l", {"value_size": 65537}, "value_size"),
     "dropout above 1": ("d2l", {"dropout": 1.5}, "dropout"),
-    "no bare query_size": ("d2l dot", {"query_size": 0}, "query_size"),
+    "no bare query_size": ("d2l-dot", {"query_size": 0}, "query_size"),
     "bare value_size out of range": (
-        "d2l dot", {"value_size": 65537}, "value_size"),
+        "d2l-dot", {"value_size": 65537}, "value_size"),
     "groups that do not divide": (
         "sdpa", {"num_key_value_heads": 3}, "num_key_value_heads"),
     "no groups": ("sdpa", {"num_key_value_heads": 0}, "num_key_value_heads"),
@@ -203,7 +203,7 @@ def make_modules():
     layer = nn.TransformerEncoderLayer(8, 2, 6, batch_first=True)
     return {
         "d2l": family_modules.D2lAttention((3, 5, 8), 8, 2, bias=False),
-        "d2l dot": nn.Identity(),
+        "d2l-dot": nn.Identity(),
         "sdpa": nn.Identity(),
         "layer": layer,
         "block": family_modules.D2lEncoderBlock(8, 6, 2, use_bias=False),
@@ -277,7 +277,7 @@ class LiveFamilyErrorTest(live.LiveTestCase):
 
     def test_refuses_weights_for_attention_that_has_none(self):
         state = {"weight": torch.zeros(2)}
-        for name in ("sdpa", "d2l dot"):
+        for name in ("sdpa", "d2l-dot"):
             kind, config = KINDS[name]
             config = remote.to_config(config, kind)
             with self.subTest(name):
