@@ -4,11 +4,17 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <format>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 #include "core/tensor/status_text.h"
+#include "core/usage/usage_text.h"
 #include "server/cpu_count.h"
 #include "server/listen_address.h"
 #include "server/memory_size.h"
@@ -16,7 +22,7 @@
 namespace attention {
 namespace {
 
-constexpr std::size_t kMaxThreads = 1024;
+constexpr std::int64_t kMaxThreads = 1024;
 // gRPC counts message lengths in an int.
 constexpr std::uint64_t kMaxMessageBytes = (std::uint64_t{1} << 31) - 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
@@ -39,6 +45,21 @@ std::string CheckListenAddress(const std::string& address) {
   return std::string(StatusText(ValidateListenAddress(address)));
 }
 
+// Checks of an option's value; see CLI::Option::check.
+using ValueCheck = std::function<std::string(const std::string&)>;
+
+ValueCheck InRange(std::int64_t least, std::int64_t most) {
+  return [least, most](const std::string& word) {
+    return CheckNumber(word, least, most);
+  };
+}
+
+ValueCheck AnyOf(std::vector<std::string> words) {
+  return [words = std::move(words)](const std::string& word) {
+    return CheckChoice(word, words);
+  };
+}
+
 template <typename T>
 CLI::Option* AddFlag(CLI::App& app, const std::string& flag, T& value,
                      const std::string& help) {
@@ -47,14 +68,47 @@ CLI::Option* AddFlag(CLI::App& app, const std::string& flag, T& value,
       ->capture_default_str();
 }
 
+// Read a number of bytes with or without a unit, such as 512MiB or 2 g; units
+// are powers of 1,024. Nothing when the text is anything else, or too large.
+std::optional<std::uint64_t> ParseBytes(std::string_view text) {
+  std::uint64_t bytes = 0;
+  const char* const end = text.data() + text.size();
+  const auto [parsed, error] = std::from_chars(text.data(), end, bytes);
+  if (error != std::errc()) return std::nullopt;
+  std::string unit;
+  for (const char* c = parsed; c != end; ++c) {
+    if (*c != ' ' || !unit.empty()) {
+      unit += static_cast<char>(std::tolower(static_cast<unsigned char>(*c)));
+    }
+  }
+  if (unit.empty() || unit == "b") return bytes;
+  constexpr std::string_view kPrefixes = "kmgtpe";
+  const std::size_t power = kPrefixes.find(unit[0]);
+  const std::string_view rest = std::string_view(unit).substr(1);
+  if (power == std::string_view::npos ||
+      !(rest.empty() || rest == "b" || rest == "i" || rest == "ib")) {
+    return std::nullopt;
+  }
+  const std::size_t shift = 10 * (power + 1);
+  if (bytes << shift >> shift != bytes) return std::nullopt;
+  return bytes << shift;
+}
+
 void AddSize(CLI::App& app, const std::string& flag, std::size_t& value,
              const std::string& help) {
   const std::uint64_t most =
       flag == "--max-message-bytes" ? kMaxMessageBytes : kMaxBytes;
   AddFlag(app, flag, value, help)
       ->type_name("BYTES")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
-      ->check(CLI::Range(std::uint64_t{1}, most));
+      ->transform([most](const std::string& text) {
+        const auto bytes = ParseBytes(text);
+        if (bytes && *bytes >= 1 && *bytes <= most) {
+          return std::to_string(*bytes);
+        }
+        throw CLI::ValidationError(
+            std::format("got '{}', expected bytes from 1 to {}, such as 512MiB",
+                        text, most));
+      });
 }
 
 void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
@@ -62,6 +116,7 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
           "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
           "unix:PATH (mode 0600). Repeatable")
       ->type_name("ADDRESS")
+      ->default_str(options.listen.front())
       ->delimiter(',')
       ->check(CheckListenAddress);
   AddFlag(app, "--modules", options.modules,
@@ -70,16 +125,18 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddFlag(app, "--load", options.load,
           "Modules of the repository to serve from the start, or 'all'")
       ->type_name("NAME")
+      ->default_str("")
       ->delimiter(',');
   AddFlag(app, "--threads", options.threads,
           "Threads that compute; by default the cores usable")
       ->type_name("N")
-      ->check(CLI::Range(std::size_t{1}, kMaxThreads));
+      ->check(InRange(1, kMaxThreads));
   app.add_flag(
          "--pin-threads", options.pin_threads,
          "Keep each compute thread on a CPU of its own; for machines that "
          "serve nothing else")
-      ->envname(EnvironmentName("--pin-threads"));
+      ->envname(EnvironmentName("--pin-threads"))
+      ->check(CheckSwitch);
   AddSize(app, "--max-message-bytes", options.max_message_bytes,
           "Longest request and answer, such as 256MiB; at most 2147483647");
   AddSize(app, "--max-module-bytes", options.max_module_bytes,
@@ -93,14 +150,14 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
           "request counts twice while it is parsed");
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")
-      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+      ->check(AnyOf({"debug", "info", "warning", "error", "off"}));
   AddFlag(app, "--log-format", options.log_format, "Format of the log")
       ->type_name("FORMAT")
-      ->check(CLI::IsMember({"text", "json"}));
+      ->check(AnyOf({"text", "json"}));
   AddFlag(app, "--drain-grace", grace,
           "Seconds that requests in flight have to finish after SIGTERM")
       ->type_name("SECONDS")
-      ->check(CLI::Range(std::int64_t{0}, kMaxGraceSeconds));
+      ->check(InRange(0, kMaxGraceSeconds));
 }
 
 // CLI11 ignores a variable whose value does not pass the checks; take it over
@@ -116,12 +173,39 @@ void TakeInvalidEnvironment(CLI::App& app) {
       option->add_result(std::string(value));
       option->run_callback();
     } catch (const CLI::ParseError& error) {
-      throw CLI::ValidationError(option->get_envname(), error.what());
+      // The text begins with the name of the flag, which nobody gave.
+      std::string text = error.what();
+      const std::string name = option->get_name() + ": ";
+      if (text.starts_with(name)) text.erase(0, name.size());
+      throw CLI::ValidationError(option->get_envname(), text);
     }
   }
 }
 
-std::string OneLine(std::string text) {
+// Explain, in one line, why the command line did not parse.
+std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
+  std::string text = error.what();
+  if (const std::vector<std::string> unexpected = app.remaining();
+      !unexpected.empty()) {
+    const std::string name =
+        unexpected.front().substr(0, unexpected.front().find('='));
+    std::vector<std::string> names;
+    for (const CLI::Option* const option : app.get_options()) {
+      names.push_back(option->get_name());
+    }
+    text = name.starts_with('-')
+               ? std::format("unknown option '{}'{}", name,
+                             DidYouMean(name, names))
+               : std::format("unexpected argument '{}'", unexpected.front());
+  } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
+    // The parser's text begins with the option's name.
+    const std::string name = text.substr(0, text.find(':'));
+    const CLI::Option* const option = app.get_option_no_throw(name);
+    text = option != nullptr && option->count() > 1
+               ? std::format("{} is given {} times, expected once", name,
+                             option->count())
+               : name + " needs a value";
+  }
   std::ranges::replace(text, '\n', ' ');
   return text;
 }
@@ -157,7 +241,7 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
   } catch (const CLI::ParseError& error) {
     return EarlyExit{.code = kExitUsageError,
                      .text = std::format("attention-server: {}; see --help\n",
-                                         OneLine(error.what()))};
+                                         Explain(app, error))};
   }
   options.drain_grace = std::chrono::seconds(grace);
   return options;

@@ -19,11 +19,12 @@ EDGES = {
     "core/onednn": ["core/attention"],
     "core/module": ["core/onednn"],
     "core/serving": ["core/module"],
+    "core/usage": [],
     "proto/wire": ["proto", "core/attention"],
     "server/repository": ["core/module", "proto/wire"],
-    "server": ["server/repository", "core/serving", "proto/wire"],
+    "server": ["server/repository", "core/serving", "proto/wire", "core/usage"],
     "client/cpp": ["proto/wire", "core/module"],
-    "client/cpp/cli": ["client/cpp"],
+    "client/cpp/cli": ["client/cpp", "core/usage"],
 }
 PRODUCT = ("core", "proto", "server", "client")
 FORBIDDEN_IN_CORE = re.compile(

@@ -6,7 +6,9 @@
 
 #include <cstdlib>
 #include <map>
+#include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/cpu_count.h"
@@ -169,6 +171,111 @@ TEST_P(BadOptionTest, IsRefusedInOneLine) {
   ASSERT_NE(exit, nullptr);
   EXPECT_EQ(exit->code, kExitUsageError);
   EXPECT_EQ(exit->text.find('\n'), exit->text.size() - 1);
+}
+
+struct Mistake {
+  std::vector<const char*> arguments;
+  std::string text;
+};
+
+void PrintTo(const Mistake& mistake, std::ostream* out) {
+  *out << mistake.text;
+}
+
+class MistakeTest : public ::testing::TestWithParam<Mistake> {};
+
+TEST_P(MistakeTest, IsExplainedInPlainWords) {
+  const auto parsed = Parse(GetParam().arguments);
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  EXPECT_EQ(exit->text,
+            "attention-server: " + GetParam().text + "; see --help\n");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Table, MistakeTest,
+    ::testing::Values(
+        Mistake{{"--thread", "4"},
+                "unknown option '--thread'; did you mean '--threads'?"},
+        Mistake{{"--max-mesage-bytes=1"},
+                "unknown option '--max-mesage-bytes'; did you mean "
+                "'--max-message-bytes'?"},
+        Mistake{{"--zzz"}, "unknown option '--zzz'"},
+        Mistake{{"stray"}, "unexpected argument 'stray'"},
+        Mistake{{"--modules"}, "--modules needs a value"},
+        Mistake{{"--listen"}, "--listen needs a value"},
+        Mistake{{"--threads", "1", "--threads", "2"},
+                "--threads is given 2 times, expected once"},
+        Mistake{{"--threads", "x"},
+                "--threads: got 'x', expected a whole number from 1 to 1024"},
+        Mistake{{"--drain-grace", "1.5"},
+                "--drain-grace: got '1.5', expected a whole number from 0 to "
+                "86400"},
+        Mistake{{"--max-message-bytes", "2GiB"},
+                "--max-message-bytes: got '2GiB', expected bytes from 1 to "
+                "2147483647, such as 512MiB"},
+        Mistake{{"--max-queue-bytes", "1 parsec"},
+                "--max-queue-bytes: got '1 parsec', expected bytes from 1 to "
+                "1125899906842624, such as 512MiB"},
+        Mistake{{"--max-queue-bytes", "99999999999999999999"},
+                "--max-queue-bytes: got '99999999999999999999', expected bytes "
+                "from 1 to 1125899906842624, such as 512MiB"},
+        Mistake{{"--max-queue-bytes", "16777216TiB"},
+                "--max-queue-bytes: got '16777216TiB', expected bytes from 1 "
+                "to 1125899906842624, such as 512MiB"},
+        Mistake{{"--log-level", "loud"},
+                "--log-level: got 'loud', expected debug, info, warning, error "
+                "or off"},
+        Mistake{{"--log-format", "xml"},
+                "--log-format: got 'xml', expected text or json"},
+        Mistake{{"--pin-threads=maybe"},
+                "--pin-threads: got 'maybe', expected no value, true or "
+                "false"}));
+
+TEST(OptionsTest, MistakesInTheEnvironmentNameTheVariable) {
+  const std::vector<std::pair<std::string, std::string>> variables = {
+      {"ATTENTION_THREADS", "a whole number from 1 to 1024"},
+      {"ATTENTION_PIN_THREADS", "no value, true or false"},
+      {"ATTENTION_MAX_QUEUE_BYTES",
+       "bytes from 1 to 1125899906842624, such as 512MiB"}};
+  for (const auto& [name, expected] : variables) {
+    const Environment environment({{name, "maybe"}});
+
+    const auto parsed = Parse({});
+
+    const auto* exit = std::get_if<EarlyExit>(&parsed);
+    ASSERT_NE(exit, nullptr);
+    EXPECT_EQ(exit->text, "attention-server: " + name +
+                              ": got 'maybe', expected " + expected +
+                              "; see --help\n");
+  }
+}
+
+TEST(OptionsTest, TakesBytesInEveryUnit) {
+  const std::vector<std::pair<const char*, std::size_t>> sizes = {
+      {"7", 7},
+      {"7b", 7},
+      {"7K", 7U << 10},
+      {"7 kB", 7U << 10},
+      {"7MiB", 7U << 20},
+      {"7mi", 7U << 20},
+      {"7g", std::size_t{7} << 30},
+      {"7 TiB", std::size_t{7} << 40}};
+  for (const auto& [text, bytes] : sizes) {
+    EXPECT_EQ(ParseGood({"--max-queue-bytes", text}).max_queue_bytes, bytes)
+        << text;
+  }
+}
+
+TEST(OptionsTest, HelpShowsPlainValues) {
+  const auto parsed = Parse({"--help"});
+
+  const auto* exit = std::get_if<EarlyExit>(&parsed);
+  ASSERT_NE(exit, nullptr);
+  for (const char* const internal : {"UINT", "INT ", "{}", "[[", "SIZE ["}) {
+    EXPECT_THAT(exit->text, ::testing::Not(HasSubstr(internal)));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
