@@ -17,7 +17,8 @@ UploadBuffer::UploadBuffer(std::size_t max_bytes,
 absl::Status UploadBuffer::Append(std::string_view bytes) {
   if (bytes.size() > max_bytes_ - size_) {
     return absl::ResourceExhaustedError(std::format(
-        "the file is longer than the limit of {} bytes", max_bytes_));
+        "the file is longer than the limit of {} bytes (--max-module-bytes)",
+        max_bytes_));
   }
   ATTENTION_RETURN_IF_ERROR(reservation_.Extend(bytes.size()));
   if (bytes.size() > capacity_ - size_) {

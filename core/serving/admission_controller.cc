@@ -91,7 +91,7 @@ absl::Status AdmissionController::Reservation::Extend(
   if (!fits(num_bytes_, num_bytes, scratch_bytes)) {
     return absl::ResourceExhaustedError(std::format(
         "the request needs {} bytes for messages and {} for scratch, more than "
-        "the server's budget of {} bytes",
+        "the server's budget of {} bytes (--max-queue-bytes)",
         num_bytes_ + std::min(num_bytes, SIZE_MAX - num_bytes_), scratch_bytes,
         budget));
   }
