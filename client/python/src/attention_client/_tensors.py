@@ -37,12 +37,17 @@ _NAMES = {number: name for name, number in _NUMBERS.items()}
 
 def dtype_name(array: Array) -> str:
     """Name of the elements' dtype; TypeError where the service has no such."""
-    name = str(array.dtype).replace("torch.", "")
-    if not is_torch(array):
-        name = np.asarray(array).dtype.name
+    name = element_name(array)
     if name not in _NUMBERS:
         raise TypeError(f"dtype {name}: expected one of {', '.join(_NUMBERS)}")
     return name
+
+
+def element_name(array: Array) -> str:
+    """Name of the elements' dtype, whether or not the service has it."""
+    if is_torch(array):
+        return str(array.dtype).replace("torch.", "")
+    return str(np.asarray(array).dtype.name)
 
 
 def name_of_number(number: int) -> str:
