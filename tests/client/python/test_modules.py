@@ -8,7 +8,9 @@ from attention_client import (
     ModuleConfig,
     ModuleExistsError,
     UnknownModuleError,
+    _modules,
 )
+from attention_client._modules import Upload
 from numpy_attention import CONFIG, WIDTH, assert_close, attention, make_weights
 
 WEIGHTS = make_weights()
@@ -97,6 +99,25 @@ def test_weights_with_names_and_layout_of_their_own(client, name, transposed):
 
     output = client.forward(name, QUERY).output
     assert_close(output, attention(WEIGHTS, QUERY)[0])
+
+
+def test_what_a_file_lacks_and_has_too_much_is_in_the_header():
+    mask = {"masked_bias": np.zeros(1, np.uint8)}  # Old masks are; it is sent.
+    upload = Upload(
+        "x", CONFIG, {**WEIGHTS, **mask}, zero_biases=["a"], ignored=["masked_bias"]
+    )
+
+    header, *rest = _modules.to_messages(upload)
+
+    names = header.header.weight_names
+    assert (list(names.zero_biases), list(names.ignored)) == (["a"], ["masked_bias"])
+    assert b"masked_bias" in rest[0].data
+
+
+def test_an_upload_that_has_the_services_names_says_nothing_of_names():
+    header = next(_modules.to_messages(Upload("x", CONFIG, WEIGHTS))).header
+
+    assert not header.HasField("weight_names")
 
 
 def test_weights_longer_than_a_message_are_sent_in_pieces(client, name):

@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Union
 
 from google.protobuf import json_format
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
         weights_prefix: str
         weight_names: Optional[Mapping[str, str]]
         transposed: bool
+        zero_biases: Sequence[str]
+        ignored: Sequence[str]
 
 
 ModuleConfig = module_config_pb2.ModuleConfig
@@ -85,6 +88,10 @@ class Upload:
         weight_names: what runs of components of the module's own names are called
             in state_dict, {"q_proj": "query", "out_proj": "attn.out"}.
         transposed: whether matrices are stored (in, out).
+        zero_biases: biases of the module, by its own names, that state_dict does not
+            have and that are zero, ["k_proj.bias"].
+        ignored: tensors of state_dict, behind the prefix, that are not the module's:
+            whole names or leading runs of whole components, ["masked_bias", "norm1"].
     """
 
     name: str
@@ -95,6 +102,8 @@ class Upload:
     weights_prefix: str = ""
     weight_names: Optional[Mapping[str, str]] = None
     transposed: bool = False
+    zero_biases: Sequence[str] = ()
+    ignored: Sequence[str] = ()
 
 
 def to_config(config: Config) -> module_config_pb2.ModuleConfig:
@@ -161,9 +170,14 @@ def to_messages(upload: Upload) -> Iterator[module_service_pb2.UploadModuleReque
         persist=upload.persist,
         weights_prefix=upload.weights_prefix,
     )
-    if upload.weight_names or upload.transposed:
-        header.weight_names.renamed.update(upload.weight_names or {})
-        header.weight_names.transposed = upload.transposed
+    names = module_config_pb2.WeightNames(
+        renamed=upload.weight_names or {},
+        transposed=upload.transposed,
+        zero_biases=upload.zero_biases,
+        ignored=upload.ignored,
+    )
+    if names.ListFields():
+        header.weight_names.CopyFrom(names)
     yield module_service_pb2.UploadModuleRequest(header=header)
     parts = _safetensors.pieces(sent_tensors(upload))
     for data in _safetensors.chunks(parts, _CHUNK_BYTES):

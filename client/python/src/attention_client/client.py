@@ -97,8 +97,8 @@ class Modules:
         """Serve a module made of these weights.
 
         `options` are those of `Upload`: replace, persist, weights_prefix,
-        weight_names, transposed. The weights are sent a piece at a time. The
-        default timeout is the client's and a second for every 4 MiB.
+        weight_names, transposed, zero_biases, ignored. The weights are sent a piece
+        at a time. The default timeout is the client's and a second for every 4 MiB.
 
         ModuleExistsError when the name is taken and not `replace`;
         InvalidRequestError when weights and configuration do not fit;
