@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognises encoder layers, and stacks of them, by what their tensors are called."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ._attention_layers import read_attention
+from ._layers import D2L_BLOCK, D2L_MULTI_HEAD, ENCODER, ENCODER_LAYER, Affine
+from ._layers import Attention, FoundLayer, Part, Shapes
+from ._layers import behind, has_bias, linear, norm, present, tensors_of
+
+_UNKNOWN = (
+    "nhead",
+    "batch_first",
+    "norm_first",
+    "activation",
+    "layer_norm_eps",
+    "dropout",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """What a family calls the parts of an encoder layer.
+
+    Attributes:
+        norm_first: where the norms are, if the names tell.
+        foreign: whether the layer is not PyTorch's, or written like it.
+    """
+
+    attention: str
+    norm1: str
+    norm2: str
+    linear1: str
+    linear2: str
+    norm_first: Optional[bool] = None
+    foreign: bool = True
+
+
+_FAMILIES = (
+    _Family("self_attn", "norm1", "norm2", "linear1", "linear2", foreign=False),
+    _Family("self_attn", "norm1", "norm2", "ffn.0", "ffn.2", foreign=False),
+    # BERT, RoBERTa, ELECTRA.
+    _Family(
+        "attention",
+        "attention.output.LayerNorm",
+        "output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        norm_first=False,
+    ),
+    # DistilBERT.
+    _Family(
+        "attention",
+        "sa_layer_norm",
+        "output_layer_norm",
+        "ffn.lin1",
+        "ffn.lin2",
+        norm_first=False,
+    ),
+    # ViT, DeiT.
+    _Family(
+        "attention",
+        "layernorm_before",
+        "layernorm_after",
+        "intermediate.dense",
+        "output.dense",
+        norm_first=True,
+    ),
+    # CLIP, SigLIP.
+    _Family(
+        "self_attn", "layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2", norm_first=True
+    ),
+    # Whisper, BART, Marian, M2M100, OPT.
+    _Family("self_attn", "self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"),
+    # wav2vec 2.0, HuBERT.
+    _Family(
+        "attention",
+        "layer_norm",
+        "final_layer_norm",
+        "feed_forward.intermediate_dense",
+        "feed_forward.output_dense",
+    ),
+    # timm.
+    _Family("attn", "norm1", "norm2", "mlp.fc1", "mlp.fc2"),
+    # OpenAI's CLIP, and GPT-2 of linear layers.
+    _Family("attn", "ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj"),
+)
+
+
+def read_encoder_layer(prefix: str, names: Shapes) -> Optional[FoundLayer]:
+    """An encoder layer whose tensors are all there, and no others."""
+    for family in _FAMILIES:
+        layer = _of_family(family, prefix, names)
+        if layer is not None and not _strangers(layer, prefix, names):
+            return layer
+    return None
+
+
+def _of_family(family: _Family, prefix: str, names: Shapes) -> Optional[FoundLayer]:
+    linears = (family.linear1, family.linear2)
+    if not present(names, *(f"{name}.weight" for name in linears)):
+        return None
+    norms = norm("norm1", family.norm1, names), norm("norm2", family.norm2, names)
+    attention = read_attention(behind(f"{family.attention}.", names))
+    if norms[0] is None or norms[1] is None or not _is_inner(attention):
+        return None
+    assert isinstance(attention, Attention)
+    width = attention.known["embed_dim"]
+    hidden = names[f"{family.linear1}.weight"][0]
+    if names[f"{family.linear1}.weight"] != (hidden, width):
+        return None
+    if names[f"{family.linear2}.weight"] != (width, hidden):
+        return None
+    affines = [
+        *(_moved(affine, family.attention) for affine in attention.affines),
+        linear("linear1", family.linear1, names),
+        linear("linear2", family.linear2, names),
+        norms[0],
+        norms[1],
+    ]
+    known = {
+        "d_model": width,
+        "dim_feedforward": hidden,
+        "bias": has_bias(affines),
+        "separate_projections": attention.known.get("separate_projections", False),
+    }
+    if family.norm_first is not None:
+        known["norm_first"] = family.norm_first
+    return FoundLayer(
+        prefix,
+        ENCODER_LAYER,
+        known,
+        tuple(field for field in _UNKNOWN if field not in known),
+        tensors_of(prefix, affines),
+        attention=f"{prefix}{family.attention}.",
+        foreign=family.foreign,
+    )
+
+
+def _is_inner(attention: object) -> bool:
+    """Whether an encoder layer has it: as wide as its output, and projected."""
+    if not isinstance(attention, Attention) or attention.transposed:
+        return False
+    known = attention.known
+    if attention.kind == D2L_MULTI_HEAD or known.get("add_bias_kv"):
+        return False
+    widths = {known.get(k) for k in ("query_dim", "kdim", "vdim", "embed_dim")}
+    return len(widths - {None}) == 1 and known.get("output_projection", True)
+
+
+def _moved(affine: Affine, holder: str) -> Affine:
+    """An attention's, as a part of its encoder layer."""
+    parts: Optional[Tuple[Part, ...]] = affine.parts and tuple(
+        f"{holder}.{part}" if isinstance(part, str) else part for part in affine.parts
+    )
+    return Affine(
+        f"self_attn.{affine.weight}",
+        f"self_attn.{affine.bias}",
+        f"{holder}.{affine.stored}",
+        parts,
+        affine.width,
+    )
+
+
+def _strangers(layer: FoundLayer, prefix: str, names: Shapes) -> List[str]:
+    """Tensors behind the prefix that do something, and not in this layer."""
+    own = set(layer.stored())
+    return [
+        name
+        for name, shape in names.items()
+        if prefix + name not in own and not is_buffer(name, shape)
+    ]
+
+
+def is_buffer(name: str, shape: Tuple[int, ...]) -> bool:
+    """Whether this is a mask or a counter, which are not parameters."""
+    last = name.rpartition(".")[2]
+    if last == "bias":
+        return len(shape) > 1
+    return last in ("masked_bias", "mask", "attn_mask", "tril", "position_ids")
+
+
+def read_d2l_block(prefix: str, names: Shapes) -> Optional[FoundLayer]:
+    """d2l.TransformerEncoderBlock."""
+    rest = [
+        f"{part}.{kind}"
+        for part in ("addnorm1.ln", "ffn.dense1", "ffn.dense2", "addnorm2.ln")
+        for kind in ("weight", "bias")
+    ]
+    attention = read_attention(behind("attention.", names))
+    if not present(names, *rest) or not isinstance(attention, Attention):
+        return None
+    if attention.kind != D2L_MULTI_HEAD:
+        return None
+    known = {
+        "num_hiddens": attention.known["num_hiddens"],
+        "ffn_num_hiddens": names["ffn.dense1.weight"][0],
+        "use_bias": attention.known["bias"],
+    }
+    inner = tensors_of(f"{prefix}attention.", attention.affines)
+    tensors = {f"attention.{own}": parts for own, parts in inner.items()}
+    tensors.update({name: (prefix + name,) for name in rest})
+    return FoundLayer(
+        prefix,
+        D2L_BLOCK,
+        known,
+        ("num_heads", "dropout"),
+        tensors,
+        attention=f"{prefix}attention.",
+    )
+
+
+def find_stacks(layers: Sequence[FoundLayer], shapes: Shapes) -> List[FoundLayer]:
+    """Encoders whose layers are alike: "encoder." of "encoder.layers.0.", ..."""
+    by_prefix = {layer.prefix: layer for layer in layers}
+    stacks = []
+    for prefix, first in by_prefix.items():
+        base, _, number = prefix[:-1].rpartition(".")
+        if number != "0" or first.kind != ENCODER_LAYER:
+            continue
+        members = [first]
+        while f"{base}.{len(members)}." in by_prefix:
+            members.append(by_prefix[f"{base}.{len(members)}."])
+        if all((m.kind, m.known) == (first.kind, first.known) for m in members):
+            holder = base.rpartition(".")[0]
+            stacks.append(_stack(f"{holder}." if holder else "", members, shapes))
+    return stacks
+
+
+def _stack(prefix: str, members: Sequence[FoundLayer], shapes: Shapes) -> FoundLayer:
+    first = members[0]
+    tensors: Dict[str, Tuple[Part, ...]] = {
+        f"layers.{number}.{own}": parts
+        for number, member in enumerate(members)
+        for own, parts in member.tensors.items()
+    }
+    known: Dict[str, Any] = {
+        "layer": first.known,
+        "num_layers": len(members),
+        "norm": False,
+    }
+    unknown = first.unknown
+    final = norm("norm", f"{prefix}norm", shapes)
+    if final is not None and (first.known["bias"] or not final.parts):
+        known["norm"] = True
+        unknown += ("norm_eps",)
+        tensors["norm.weight"] = (final.stored,)
+        if first.known["bias"]:
+            tensors["norm.bias"] = final.parts or (final.width,)
+    return FoundLayer(
+        prefix,
+        ENCODER,
+        known,
+        unknown,
+        tensors,
+        attention=first.attention,
+        foreign=first.foreign,
+    )
