@@ -66,6 +66,16 @@ WHISPER = {
     "linear2": "fc2",
     "norm2": "final_layer_norm",
 }
+OPENAI_WHISPER = {
+    "self_attn.q_proj": "attn.query",
+    "self_attn.k_proj": "attn.key",
+    "self_attn.v_proj": "attn.value",
+    "self_attn.out_proj": "attn.out",
+    "norm1": "attn_ln",
+    "linear1": "mlp.0",
+    "linear2": "mlp.2",
+    "norm2": "mlp_ln",
+}
 WAV2VEC2 = {
     "self_attn": "attention",
     "norm1": "layer_norm",
@@ -116,6 +126,7 @@ FAMILIES = {
         ["--no-norm-first"],
         True,
     ),
+    "openai-whisper": (OPENAI_WHISPER, "encoder.blocks.{}.", "attn", [], True),
     "wav2vec2": (
         WAV2VEC2,
         "wav2vec2.encoder.layers.{}.",
@@ -132,7 +143,7 @@ FAMILIES = {
         False,
     ),
 }
-PRE_NORM = ("vit", "clip", "whisper", "timm", "open-clip")
+PRE_NORM = ("vit", "clip", "whisper", "openai-whisper", "timm", "open-clip")
 
 
 @pytest.fixture(autouse=True)
@@ -405,6 +416,14 @@ REFUSED = {
     "sam": ({**QKV, "attn.rel_pos_h": torch.rand(9, 8)}, "relative positions"),
     "normalised": ({**QKV, "attn.q_norm.weight": torch.rand(8)}, "normalised"),
     "dinov3": ({**QKV, "attn.qkv.bias_mask": torch.rand(48)}, "in parts"),
+    "dinov3 by timm": ({**QKV, "reg_token": torch.rand(1, 4, E)}, "rotary"),
+    "dinov3 by hugging face": (
+        {
+            **linears([f"attention.{part}_proj" for part in "qkvo"]),
+            "layer_scale1.lambda1": torch.rand(E),
+        },
+        "rotary",
+    ),
     "gpt-neo": (
         linears([f"attn.attention.{part}_proj" for part in ("q", "k", "v", "out")]),
         "not scaled",
@@ -427,7 +446,10 @@ def test_what_no_module_computes_is_refused_and_says_why(
     family, listed, tmp_path, capsys
 ):
     tensors, why = REFUSED[family]
-    tensors = renamed(tensors, {}, "layers.0.")
+    tensors = {
+        name if name == "reg_token" else f"blocks.0.{name}": tensor
+        for name, tensor in tensors.items()
+    }
 
     printed = listed(tensors)
 

@@ -75,6 +75,21 @@ def test_a_state_dict_is_found_under_any_keys(run, keys):
     assert "multi_head_attention 'attn.', 4 tensors" in printed
 
 
+def test_one_state_dict_under_two_keys_is_found_under_both(run):
+    weights = make_weights()
+
+    code, _, _ = run({"best": weights, "last": weights}, "--key", "last")
+
+    assert code == 0
+
+
+def test_a_dict_that_holds_itself_is_read(run):
+    content = {"state_dict": make_weights()}
+    content["state_dict"]["itself"] = content["state_dict"]
+
+    assert run(content, "--key", "state_dict")[0] == 0
+
+
 def test_of_several_state_dicts_none_is_guessed(run):
     content = {"model": {"state_dict": make_weights()}, "model_ema": make_weights()}
 

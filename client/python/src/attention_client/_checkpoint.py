@@ -10,7 +10,7 @@ import json
 import os
 import re
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional
-from typing import Set, Tuple, TypeVar
+from typing import Tuple, TypeVar
 
 from . import _file_types, _safetensors, _tensors
 from ._safetensors import Entry
@@ -18,8 +18,10 @@ from ._safetensors import Entry
 StateDict = Dict[str, Entry]
 Holds = TypeVar("Holds")
 
-# How deep dicts lie in one another.
+# How deep dicts lie in one another; those that hold themselves end there.
 _DEPTH = 8
+# How many keys a line names.
+_MOST_KEYS = 12
 # What wrappers of modules put into names, and no module is called.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 # What else names begin with where a model is an attribute of what was saved.
@@ -90,8 +92,9 @@ def _keys(found: Mapping[str, StateDict], look_into: Callable[[StateDict], Any])
     keys = [key for key, d in found.items() if look_into(d) is not None] or list(found)
     if keys == [""]:
         return "the whole file is one"
-    named = ", ".join(key or "the whole file" for key in keys)
-    return f"there are: {named}" if keys else "there is none"
+    named = ", ".join(key or '"" (the whole file)' for key in keys[:_MOST_KEYS])
+    more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+    return f"there are: {named}{more}" if keys else "there is none"
 
 
 def bare(prefix: str) -> str:
@@ -169,7 +172,7 @@ def _read_torch(path: str) -> Dict[str, StateDict]:
     except Exception as error:  # What a damaged pickle raises is not specified.
         fail(f"{path}: {_refusal(str(error))}")
     found: Dict[str, StateDict] = {}
-    _collect(content, [], found, set())
+    _collect(content, [], found)
     return found
 
 
@@ -186,16 +189,13 @@ def _refusal(reason: str) -> str:
     )
 
 
-def _collect(
-    content: Any, keys: List[str], found: Dict[str, StateDict], seen: Set[int]
-) -> None:
+def _collect(content: Any, keys: List[str], found: Dict[str, StateDict]) -> None:
     """Every dict with tensors under dicts with string keys: an optimizer's state has
     numbers, and is none."""
     import torch
 
-    if not isinstance(content, Mapping) or len(keys) > _DEPTH or id(content) in seen:
+    if not isinstance(content, Mapping) or len(keys) > _DEPTH:
         return
-    seen.add(id(content))
     tensors = {
         name: _torch_entry(value)
         for name, value in content.items()
@@ -205,7 +205,7 @@ def _collect(
         found[".".join(keys)] = tensors
     for name, value in content.items():
         if isinstance(name, str):
-            _collect(value, [*keys, name], found, seen)
+            _collect(value, [*keys, name], found)
 
 
 def _torch_entry(tensor: Any) -> Entry:

@@ -35,7 +35,11 @@ _OPTIONS = {
     "norm_eps": "--norm-eps",
     "dropout": "--dropout",
 }
-_NEGATABLE = ("batch_first", "add_zero_attn", "norm_first")
+_NEGATABLE = {
+    "batch_first": "requests are (N, L, E), not (L, N, E)",
+    "add_zero_attn": "a key and value of zeros is appended",
+    "norm_first": "norms come before attention and feed-forward, not after",
+}
 # What PyTorch's and d2l's constructors take where nothing is said; d2l has no
 # default for dropout.
 _DEFAULTS: Dict[str, Any] = {
@@ -137,13 +141,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_configuration(add: Any) -> None:
     """Options for what a state dict does not tell."""
-    add("--num-heads", type=_count, metavar="H")
-    add("--dropout", type=_probability, metavar="P")
+    add("--num-heads", type=_count, metavar="H", help="heads of every layer")
+    add("--dropout", type=_probability, metavar="P", help="for requests that train")
     add("--activation", choices=("relu", "gelu"), help="gelu is the one by erf")
-    add("--layer-norm-eps", type=float, metavar="EPS")
+    add("--layer-norm-eps", type=float, metavar="EPS", help="of encoder layers' norms")
     add("--norm-eps", type=float, metavar="EPS", help="of an encoder's final norm")
-    for field in _NEGATABLE:
-        add(_OPTIONS[field], action=argparse.BooleanOptionalAction)
+    for field, text in _NEGATABLE.items():
+        add(_OPTIONS[field], action=argparse.BooleanOptionalAction, help=text)
     add(
         "--torch-defaults",
         action="store_true",

@@ -73,8 +73,10 @@ _FAMILIES = (
     _Family(
         "self_attn", "layer_norm1", "layer_norm2", "mlp.fc1", "mlp.fc2", norm_first=True
     ),
-    # Whisper, BART, Marian, M2M100, OPT.
+    # HuggingFace's Whisper, BART, Marian, M2M100, OPT.
     _Family("self_attn", "self_attn_layer_norm", "final_layer_norm", "fc1", "fc2"),
+    # OpenAI's Whisper.
+    _Family("attn", "attn_ln", "mlp_ln", "mlp.0", "mlp.2", norm_first=True),
     # wav2vec 2.0, HuBERT.
     _Family(
         "attention",

@@ -18,7 +18,7 @@ _RELATIVE = "relative positions take part in its scores"
 # Components of names of tensors that take part in an attention; those of the first
 # two may lie outside it, once for all layers.
 _SHARED = (
-    (r"\w*rotary\w*|\w*rope\w*|inv_freq|freqs_(cis|cos|sin)", _ROTARY),
+    (r"\w*rotary\w*|(\w+_)?rope(_\w+)?|inv_freq|freqs_(cis|cos|sin)", _ROTARY),
     (
         r"\w*relative_(attention|position)_\w+|rel_pos\w*|rel_attn_embed"
         r"|rel_embeddings|gru_rel_pos\w*|pos_bias\w*|linear_pos|attention_biases"
@@ -59,11 +59,11 @@ _AROUND = (
     ("layer_scale1.lambda1", "o_proj.weight", f"{_ROTARY}, as in DINOv3"),
     ("LayerNorm.weight", "LayerNorm.weight", f"{_ROTARY}, as in ESM"),
 )
-# How an attention's own prefix ends where its family is known by that.
+# Families known by how an attention's prefix ends, and one of its tensors.
 _ENDINGS = (
-    (r"(SelfAttention|EncDecAttention)\.", "T5's scores are not scaled"),
-    (r"attn\.attention\.", "GPT-Neo's scores are not scaled"),
-    (r"visual\.blocks\.\d+\.attn\.", f"{_ROTARY}, as in Qwen's vision tower"),
+    (r"(SelfAttention|EncDecAttention)\.", "o.weight", "T5's scores are not scaled"),
+    (r"attn\.attention\.", "q_proj.weight", "GPT-Neo's scores are not scaled"),
+    (r"visual\.blocks\.\d+\.attn\.", "qkv.weight", f"{_ROTARY}, as in Qwen's vision"),
 )
 # Projections of no kind of module, by a tensor that tells.
 _PROJECTIONS = (
@@ -92,6 +92,10 @@ def shared_reasons(shapes: Shapes) -> Dict[str, str]:
                 scope = "".join(f"{above}." for above in parts[:number])
                 reasons[scope] = f"{why} ({name})"
                 break
+        # timm's vision transformers, whose positions are in a table or rotary.
+        root = name[: -len("reg_token")]
+        if parts[-1] == "reg_token" and f"{root}pos_embed" not in shapes:
+            reasons[f"{root}blocks."] = f"{_ROTARY}, as {root}pos_embed is not there"
     return reasons
 
 
@@ -105,8 +109,8 @@ def why_not(prefix: str, names: Shapes, shapes: Shapes) -> Optional[str]:
                 return f"{why} ({name})"
     if "qkv.weight" in names and "norm.weight" in names:
         return "its context is normalised (norm.weight)"
-    for ending, why in _ENDINGS:
-        if re.search(rf"(^|\.){ending}$", prefix):
+    for ending, own, why in _ENDINGS:
+        if own in names and re.search(rf"(^|\.){ending}$", prefix):
             return why
     for layer in _enclosing(prefix):
         for around, own, why in _AROUND:

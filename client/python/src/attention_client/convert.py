@@ -34,7 +34,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         else:
             _convert(options, weights, _chosen(options, found))
             _print_refused(options, found.refused)
-    except (OSError, CheckpointError) as error:
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"attention-convert: {named}", file=sys.stderr)
+        return 1
+    except CheckpointError as error:
         print(f"attention-convert: {error}", file=sys.stderr)
         return 1
     return 0
