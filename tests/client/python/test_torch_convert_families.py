@@ -387,6 +387,10 @@ LLAMA = linears([f"self_attn.{part}_proj" for part in "qkvo"])
 T5 = linears([f"SelfAttention.{part}" for part in "qkvo"])
 QKV = {"attn.qkv.weight": torch.rand(3 * E, E), **linears(["attn.proj"])}
 HEADS = linears([f"attn.{part}_proj" for part in ("q", "k", "v", "out")])
+BERTS = linears(
+    [f"attention.self.{part}" for part in ("query", "key", "value")]
+    + ["attention.output.dense"]
+)
 REFUSED = {
     "llama": ({**LLAMA, "input_layernorm.weight": torch.rand(E)}, "rotary"),
     "llama by meta": (
@@ -397,14 +401,25 @@ REFUSED = {
         "rotary",
     ),
     "inv_freq": ({**HEADS, "attn.rotary_emb.inv_freq": torch.rand(4)}, "rotary"),
+    "roformer": (
+        {**BERTS, "embeddings.token_type_embeddings.weight": torch.rand(2, E)},
+        "rotary position embeddings or relative ones, as there is no",
+    ),
     "esm": (
         {
-            **linears([f"attention.self.{part}" for part in ("query", "key", "value")]),
-            **linears(["attention.output.dense"]),
+            **BERTS,
             "attention.LayerNorm.weight": torch.rand(E),
             "LayerNorm.weight": torch.rand(E),
         },
         "rotary",
+    ),
+    "nystromformer": (
+        {**BERTS, "attention.self.conv.weight": torch.rand(H, 1, 3, 1)},
+        "a convolution",
+    ),
+    "longformer": (
+        {**BERTS, "attention.self.key_global.weight": torch.rand(E, E)},
+        "see others' keys",
     ),
     "t5": (T5, "not scaled"),
     "neox": ({"attention.query_key_value.weight": torch.rand(48, E)}, "interleaved"),
@@ -416,7 +431,10 @@ REFUSED = {
     "sam": ({**QKV, "attn.rel_pos_h": torch.rand(9, 8)}, "relative positions"),
     "normalised": ({**QKV, "attn.q_norm.weight": torch.rand(8)}, "normalised"),
     "dinov3": ({**QKV, "attn.qkv.bias_mask": torch.rand(48)}, "in parts"),
-    "dinov3 by timm": ({**QKV, "reg_token": torch.rand(1, 4, E)}, "rotary"),
+    "dinov3 by timm": (
+        {**QKV, "reg_token": torch.rand(1, 4, E)},
+        "there is no pos_embed",
+    ),
     "dinov3 by hugging face": (
         {
             **linears([f"attention.{part}_proj" for part in "qkvo"]),
@@ -446,8 +464,9 @@ def test_what_no_module_computes_is_refused_and_says_why(
     family, listed, tmp_path, capsys
 ):
     tensors, why = REFUSED[family]
+    layer = "blocks.0." if "reg_token" in tensors else "encoder.layer.0."
     tensors = {
-        name if name == "reg_token" else f"blocks.0.{name}": tensor
+        name if name.startswith(("reg_", "embeddings.")) else f"{layer}{name}": tensor
         for name, tensor in tensors.items()
     }
 

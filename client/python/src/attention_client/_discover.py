@@ -55,10 +55,10 @@ def find(shapes: Shapes) -> Optional[Findings]:
 
 
 def _prefixes(shapes: Shapes) -> Set[str]:
-    """Every "a.b." that names begin with, and ""."""
+    """Every "a." of names "a.b.c", and "": a layer has modules in it."""
     prefixes = {""}
     for name in shapes:
-        parts = name.split(".")[:-1]
+        parts = name.split(".")[:-2]
         prefixes.update(
             ".".join(parts[:count]) + "." for count in range(1, len(parts) + 1)
         )

@@ -37,7 +37,8 @@ _INSIDE = (
     (r"sinks?", "it has attention sinks"),
     (r"gate|g_proj", "its context has a gate"),
     (r"proj_l|proj_w", "its heads are mixed"),
-    (r"pool_[qkv]|sr|dwconv\w*", "its keys are pooled or convolved"),
+    (r"pool_[qkv]|sr|(dw)?conv\w*", "it has pooling or a convolution"),
+    (r"(q|k|v|query|key|value)_global", "some of its tokens see others' keys"),
     (
         r"lora_\w+|adapters?|parametrizations|weight_[gv]|\w*bias_mask",
         "its weights are in parts, such as an adapter's: merge them first",
@@ -56,8 +57,19 @@ _AROUND = (
     ("mlp.fc_in.weight", "", f"{_ROTARY}, as in GPT-J"),
     ("mlp.fc1_g.weight", "", f"{_ROTARY}, as in EVA-02"),
     ("mlp.w1.weight", "", f"{_ROTARY}, as in EVA-02"),
-    ("layer_scale1.lambda1", "o_proj.weight", f"{_ROTARY}, as in DINOv3"),
     ("LayerNorm.weight", "LayerNorm.weight", f"{_ROTARY}, as in ESM"),
+    ("LayerNorm.gamma", "LayerNorm.gamma", f"{_ROTARY}, as in ESM"),
+    ("layer_scale1.lambda1", "o_proj.weight", f"{_ROTARY}, as in DINOv3"),
+)
+# Models whose positions, if not in a table, are in their attention: what they have,
+# the table that they then have not, and what their layers begin with.
+_POSITIONS = (
+    (
+        "embeddings.token_type_embeddings.weight",
+        "embeddings.position_embeddings.",
+        "encoder.",
+    ),
+    ("reg_token", "pos_embed", "blocks."),
 )
 # Families known by how an attention's prefix ends, and one of its tensors.
 _ENDINGS = (
@@ -90,12 +102,13 @@ def shared_reasons(shapes: Shapes) -> Dict[str, str]:
             if why:
                 number = next((i for i in range(place) if parts[i].isdigit()), place)
                 scope = "".join(f"{above}." for above in parts[:number])
-                reasons[scope] = f"{why} ({name})"
+                reasons.setdefault(scope, f"{why} ({name})")
                 break
-        # timm's vision transformers, whose positions are in a table or rotary.
-        root = name[: -len("reg_token")]
-        if parts[-1] == "reg_token" and f"{root}pos_embed" not in shapes:
-            reasons[f"{root}blocks."] = f"{_ROTARY}, as {root}pos_embed is not there"
+    for known, table, layers in _POSITIONS:
+        for root in [n[: -len(known)] for n in shapes if n.endswith(known)]:
+            if not any(name.startswith(root + table) for name in shapes):
+                why = f"{_ROTARY} or relative ones, as there is no {root}{table}"
+                reasons.setdefault(root + layers, why.rstrip("."))
     return reasons
 
 
