@@ -77,6 +77,18 @@ def test_a_layer_may_lie_in_two_shards(client, repository, name, shards):
     assert_close(client.forward(name, X).output, attention(WEIGHTS, X)[0])
 
 
+def test_a_layer_alone_in_a_file_is_called_as_the_file(tmp_path):
+    weights = write_safetensors(tmp_path / "model-1.safetensors", WEIGHTS)
+    index = tmp_path / "mine.safetensors.index.json"
+    places = dict.fromkeys(WEIGHTS, "model-1.safetensors")
+    index.write_text(json.dumps({"weight_map": places}))
+
+    for path, name in ((weights, "model-1"), (str(index), "mine")):
+        out = tmp_path / f"{name}-out"
+        assert convert.main([path, str(out), *SAID]) == 0
+        assert [file.name for file in out.iterdir()] == [f"{name}.safetensors"]
+
+
 @pytest.mark.parametrize(
     "place, text",
     [

@@ -105,8 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    version = f"%(prog)s {importlib.metadata.version('attention-client')}"
-    add("--version", action="version", version=version)
+    add("--version", action="version", version=f"%(prog)s {_version()}")
     add(
         "model",
         metavar="MODEL",
@@ -137,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--folder", action="store_true", help="write modules in their folder form")
     _add_configuration(add)
     return parser
+
+
+def _version() -> str:
+    return importlib.metadata.version("attention-client")
 
 
 def _add_configuration(add: Any) -> None:

@@ -79,7 +79,8 @@ def _path(options: argparse.Namespace, layer: FoundLayer) -> pathlib.Path:
     """Where a module goes."""
     if options.single:
         return pathlib.Path(options.out)
-    name = module_name(layer.prefix or pathlib.Path(options.model).stem)
+    file = re.sub(r"(\.safetensors\.index)?\.\w+$", "", os.path.basename(options.model))
+    name = module_name(layer.prefix or file)
     ending = "" if options.folder else ".safetensors"
     return pathlib.Path(options.out, name + ending)
 
