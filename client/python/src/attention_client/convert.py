@@ -23,6 +23,9 @@ from ._discover import Findings
 from ._layers import FoundLayer, Refused
 from ._module_tensors import module_tensors, with_dtype
 
+# How many layers a line names.
+_MOST_NAMED = 8
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 failed, 2 wrong usage."""
@@ -89,12 +92,12 @@ def _chosen(options: argparse.Namespace, found: Findings) -> List[FoundLayer]:
     """What --layer says; else every attention, and PyTorch's encoder layers whole."""
     if options.layer:
         return [_named(wanted, found) for wanted in options.layer]
+    inside = {layer.prefix: layer.inside for layer in found.layers}
     chosen: Dict[str, FoundLayer] = {}
     for layer in found.layers:
         above = layer.inside
-        whole = {one.prefix: one for one in found.layers}
         while above is not None and above not in chosen:
-            above = whole[above].inside
+            above = inside[above]
         if above is None and not layer.foreign:
             chosen[layer.prefix] = layer
     if not chosen:
@@ -122,7 +125,7 @@ def _named(wanted: str, found: Findings) -> FoundLayer:
     near = [layer.prefix for layer in alike] or difflib.get_close_matches(
         wanted, list(selectable), cutoff=0.5
     )
-    named = ", ".join(map(repr, near or selectable))
+    named = ", ".join(map(repr, near or list(selectable)[:_MOST_NAMED]))
     fail(f"--layer {wanted}: expected one of {named}; --list names all")
 
 
