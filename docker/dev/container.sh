@@ -51,7 +51,8 @@ exec_in_container() {
   objects=$(git_directory)
   exec docker run --rm --init --interactive "${terminal[@]}" --network host \
     --cap-add SYS_PTRACE --security-opt seccomp=unconfined --user "$(id -u):$(id -g)" \
-    --volume "$directory:$directory" --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" --volume /tmp:/tmp \
+    --volume "$directory:$directory" --volume "$ROOT:$ROOT" --volume "$CACHE/container:$CACHE/container" \
+    --volume /tmp:/tmp \
     ${objects:+--volume "$objects:$objects"} --workdir "$directory" \
     --env HOME="$CACHE/container" --env CCACHE_DIR="$CACHE/container/ccache" --env ATTENTION_DEV_INSIDE=1 --env CI \
     --env LANG=C.UTF-8 --env DEV_PRESET "${variables[@]/#/--env=}" "${REGISTRY_VARIABLES[@]/#/--env=}" "$image" "$@"

@@ -96,34 +96,6 @@ def test_readme_lists_every_command_of_dev(dev_commands):
 
 
 @pytest.mark.parametrize(
-    "typed, meant",
-    [("tset", "test"), ("srve", "serve"), ("cleint", "client"), ("demo-module", "demo-modules")],
-)
-def test_a_mistyped_command_is_told_the_nearest(typed, meant):
-    result = subprocess.run([readme.ROOT / "dev", typed], capture_output=True, text=True)
-
-    assert result.returncode == 2
-    assert f"no command '{typed}'. Did you mean '{meant}'?" in result.stderr
-
-
-@pytest.mark.parametrize("typed", ["", "xyzzy", "run_test", "help me"])
-def test_what_resembles_no_command_is_refused(typed):
-    result = subprocess.run([readme.ROOT / "dev", typed], capture_output=True, text=True)
-
-    assert result.returncode == 2
-    assert "Did you mean" not in result.stderr
-    assert "--help" in result.stderr or "Usage" in result.stderr
-
-
-def test_a_mistyped_preset_is_told_the_nearest():
-    command = [readme.ROOT / "dev", "build", "--preset", "relaese"]
-    result = subprocess.run(command, capture_output=True, text=True)
-
-    assert result.returncode == 2
-    assert "Did you mean 'release'?" in result.stderr
-
-
-@pytest.mark.parametrize(
     "file", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "client/README.md"]
 )
 def test_links_lead_to_files(file):
