@@ -14,7 +14,7 @@ leave_image_test() {
   trap - EXIT
   if [ -n "$IMAGE_SCRATCH" ]; then
     [ ! -e "$IMAGE_SCRATCH/compose.yaml" ] || image_compose down --volumes >"$CACHE/log/compose-down.log" 2>&1 || true
-    remove_run >"$CACHE/log/run-down.log" 2>&1 || true
+    remove_run || true
     rm -rf "$IMAGE_SCRATCH"
   fi
   stop_engine
@@ -67,12 +67,13 @@ free_port() {
   die "no free port between 50051 and 50099."
 }
 
-# Where the kernel has no bridges, the container shares the host's network: publishing is what cannot be tested then.
-adapt_compose_file() {
+# Where the kernel has no bridges, containers share the host's network: publishing is what cannot be tested then. An
+# engine of ours has no bridge that `docker run` would take by itself.
+adapt_to_networks() {
   local file=$IMAGE_SCRATCH/compose.yaml
   sed "s|context: \.\.|context: $ROOT|" "$ROOT/docker/compose.yaml" >"$file"
-  if docker network create "$IMAGE_PROJECT-probe" >/dev/null 2>&1; then
-    docker network rm "$IMAGE_PROJECT-probe" >/dev/null
+  if docker network create "$IMAGE_PROJECT-run" >/dev/null 2>&1; then
+    RUN_OPTIONS=(--network "$IMAGE_PROJECT-run")
     return
   fi
   say "This kernel has no bridge networks: the container uses the host's, on port 50051."
@@ -92,11 +93,12 @@ start_container() {
 
 image_container() { image_compose ps --all --quiet server; }
 
-# The container and the volume of tests/image/check_run.sh.
+# What tests/image/check_run.sh makes, now or in a run that was killed.
 remove_run() {
   docker rm --force "$IMAGE_PROJECT-run"
   docker volume rm --force "$IMAGE_PROJECT-run"
-}
+  docker network rm "$IMAGE_PROJECT-run"
+} >/dev/null 2>&1
 
 test_image() {
   local client=("$ROOT/dev" shell "$ROOT/build/release/bin/attention-client")
@@ -106,12 +108,12 @@ test_image() {
   "$ROOT/dev" shell "$ROOT/build/release/bin/make-demo-modules" "$IMAGE_SCRATCH/demo"
   ATTENTION_PORT=$(free_port)
   export ATTENTION_PORT
-  adapt_compose_file
+  remove_run || true
+  adapt_to_networks
   step "Starting the container" start_container
   "$ROOT/tests/image/check_image.sh" "$(image_container)" "127.0.0.1:$ATTENTION_PORT" "$IMAGE_SCRATCH/demo" \
     "${client[@]}"
-  image_compose down
-  remove_run >/dev/null 2>&1 || true
+  image_compose down >/dev/null 2>&1
   "$ROOT/tests/image/check_run.sh" "$IMAGE_PROJECT-run" "127.0.0.1:$ATTENTION_PORT" "$IMAGE_SCRATCH/demo" \
     "${RUN_OPTIONS[@]}" -- "${client[@]}"
 }
