@@ -13,6 +13,7 @@
 
 #include "client/cpp/connection.h"
 #include "client/cpp/health_message.h"
+#include "client/cpp/target.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/forward_codec.h"
 
@@ -25,13 +26,17 @@ constexpr char kForwardMethod[] = "/attention.v1.AttentionService/Forward";
 constexpr std::size_t kMaxTensorBytes =
     std::numeric_limits<std::int32_t>::max() - std::size_t{1} * 1024 * 1024;
 
-grpc::ChannelArguments ToChannelArguments(const ClientOptions& options) {
+grpc::ChannelArguments ToChannelArguments(const ClientOptions& options,
+                                          std::string_view target) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.max_receive_bytes);
   arguments.SetMaxSendMessageSize(-1);
   // Clients of one process that name the same target would otherwise share a
   // connection, and with it HTTP/2's flow control.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // gRPC would ask the proxy of http_proxy for every target, and only names in
+  // no_proxy not.
+  if (IsLocalTarget(target)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   for (const auto& [name, value] : options.channel_args) {
     if (const int* number = std::get_if<int>(&value)) {
       arguments.SetInt(name, *number);
@@ -58,8 +63,9 @@ absl::Status CheckSize(const AttentionInputs& inputs) {
   add(inputs.valid_lens);
   if (num_bytes <= kMaxTensorBytes) return absl::OkStatus();
   return absl::InvalidArgumentError(std::format(
-      "the request's tensors take {} bytes, expected at most {}; split the "
-      "batch, or use `causal` or `valid_lens` in place of large masks",
+      "the request's tensors take {} bytes, expected at most {}, which one "
+      "message can hold; split the batch, or use a causal mask (--causal) or "
+      "valid lengths (--valid-lens) in place of masks as tensors",
       num_bytes, kMaxTensorBytes));
 }
 
@@ -69,8 +75,10 @@ struct AsyncCall {
   PreparedForward request;
   std::shared_ptr<grpc::ByteBuffer> response =
       std::make_shared<grpc::ByteBuffer>();
+  std::stop_callback<std::function<void()>> on_stop;
 
-  explicit AsyncCall(const PreparedForward& prepared) : request(prepared) {}
+  AsyncCall(const PreparedForward& prepared, const std::stop_token& stop)
+      : request(prepared), on_stop(stop, [this] { context.TryCancel(); }) {}
 };
 
 std::string ToString(const grpc::ByteBuffer& buffer) {
@@ -90,13 +98,10 @@ AttentionClient::AttentionClient(std::shared_ptr<const Connection> connection)
 
 absl::StatusOr<AttentionClient> AttentionClient::Create(
     std::string target, const ClientOptions& options) {
-  // gRPC would take a bare host and try port 443.
-  if (target.find(':') == std::string::npos) {
-    return absl::InvalidArgumentError(std::format(
-        "target is \"{}\", expected host:port or unix:PATH", target));
-  }
-  std::shared_ptr<grpc::Channel> channel = grpc::CreateCustomChannel(
-      target, grpc::InsecureChannelCredentials(), ToChannelArguments(options));
+  ATTENTION_RETURN_IF_ERROR(CheckTarget(target));
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(),
+                                ToChannelArguments(options, target));
   return FromChannel(std::move(channel), std::move(target), options);
 }
 
@@ -136,8 +141,9 @@ absl::StatusOr<PreparedForward> AttentionClient::Prepare(
 
 void AttentionClient::ForwardAsync(
     const PreparedForward& request,
-    std::function<void(absl::StatusOr<ForwardReply>)> done) const {
-  auto call = std::make_shared<AsyncCall>(request);
+    std::function<void(absl::StatusOr<ForwardReply>)> done,
+    const std::stop_token& stop) const {
+  auto call = std::make_shared<AsyncCall>(request, stop);
   connection_->Prepare(call->context);
   connection_->generic().UnaryCall(
       &call->context, kForwardMethod, {}, &call->request.bytes(),

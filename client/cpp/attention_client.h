@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -75,9 +76,11 @@ enum class HealthState : std::uint8_t { kUnknown, kServing, kNotServing };
 /// the one connection.
 class AttentionClient {
  public:
-  /// Make a client of the server at `target`: "host:port", "unix:PATH" or
-  /// another gRPC name. Does not wait for the server.
-  /// \return INVALID_ARGUMENT when the target has neither port nor scheme.
+  /// Make a client of the server at `target`: "host:port", "[IPv6]:port",
+  /// "unix:PATH" or another gRPC name. Does not wait for the server. A loopback
+  /// or UNIX target is called directly, whatever proxy the environment names.
+  /// \return INVALID_ARGUMENT when the target is none of these, as without a
+  ///   port.
   [[nodiscard]] static absl::StatusOr<AttentionClient> Create(
       std::string target, const ClientOptions& options = {});
 
@@ -106,9 +109,11 @@ class AttentionClient {
   ///
   /// `done` is called exactly once, on a thread of gRPC, which it must not
   /// block; it may send again. Wait for it before the process ends.
-  void ForwardAsync(
-      const PreparedForward& request,
-      std::function<void(absl::StatusOr<ForwardReply>)> done) const;
+  /// \param stop cancels the call when requested: CANCELLED, unless it has
+  ///   been answered.
+  void ForwardAsync(const PreparedForward& request,
+                    std::function<void(absl::StatusOr<ForwardReply>)> done,
+                    const std::stop_token& stop = {}) const;
 
   /// List served modules and those of the repository, by name.
   [[nodiscard]] absl::StatusOr<std::vector<ModuleDescription>> ListModules()

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/cpp/connection.h"
 
+#include <cstddef>
 #include <format>
+#include <string_view>
 #include <utility>
 
 #include "core/tensor/status_text.h"
@@ -24,6 +26,22 @@ void AttentionClient::Connection::Prepare(grpc::ClientContext& context) const {
   }
 }
 
+namespace {
+
+// gRPC's text about a server that cannot be reached, without its own internals:
+// what the system said, which comes last.
+std::string ConnectionText(std::string_view text) {
+  if (!text.starts_with("failed to connect to all addresses")) {
+    return std::string(text);
+  }
+  const std::size_t colon = text.rfind(": ");
+  return std::format("cannot connect{}", colon == std::string_view::npos
+                                             ? std::string_view()
+                                             : text.substr(colon));
+}
+
+}  // namespace
+
 absl::Status AttentionClient::Connection::ToStatus(
     const grpc::Status& status) const {
   absl::Status result = FromGrpcStatus(status);
@@ -31,7 +49,16 @@ absl::Status AttentionClient::Connection::ToStatus(
     case absl::StatusCode::kUnavailable:
       return absl::UnavailableError(std::format(
           "{}; is the server running at {}, and neither loading nor draining?",
-          StatusText(result), target_));
+          ConnectionText(StatusText(result)), target_));
+    case absl::StatusCode::kResourceExhausted:
+      // By gRPC itself, before the server's code sees the message; or here.
+      if (StatusText(result).find("message larger than max") ==
+          std::string_view::npos) {
+        return result;
+      }
+      return absl::ResourceExhaustedError(std::format(
+          "{}; send less at a time, or raise the server's --max-message-bytes",
+          StatusText(result)));
     case absl::StatusCode::kDeadlineExceeded:
       if (!options_.timeout) return result;
       return absl::DeadlineExceededError(std::format(

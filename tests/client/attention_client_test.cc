@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <latch>
+#include <stop_token>
 #include <thread>
 
 #include "core/tensor/random_tensor.h"
@@ -111,6 +113,51 @@ TEST_F(AttentionClientTest, ReceivesLargeAnswersOverTcp) {
 
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->output().num_bytes(), kElements * sizeof(float));
+}
+
+TEST_F(AttentionClientTest, LoopbackIsCalledDirectlyWhateverTheProxy) {
+  // Nobody listens there.
+  setenv("http_proxy", "http://127.0.0.1:9", /*overwrite=*/1);
+  setenv("grpc_proxy", "http://127.0.0.1:9", /*overwrite=*/1);
+  const std::string port =
+      server_.target().substr(server_.target().rfind(':') + 1);
+  for (const char* const host : {"127.0.0.1:", "localhost:"}) {
+    const auto client = AttentionClient::Create(host + port);
+    ASSERT_TRUE(client.ok()) << client.status();
+
+    EXPECT_TRUE(client->Health().ok()) << host << client->Health().status();
+  }
+  unsetenv("http_proxy");
+  unsetenv("grpc_proxy");
+}
+
+TEST_F(AttentionClientTest, StopCancelsARequestInFlight) {
+  server_.attention.blocks = true;
+  const auto request = AttentionClient::Prepare("block", InputsOf(query_));
+  ASSERT_TRUE(request.ok()) << request.status();
+  std::stop_source stop;
+  std::promise<absl::Status> done;
+
+  client_.ForwardAsync(
+      *request,
+      [&done](const absl::StatusOr<ForwardReply>& reply) {
+        done.set_value(reply.status());
+      },
+      stop.get_token());
+  stop.request_stop();
+
+  EXPECT_EQ(done.get_future().get().code(), absl::StatusCode::kCancelled);
+  server_.attention.release.release();
+}
+
+TEST_F(AttentionClientTest, LargeMessagesNameTheLimitThatRefusesThem) {
+  server_.attention.status = {grpc::StatusCode::RESOURCE_EXHAUSTED,
+                              "Received message larger than max (9 vs. 5)"};
+
+  EXPECT_THAT(std::string(StatusText(
+                  client_.Forward("block", InputsOf(query_)).status())),
+              HasSubstr("(9 vs. 5); send less at a time, or raise the server's "
+                        "--max-message-bytes"));
 }
 
 TEST_F(AttentionClientTest, KeepsCodeAndTextOfTheServer) {
