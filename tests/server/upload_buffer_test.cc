@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "core/tensor/status_text.h"
+
 namespace attention {
 namespace {
 
@@ -30,6 +32,7 @@ TEST(UploadBufferTest, HoldsAsMuchAsTheLimit) {
   const absl::Status status = buffer.Append("x");
 
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(StatusText(status).ends_with("(--max-module-bytes)"));
   EXPECT_FALSE(IsOverload(status));
   EXPECT_EQ(buffer.bytes().size(), 10U);
 }

@@ -7,6 +7,8 @@
 #include <memory>
 #include <utility>
 
+#include "core/tensor/status_text.h"
+
 namespace attention {
 namespace {
 
@@ -38,6 +40,8 @@ TEST(AdmissionControllerTest, TellsRequestsThatNeverFitFromOverload) {
   const absl::StatusOr<Reservation> reservation = admission.Reserve(101);
 
   EXPECT_EQ(reservation.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(
+      StatusText(reservation.status()).ends_with("(--max-queue-bytes)"));
   EXPECT_FALSE(IsOverload(reservation.status()));
 }
 
