@@ -54,6 +54,51 @@ TEST_F(ForwardCommandTest, SendsRandomQueryOfTheSeed) {
   EXPECT_EQ(std::memcmp(data.data(), query_.view().data, data.size()), 0);
 }
 
+TEST_F(ForwardCommandTest, TakesRandomDimensionsWithCommasOrCrosses) {
+  for (const char* const dims : {"2,3,8", "2x3x8", "2x3,8"}) {
+    ASSERT_EQ(Forward({"--random", dims}).exit_code, kExitOk);
+    EXPECT_EQ(server_.attention.last_request().query().shape_size(), 3);
+  }
+  ASSERT_EQ(Forward({"--random", "3x8"}).exit_code, kExitOk);
+  EXPECT_EQ(server_.attention.last_request().query().shape(0), 3);
+  EXPECT_EQ(server_.attention.last_request().query().shape(1), 8);
+}
+
+TEST_F(ForwardCommandTest, OptionsWithListsLeaveTheModuleNameAlone) {
+  const CliResult result = RunClient(
+      server_.target(),
+      {"forward", "--random", "5,8", "--query-lengths", "2,3", "block"});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  EXPECT_EQ(server_.attention.last_request().module(), "block");
+  EXPECT_EQ(server_.attention.last_request().query_lengths_size(), 2);
+}
+
+TEST_F(ForwardCommandTest, MisspeltTensorsOfAFileAreNotIgnored) {
+  const std::string path = Write(
+      "case.safetensors", {{"query", query_.view()}, {"keys", other_.view()}});
+
+  const CliResult result = Forward({"--inputs", path});
+
+  EXPECT_EQ(result.exit_code, kExitFailed);
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("there is no tensor \"key\"; the file has keys, "
+                              "query; did you mean 'keys'?"),
+                    HasSubstr("--key " + path + ":TENSOR")));
+  EXPECT_EQ(server_.attention.num_requests, 0U);
+  EXPECT_EQ(Forward({"--inputs", path, "--key", path + ":keys"}).exit_code,
+            kExitOk);
+}
+
+TEST_F(ForwardCommandTest, OtherTensorsOfAFileAreNoMistake) {
+  const std::string path =
+      Write("case.safetensors", {{"query", query_.view()},
+                                 {"output", other_.view()},
+                                 {"weights", other_.view()}});
+
+  EXPECT_EQ(Forward({"--inputs", path}).exit_code, kExitOk);
+}
+
 TEST_F(ForwardCommandTest, LaysRandomQueryOutAsTheModuleWants) {
   server_.modules.module.mutable_config()
       ->mutable_multi_head_attention()

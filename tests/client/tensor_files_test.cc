@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 
 #include "core/module/safetensors_writer.h"
 #include "core/tensor/random_tensor.h"
@@ -14,6 +15,7 @@
 namespace attention {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 
 class TensorFilesTest : public testing::Test {
@@ -88,6 +90,39 @@ TEST_F(TensorFilesTest, ReportsMissingMalformedAndUnknownFiles) {
               HasSubstr("not a .npy file"));
   EXPECT_THAT(TextOf(ReadTensorFile("tensor.pt", "query").status()),
               HasSubstr("expected FILE.npy or FILE.safetensors"));
+}
+
+TEST_F(TensorFilesTest, OffersTheNearestTensor) {
+  const std::string path = folder_ / "ab.safetensors";
+  ASSERT_TRUE(
+      WriteTensorFile(path, {{"queries", a_.view()}, {"mask", b_.view()}})
+          .ok());
+
+  EXPECT_THAT(TextOf(ReadTensorFile(path + ":querys", "query").status()),
+              HasSubstr("there is no tensor \"querys\"; the file has mask, "
+                        "queries; did you mean 'queries'?"));
+}
+
+TEST_F(TensorFilesTest, SaysWhatAFileOfAnotherKindIs) {
+  ASSERT_TRUE(WriteTensorFile(folder_ / "a.npy", {{"a", a_.view()}}).ok());
+  ASSERT_TRUE(
+      WriteTensorFile(folder_ / "a.safetensors", {{"a", a_.view()}}).ok());
+  std::filesystem::rename(folder_ / "a.npy", folder_ / "npy.safetensors");
+  std::filesystem::rename(folder_ / "a.safetensors", folder_ / "st.npy");
+  ASSERT_TRUE(WriteTextFile(folder_ / "zip.npy", "PK\3\4 and more").ok());
+  ASSERT_TRUE(
+      WriteTextFile(folder_ / "old.safetensors", "\x80\2 and more").ok());
+
+  EXPECT_THAT(
+      TextOf(ReadTensorFile(folder_ / "npy.safetensors", "query").status()),
+      EndsWith("npy.safetensors is a .npy file, expected a safetensors file"));
+  EXPECT_THAT(TextOf(ReadTensorFile(folder_ / "st.npy", "query").status()),
+              EndsWith("st.npy is a safetensors file, expected a .npy file"));
+  EXPECT_THAT(TextOf(ReadTensorFile(folder_ / "zip.npy", "query").status()),
+              HasSubstr("is a zip archive"));
+  EXPECT_THAT(
+      TextOf(ReadSafetensorsMetadata(folder_ / "old.safetensors").status()),
+      HasSubstr("is a pickle"));
 }
 
 TEST_F(TensorFilesTest, ReadsMetadataWithoutTheTensors) {

@@ -12,6 +12,7 @@
 #include "client/cpp/cli/heatmap_html.h"
 #include "client/cpp/cli/tensor_files.h"
 #include "client/cpp/cli/tensor_summary.h"
+#include "client/cpp/cli/usage.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -181,10 +182,14 @@ void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
                   "Write output (and weights) to a .safetensors file, or "
                   "output alone to a .npy file")
       ->group(kGroup)
+      ->type_name("FILE")
       ->check([](const std::string& path) {
         return path.ends_with(".npy") || path.ends_with(".safetensors")
                    ? std::string()
-                   : "expected a name ending in .safetensors or .npy";
+                   : std::format(
+                         "got '{}', expected a name ending in "
+                         ".safetensors or .npy",
+                         path);
       });
   command
       .add_option("--expect", options.expect,
@@ -192,7 +197,8 @@ void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
                   "(or NAME.positions and NAME.values) at torch.testing's "
                   "tolerances; exit code 3 beyond them")
       ->group(kGroup)
-      ->check(CLI::ExistingFile);
+      ->type_name("FILE")
+      ->check(CheckExistingFile);
   command
       .add_flag("--weights", options.weights,
                 "Draw the attention weights; implies --need-weights")
@@ -201,7 +207,8 @@ void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
       .add_option("--weights-html", options.weights_html,
                   "Write a page with the weights of each head; implies "
                   "--per-head")
-      ->group(kGroup);
+      ->group(kGroup)
+      ->type_name("FILE");
 }
 
 }  // namespace
@@ -210,7 +217,9 @@ void AddForwardCommand(CLI::App& app, Command& selected) {
   const auto options = std::make_shared<ForwardCommandOptions>();
   CLI::App& command =
       *app.add_subcommand("forward", "Compute the forward pass of a module");
-  command.add_option("NAME", options->module, "Name of the module")->required();
+  command.add_option("NAME", options->module, "Name of the module")
+      ->required()
+      ->type_name("");
   AddForwardOptions(command, options->forward);
   AddAnswerOptions(command, *options);
   command.footer(kFooter);

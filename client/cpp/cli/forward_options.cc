@@ -2,13 +2,17 @@
 #include "client/cpp/cli/forward_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
 #include <format>
-#include <map>
+#include <iterator>
 
 #include "client/cpp/cli/tensor_files.h"
+#include "client/cpp/cli/usage.h"
 #include "core/attention/module_spec.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_macros.h"
+#include "core/usage/usage_text.h"
 
 namespace attention {
 namespace {
@@ -45,79 +49,121 @@ std::string FlagOf(std::string name) {
   return "--" + name;
 }
 
+// Read whole numbers, none negative, separated by one of `separators`.
+// \return nothing when the text is anything else.
+std::optional<std::vector<std::int64_t>> ParseNumbers(
+    std::string_view text, std::string_view separators) {
+  std::vector<std::int64_t> numbers;
+  for (;;) {
+    const char* const end = text.data() + text.size();
+    const auto [parsed, error] =
+        std::from_chars(text.data(), end, numbers.emplace_back());
+    if (error != std::errc() || numbers.back() < 0) return std::nullopt;
+    if (parsed == end) return numbers;
+    if (separators.find(*parsed) == std::string_view::npos) {
+      return std::nullopt;
+    }
+    text.remove_prefix(static_cast<std::size_t>(parsed - text.data()) + 1);
+  }
+}
+
+CLI::Option* AddRandom(CLI::App& command, ForwardOptions& options) {
+  return command
+      .add_option_function<std::string>(
+          "--random",
+          [&options](const std::string& text) {
+            const auto dims = ParseNumbers(text, ",x");
+            if (!dims || dims->size() < 2 || dims->size() > 3) {
+              throw CLI::ValidationError(
+                  "--random", std::format("got '{}', expected N,L,E or L,E, "
+                                          "such as 2,50,256 or 50x256",
+                                          text));
+            }
+            options.random = *dims;
+          },
+          "Random query of N,L,E or L,E instead, uniform in [-1,1); laid out "
+          "as the module wants it")
+      ->type_name("N,L,E");
+}
+
+CLI::Option* AddLengths(CLI::App& command, const std::string& flag,
+                        std::vector<std::int64_t>& lengths,
+                        const std::string& description) {
+  return command
+      .add_option_function<std::string>(
+          flag,
+          [flag, &lengths](const std::string& text) {
+            const auto numbers = ParseNumbers(text, ",");
+            if (!numbers) {
+              throw CLI::ValidationError(
+                  flag, std::format("got '{}', expected whole numbers "
+                                    "separated by commas, such as 12,7,30",
+                                    text));
+            }
+            lengths = *numbers;
+          },
+          description)
+      ->type_name("N,N,...");
+}
+
 void AddTensorOptions(CLI::App& command, ForwardOptions& options) {
   constexpr char kGroup[] =
       "Tensors (each FILE.npy or FILE.safetensors[:TENSOR])";
   CLI::Option* const query = command.add_option(
       "--query", options.query, "(L,E), (L,N,E), or (N,L,E) if batch first");
-  query->group(kGroup)->type_name("FILE");
+  query->group(kGroup)->type_name("FILE")->check(CheckTensorLocation);
   for (const TensorOption& option : kOptionalTensors) {
     command
         .add_option(FlagOf(option.name), options.*option.location,
                     option.description)
         ->group(kGroup)
-        ->type_name("FILE");
+        ->type_name("FILE")
+        ->check(CheckTensorLocation);
   }
   CLI::Option* const inputs = command.add_option(
       "--inputs", options.inputs,
       "A .safetensors file holding them as query, key, value, attn_mask, "
       "key_padding_mask, valid_lens; single options override it");
-  inputs->group(kGroup)->check(CLI::ExistingFile);
-  CLI::Option* const random =
-      command.add_option("--random", options.random,
-                         "Random query of N,L,E or L,E instead, uniform in "
-                         "[-1,1); laid out as the module wants it");
-  random->group(kGroup)->delimiter(',')->expected(2, 3)->excludes(query);
-  random->excludes(inputs)->check(CLI::NonNegativeNumber);
-  random->type_name("N,L,E");
+  inputs->group(kGroup)->type_name("FILE")->check(CheckExistingFile);
+  AddRandom(command, options)->group(kGroup)->excludes(query)->excludes(inputs);
   command.add_option("--seed", options.seed, "Seed of --random")
       ->group(kGroup)
-      ->capture_default_str();
-  static const std::map<std::string, DataType> kDtypes = {
-      {"float32", DataType::kFloat32},
-      {"float64", DataType::kFloat64},
-      {"float16", DataType::kFloat16},
-      {"bfloat16", DataType::kBFloat16}};
-  command.add_option("--dtype", options.dtype, "dtype of --random (float32)")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CheckSeed);
+  AddChoice<DataType, DataType>(command, "--dtype", options.dtype,
+                                {{"float32", DataType::kFloat32},
+                                 {"float64", DataType::kFloat64},
+                                 {"float16", DataType::kFloat16},
+                                 {"bfloat16", DataType::kBFloat16}})
       ->group(kGroup)
-      ->transform(CLI::CheckedTransformer(kDtypes).description(
-          "{float32,float64,float16,bfloat16}"));
+      ->description("dtype of --random (float32)");
 }
 
 void AddMaskOptions(CLI::App& command, ForwardOptions& options) {
   constexpr char kGroup[] = "What to compute";
-  static const std::map<std::string, Causal> kCausals = {
-      {"top-left", Causal::kTopLeft}, {"bottom-right", Causal::kBottomRight}};
-  command
-      .add_option("--causal", options.causal,
-                  "Causal mask, aligned to the first or the last key")
+  AddChoice<Causal, Causal>(
+      command, "--causal", options.causal,
+      {{"top-left", Causal::kTopLeft}, {"bottom-right", Causal::kBottomRight}})
       ->group(kGroup)
-      ->transform(CLI::CheckedTransformer(kCausals).description(
-          "{top-left,bottom-right}"));
+      ->description("Causal mask, aligned to the first or the last key");
   command
       .add_flag("--is-causal", options.is_causal,
                 "torch's hint; needs --attn-mask")
       ->group(kGroup);
-  static const std::map<std::string, MaskedRowPolicy> kPolicies = {
-      {"torch", MaskedRowPolicy::kTorch},
-      {"zero", MaskedRowPolicy::kZero},
-      {"nan", MaskedRowPolicy::kNaN}};
-  command
-      .add_option("--masked-row-policy", options.masked_row_policy,
-                  "What a query that sees no key yields (torch)")
+  AddChoice<MaskedRowPolicy, MaskedRowPolicy>(
+      command, "--masked-row-policy", options.masked_row_policy,
+      {{"torch", MaskedRowPolicy::kTorch},
+       {"zero", MaskedRowPolicy::kZero},
+       {"nan", MaskedRowPolicy::kNaN}})
       ->group(kGroup)
-      ->transform(
-          CLI::CheckedTransformer(kPolicies).description("{torch,zero,nan}"));
-  command
-      .add_option("--query-lengths", options.query_lengths,
-                  "Ragged batch: lengths of the sequences packed in query")
-      ->group(kGroup)
-      ->delimiter(',');
-  command
-      .add_option("--key-lengths", options.key_lengths,
-                  "The same for key (default: --query-lengths)")
-      ->group(kGroup)
-      ->delimiter(',');
+      ->description("What a query that sees no key yields (torch)");
+  AddLengths(command, "--query-lengths", options.query_lengths,
+             "Ragged batch: lengths of the sequences packed in query")
+      ->group(kGroup);
+  AddLengths(command, "--key-lengths", options.key_lengths,
+             "The same for key (default: --query-lengths)")
+      ->group(kGroup);
 }
 
 void AddResultOptions(CLI::App& command, ForwardOptions& options) {
@@ -138,6 +184,8 @@ void AddResultOptions(CLI::App& command, ForwardOptions& options) {
                   "The same seed drops the same weights")
       ->group(kGroup)
       ->capture_default_str()
+      ->type_name("N")
+      ->check(CheckSeed)
       ->needs(training);
 }
 
@@ -180,6 +228,28 @@ absl::StatusOr<InputTensors> MakeRandomFor(const ForwardOptions& options,
   return MakeRandom(options, SpecOf(*description.config).attention);
 }
 
+// Say that a file lacks a tensor, and how to name the one that was meant.
+absl::Status MissingTensor(const ForwardOptions& options, const char* name,
+                           const NamedTensors& tensors) {
+  return absl::NotFoundError(std::format(
+      "{}: {}; name another with {} {}:TENSOR", options.inputs,
+      DescribeMissing(name, tensors), FlagOf(name), options.inputs));
+}
+
+// Tell whether a tensor of the file was meant to have this name: it is none of
+// the options', and would be ignored.
+bool IsMisspelt(std::string_view name, const NamedTensors& tensors) {
+  std::vector<std::string> others;
+  for (const auto& [there, tensor] : tensors) {
+    const bool known =
+        there == "query" ||
+        std::ranges::find(kOptionalTensors, there, &TensorOption::name) !=
+            std::end(kOptionalTensors);
+    if (!known) others.push_back(there);
+  }
+  return !NearestName(name, others).empty();
+}
+
 // Take over the tensors that a file holds under the options' names.
 absl::Status ReadInputsFile(const ForwardOptions& options,
                             InputTensors& tensors) {
@@ -189,14 +259,16 @@ absl::Status ReadInputsFile(const ForwardOptions& options,
   if (const auto query = named.find("query"); query != named.end()) {
     tensors.query = Tensor::Copy(query->second);
   } else if (options.query.empty()) {
-    return absl::NotFoundError(
-        std::format("{} has no tensor \"query\"; name one with --query FILE",
-                    options.inputs));
+    return MissingTensor(options, "query", named);
   }
   for (const TensorOption& option : kOptionalTensors) {
     const auto tensor = named.find(option.name);
-    if (tensor == named.end()) continue;
-    tensors.*option.tensor = Tensor::Copy(tensor->second);
+    if (tensor != named.end()) {
+      tensors.*option.tensor = Tensor::Copy(tensor->second);
+    } else if ((options.*option.location).empty() &&
+               IsMisspelt(option.name, named)) {
+      return MissingTensor(options, option.name, named);
+    }
   }
   return absl::OkStatus();
 }
@@ -211,7 +283,7 @@ void AddForwardOptions(CLI::App& command, ForwardOptions& options) {
     if (options.query.empty() && options.inputs.empty() &&
         options.random.empty()) {
       throw CLI::RequiredError(
-          "--query FILE, --inputs FILE.safetensors or --random N,L,E");
+          "one of --query FILE, --inputs FILE.safetensors or --random N,L,E");
     }
     if (options.per_head) options.need_weights = true;
   });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <format>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -23,8 +24,13 @@ absl::StatusOr<int> CheckHealth(const CommandContext& context,
   constexpr std::chrono::seconds kTimeout(5);
   ATTENTION_ASSIGN_OR_RETURN(const AttentionClient client,
                              context.Connect(kTimeout));
-  ATTENTION_ASSIGN_OR_RETURN(const HealthState state, client.Health(module));
-  switch (state) {
+  const absl::StatusOr<HealthState> state = client.Health(module);
+  if (absl::IsNotFound(state.status())) {
+    return absl::NotFoundError(
+        std::format("the server knows no module '{}'", module));
+  }
+  ATTENTION_RETURN_IF_ERROR(state.status());
+  switch (*state) {
     case HealthState::kServing:
       context.out << "SERVING\n";
       return kExitOk;
@@ -44,8 +50,10 @@ void AddHealthCommand(CLI::App& app, Command& selected) {
   const auto module = std::make_shared<std::string>();
   CLI::App& command = *app.add_subcommand(
       "health", "Ask whether the server, or one module, is serving");
-  command.add_option("--module", *module,
-                     "Ask for this module instead of the whole server");
+  command
+      .add_option("--module", *module,
+                  "Ask for this module instead of the whole server")
+      ->type_name("NAME");
   command.footer(kFooter);
   command.callback([module, &selected] {
     selected = [module](const CommandContext& context) {

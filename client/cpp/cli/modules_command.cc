@@ -2,7 +2,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <format>
-#include <map>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -12,6 +11,7 @@
 
 #include "client/cpp/cli/cli.h"
 #include "client/cpp/cli/tensor_files.h"
+#include "client/cpp/cli/usage.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/config_codec.h"
 
@@ -111,8 +111,11 @@ absl::StatusOr<int> LoadModule(const CommandContext& context,
   return kExitOk;
 }
 
-// Read the configuration from the command line, a file, or the weights' file.
+// Read the configuration from the command line, a file, or the weights' file,
+// whose header must be that of a safetensors file in any case.
 absl::StatusOr<ModuleConfig> ReadConfig(const ModuleOptions& options) {
+  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsMetadata metadata,
+                             ReadSafetensorsMetadata(options.file));
   if (options.config.starts_with('{')) {
     return ParseModuleConfigJson(options.config);
   }
@@ -121,8 +124,6 @@ absl::StatusOr<ModuleConfig> ReadConfig(const ModuleOptions& options) {
                                ReadTextFile(options.config));
     return ParseModuleConfigJson(json);
   }
-  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsMetadata metadata,
-                             ReadSafetensorsMetadata(options.file));
   const auto config = metadata.find("config");
   if (config == metadata.end()) {
     return absl::InvalidArgumentError(std::format(
@@ -180,24 +181,28 @@ void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
       .add_option("FILE", options.file,
                   "Weights: a .safetensors file with PyTorch's names")
       ->required()
-      ->check(CLI::ExistingFile);
-  command.add_option(
-      "--config", options.config,
-      "Configuration: a JSON file, or JSON text beginning with '{' (default: "
-      "\"config\" of the file's __metadata__)");
-  static const std::map<std::string, DataType> kComputeDtypes = {
-      {"float32", DataType::kFloat32}, {"bfloat16", DataType::kBFloat16}};
+      ->type_name("")
+      ->check(CheckExistingFile);
   command
-      .add_option("--compute-dtype", options.compute_dtype,
-                  "What to compute in, instead of what the configuration says; "
-                  "bfloat16 is faster and keeps 2 or 3 digits")
-      ->transform(CLI::CheckedTransformer(kComputeDtypes)
-                      .description("{float32,bfloat16}"));
-  command.add_option("--prefix", options.prefix,
-                     "Prefix of the weights' names in the file");
-  command.add_option("--rename", options.renamed,
-                     "A part of the weights' names and what the file calls it, "
-                     "such as 'linear1 ffn.0'; repeatable");
+      .add_option("--config", options.config,
+                  "Configuration: a JSON file, or JSON text beginning with '{' "
+                  "(default: \"config\" of the file's __metadata__)")
+      ->type_name("JSON");
+  AddChoice<std::optional<DataType>, DataType>(
+      command, "--compute-dtype", options.compute_dtype,
+      {{"float32", DataType::kFloat32}, {"bfloat16", DataType::kBFloat16}})
+      ->description(
+          "What to compute in, instead of what the configuration says; "
+          "bfloat16 is faster and keeps 2 or 3 digits");
+  command
+      .add_option("--prefix", options.prefix,
+                  "Prefix of the weights' names in the file")
+      ->type_name("PREFIX");
+  command
+      .add_option("--rename", options.renamed,
+                  "A part of the weights' names and what the file calls it, "
+                  "such as 'linear1 ffn.0'; repeatable")
+      ->type_name("PART STORED");
   command.add_flag("--transposed", options.transposed,
                    "The file's matrices are (in, out), for y = x W");
   command.add_flag("--replace", options.replace,
@@ -223,7 +228,9 @@ void AddModulesCommand(CLI::App& app, Command& selected) {
   const auto add = [&](const char* name, const char* description,
                        const char* footer, ModuleAction action) -> CLI::App& {
     CLI::App& command = *modules.add_subcommand(name, description);
-    command.add_option("NAME", options->name, "Name of the module")->required();
+    command.add_option("NAME", options->name, "Name of the module")
+        ->required()
+        ->type_name("");
     command.footer(footer);
     Select(command, options, action, selected);
     return command;

@@ -11,7 +11,9 @@
 #include <format>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "client/cpp/cli/npy.h"
 #include "core/module/read_file.h"
@@ -19,12 +21,17 @@
 #include "core/module/safetensors_writer.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
+#include "core/usage/usage_text.h"
 
 namespace attention {
 namespace {
 
 // The user's own files: as large as memory allows.
 constexpr std::size_t kMaxFileBytes = std::numeric_limits<std::size_t>::max();
+
+// The kinds of files, as errors call them.
+constexpr std::string_view kNpy = "a .npy file";
+constexpr std::string_view kSafetensors = "a safetensors file";
 
 // An open file, closed at the end of its scope.
 class OpenFile {
@@ -43,20 +50,6 @@ class OpenFile {
   int descriptor_;
 };
 
-// Open a file and read it in some way; errors name the file.
-template <typename Read>
-auto ReadWith(const std::filesystem::path& path, Read read)
-    -> decltype(read(0)) {
-  const OpenFile file(path);
-  if (file.descriptor() < 0) {
-    return absl::NotFoundError(
-        std::format("cannot open {}: {}", path.string(), std::strerror(errno)));
-  }
-  auto result = read(file.descriptor());
-  if (!result.ok()) return AnnotateStatus(path.string(), result.status());
-  return result;
-}
-
 // Read exactly `size` bytes at `offset`; false when the file ends before.
 bool ReadAt(int file, std::size_t offset, std::size_t size, char* bytes) {
   while (size > 0) {
@@ -68,6 +61,42 @@ bool ReadAt(int file, std::size_t offset, std::size_t size, char* bytes) {
     size -= static_cast<std::size_t>(count);
   }
   return true;
+}
+
+// What a file is by its first bytes, whatever its name says; empty when that
+// cannot be told.
+std::string_view KindOf(int file) {
+  constexpr std::size_t kLongest = 9;
+  std::string start(kLongest, '\0');
+  if (!ReadAt(file, 0, start.size(), start.data())) return {};
+  if (start.starts_with("\x93NUMPY")) return kNpy;
+  if (start.starts_with("PK\3\4")) {
+    return "a zip archive, as torch.save and numpy.savez write";
+  }
+  if (start.starts_with("\x80\2")) return "a pickle, as torch.save wrote once";
+  // The header of a safetensors file is JSON behind its length.
+  if (start.back() == '{') return kSafetensors;
+  return {};
+}
+
+// Open a file and read it in some way; errors name the file, and what it is
+// when that is not what was expected.
+template <typename Read>
+auto ReadWith(const std::filesystem::path& path, std::string_view expected,
+              Read read) -> decltype(read(0)) {
+  const OpenFile file(path);
+  if (file.descriptor() < 0) {
+    return absl::NotFoundError(
+        std::format("cannot open {}: {}", path.string(), std::strerror(errno)));
+  }
+  auto result = read(file.descriptor());
+  if (result.ok()) return result;
+  const std::string_view kind = KindOf(file.descriptor());
+  if (kind.empty() || kind == expected) {
+    return AnnotateStatus(path.string(), result.status());
+  }
+  return absl::InvalidArgumentError(
+      std::format("{} is {}, expected {}", path.string(), kind, expected));
 }
 
 absl::StatusOr<SafetensorsMetadata> ReadMetadata(int file) {
@@ -108,19 +137,32 @@ std::string NamesOf(const NamedTensors& tensors) {
 absl::StatusOr<TensorView> SelectTensor(const NamedTensors& tensors,
                                         std::string_view name,
                                         std::string_view role) {
-  if (!name.empty()) {
-    const auto found = tensors.find(name);
-    if (found != tensors.end()) return found->second;
-    return absl::NotFoundError(std::format(
-        "there is no tensor \"{}\"; the file has {}", name, NamesOf(tensors)));
-  }
-  const auto found = tensors.find(role);
+  const auto found = tensors.find(name.empty() ? role : name);
   if (found != tensors.end()) return found->second;
+  if (!name.empty()) {
+    return absl::NotFoundError(DescribeMissing(name, tensors));
+  }
   if (tensors.size() == 1) return tensors.begin()->second;
-  return absl::NotFoundError(
-      std::format("none of the file's tensors is called \"{}\"; name one as "
-                  "FILE:TENSOR; the file has {}",
-                  role, NamesOf(tensors)));
+  return absl::NotFoundError(std::format("{}; name one as FILE:TENSOR",
+                                         DescribeMissing(role, tensors)));
+}
+
+// The file of a location and the tensor named in it, which may be empty.
+struct TensorLocation {
+  std::string_view file;
+  std::string_view tensor;
+};
+
+// Split FILE.npy or FILE.safetensors[:TENSOR]; nothing when it is neither.
+std::optional<TensorLocation> SplitLocation(std::string_view location) {
+  if (location.ends_with(".npy")) return TensorLocation{location, {}};
+  constexpr std::string_view kExtension = ".safetensors";
+  const std::size_t at = location.rfind(kExtension);
+  if (at == std::string_view::npos) return std::nullopt;
+  const std::size_t end = at + kExtension.size();
+  if (end == location.size()) return TensorLocation{location, {}};
+  if (location[end] != ':') return std::nullopt;
+  return TensorLocation{location.substr(0, end), location.substr(end + 1)};
 }
 
 absl::Status WritePieces(const std::filesystem::path& path,
@@ -140,42 +182,50 @@ absl::Status WritePieces(const std::filesystem::path& path,
 
 absl::StatusOr<SafetensorsFile> ReadSafetensorsFile(
     const std::filesystem::path& path) {
-  return ReadWith(path, [](int file) {
+  return ReadWith(path, kSafetensors, [](int file) {
     return SafetensorsFile::Read(file, kMaxFileBytes);
   });
 }
 
 absl::StatusOr<SafetensorsMetadata> ReadSafetensorsMetadata(
     const std::filesystem::path& path) {
-  return ReadWith(path, [](int file) { return ReadMetadata(file); });
+  return ReadWith(path, kSafetensors,
+                  [](int file) { return ReadMetadata(file); });
+}
+
+std::string CheckTensorLocation(const std::string& location) {
+  if (SplitLocation(location)) return {};
+  return std::format("got '{}', expected FILE.npy or FILE.safetensors[:TENSOR]",
+                     location);
+}
+
+std::string DescribeMissing(std::string_view name,
+                            const NamedTensors& tensors) {
+  std::vector<std::string> names;
+  for (const auto& [there, tensor] : tensors) names.push_back(there);
+  return std::format("there is no tensor \"{}\"; the file has {}{}", name,
+                     NamesOf(tensors), DidYouMean(name, names));
 }
 
 absl::StatusOr<Tensor> ReadTensorFile(std::string_view location,
                                       std::string_view role) {
-  if (location.ends_with(".npy")) {
-    const std::filesystem::path path(location);
-    return ReadWith(path, [](int file) -> absl::StatusOr<Tensor> {
+  const std::optional<TensorLocation> parts = SplitLocation(location);
+  if (!parts) {
+    return absl::InvalidArgumentError(
+        CheckTensorLocation(std::string(location)));
+  }
+  const std::filesystem::path path(parts->file);
+  if (parts->file.ends_with(".npy")) {
+    return ReadWith(path, kNpy, [](int file) -> absl::StatusOr<Tensor> {
       ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
                                  ReadFile(file, kMaxFileBytes));
       return ParseNpy({bytes.data(), bytes.size()});
     });
   }
-  constexpr std::string_view kExtension = ".safetensors";
-  const std::size_t at = location.rfind(kExtension);
-  const std::size_t end =
-      at == std::string_view::npos ? at : at + kExtension.size();
-  if (end == std::string_view::npos ||
-      (end < location.size() && location[end] != ':')) {
-    return absl::InvalidArgumentError(std::format(
-        "\"{}\": expected FILE.npy or FILE.safetensors[:TENSOR]", location));
-  }
-  const std::filesystem::path path(location.substr(0, end));
-  const std::string_view name =
-      end < location.size() ? location.substr(end + 1) : std::string_view();
   ATTENTION_ASSIGN_OR_RETURN(const SafetensorsFile file,
                              ReadSafetensorsFile(path));
   const absl::StatusOr<TensorView> tensor =
-      SelectTensor(file.view().tensors(), name, role);
+      SelectTensor(file.view().tensors(), parts->tensor, role);
   if (!tensor.ok()) return AnnotateStatus(path.string(), tensor.status());
   return Tensor::Copy(*tensor);
 }
@@ -203,12 +253,13 @@ absl::Status WriteTensorFile(const std::filesystem::path& path,
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::filesystem::path& path) {
-  return ReadWith(path, [](int file) -> absl::StatusOr<std::string> {
-    ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
-                               ReadFile(file, kMaxFileBytes));
-    return std::string(reinterpret_cast<const char*>(bytes.data()),
-                       bytes.size());
-  });
+  return ReadWith(
+      path, "a text file", [](int file) -> absl::StatusOr<std::string> {
+        ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
+                                   ReadFile(file, kMaxFileBytes));
+        return std::string(reinterpret_cast<const char*>(bytes.data()),
+                           bytes.size());
+      });
 }
 
 absl::Status WriteTextFile(const std::filesystem::path& path,

@@ -24,6 +24,15 @@ namespace attention {
 [[nodiscard]] absl::StatusOr<SafetensorsMetadata> ReadSafetensorsMetadata(
     const std::filesystem::path& path);
 
+/// Check that a location is one that ReadTensorFile takes; the file itself is
+/// not looked for. \return empty when it is, else what was expected.
+[[nodiscard]] std::string CheckTensorLocation(const std::string& location);
+
+/// Say that tensors have none of this name: which they have, and which of them
+/// was most likely meant.
+[[nodiscard]] std::string DescribeMissing(std::string_view name,
+                                          const NamedTensors& tensors);
+
 /// Read one tensor from "FILE.npy" or "FILE.safetensors[:TENSOR]".
 ///
 /// \param role is the tensor taken when none is named and the file has one of
