@@ -76,6 +76,28 @@ TEST(BenchReportTest, JsonCarriesEveryNumber) {
   EXPECT_TRUE(json.contains("lateness_ns"));
 }
 
+TEST(BenchReportTest, SaysWhenItWasInterrupted) {
+  BenchReport report = MakeReport();
+  EXPECT_THAT(BenchReportToText(report), Not(HasSubstr("INTERRUPTED")));
+  EXPECT_EQ(nlohmann::json::parse(BenchReportToJson(report))["interrupted"],
+            false);
+  report.plan.duration = std::chrono::seconds(10);
+  report.load.was_stopped = true;
+  report.load.num_unanswered = 4;
+
+  const auto json = nlohmann::json::parse(BenchReportToJson(report));
+
+  EXPECT_THAT(
+      BenchReportToText(report),
+      HasSubstr("INTERRUPTED after 2.00 of 10 s; 4 requests were cancelled\n"));
+  EXPECT_EQ(json["interrupted"], true);
+  EXPECT_EQ(json["unanswered"], 4);
+  report.load.elapsed = {};
+  EXPECT_THAT(
+      BenchReportToText(report),
+      HasSubstr("INTERRUPTED during the warm-up, nothing measured yet;"));
+}
+
 TEST(BenchReportTest, EmptyRunHasNoThroughput) {
   EXPECT_EQ(BenchReport().requests_per_second(), 0.0);
 }

@@ -2,7 +2,9 @@
 """Run attention-client against a real attention-server: cli_live_test.py BIN_DIR."""
 
 import json
+import os
 import pathlib
+import pty
 import re
 import signal
 import subprocess
@@ -11,10 +13,13 @@ import tempfile
 import unittest
 
 BIN = pathlib.Path(sys.argv.pop(1))
+MEASURED = r"measuring [0-9.]+ of \d+ s: [1-9]"  # the progress once something is answered
 MODULE = "batch_first"  # (64, 2, batch_first=True), one of the demo's modules
 
 
-class CliLiveTest(unittest.TestCase):
+class LiveServer(unittest.TestCase):
+    """A server with one module, and the client to call it."""
+
     @classmethod
     def setUpClass(cls):
         cls.scratch = tempfile.TemporaryDirectory()
@@ -58,6 +63,8 @@ class CliLiveTest(unittest.TestCase):
         weights = cls.folder / "modules" / f"{MODULE}.safetensors"
         return cls.client("modules", "upload", name, weights, *options, code=code)
 
+
+class CliLiveTest(LiveServer):
     def test_health_of_server_and_module(self):
         self.assertEqual(self.client("health"), "SERVING\n")
         self.assertEqual(self.client("health", "--module", MODULE), "SERVING\n")
@@ -120,6 +127,129 @@ class CliLiveTest(unittest.TestCase):
             self.assertGreater(report["verified"], 0)
             self.assertEqual(report["mismatches"], 0)
             self.assertEqual(set(report["codes"]), {"OK"})
+
+    def test_both_programs_tell_one_version(self):
+        server = subprocess.run([BIN / "attention-server", "--version"], capture_output=True, text=True, check=True)
+
+        self.assertEqual(self.client("--version"), server.stdout.replace("attention-server", "attention-client"))
+
+    def test_proxies_are_not_asked_for_this_machine(self):
+        proxy = "http://127.0.0.1:9"  # nobody listens there
+        for target in (self.target, self.target.replace("127.0.0.1", "localhost")):
+            result = subprocess.run(
+                [BIN / "attention-client", "health", "--target", target],
+                env={**os.environ, "http_proxy": proxy, "grpc_proxy": proxy},
+                capture_output=True,
+                text=True,
+            )
+            self.assertEqual(result.stdout, "SERVING\n", result.stderr)
+
+    def test_results_that_cannot_be_written_are_an_error(self):
+        with open("/dev/full", "w") as full:
+            result = subprocess.run(
+                [BIN / "attention-client", "--target", self.target, "modules", "list"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("cannot be written", result.stderr)
+
+
+
+class BenchRunTest(LiveServer):
+    """A real process whose stderr is a terminal, on which its progress can be waited for."""
+
+    def start(self, *options, stdout=subprocess.PIPE, stderr=None):
+        self.terminal, side = pty.openpty()
+        process = subprocess.Popen(
+            [BIN / "attention-client", "--target", self.target, "bench", MODULE, "--random", "1x8x64", *options],
+            stdout=stdout,
+            stderr=side if stderr is None else stderr,
+            text=True,
+        )
+        os.close(side)
+        self.addCleanup(os.close, self.terminal)
+        return process
+
+    def wait_for(self, pattern):
+        """Read the terminal until something is there."""
+        shown = ""
+        while not re.search(pattern, shown):
+            shown += os.read(self.terminal, 4096).decode()
+
+    def test_interrupted_run_reports_until_then(self):
+        for load in (("--concurrency", "4"), ("--rate", "100")):
+            process = self.start("--warmup", "0", "--duration", "3600", *load)
+            self.wait_for(MEASURED)
+            process.send_signal(signal.SIGINT)
+            text = process.communicate(timeout=60)[0]
+
+            self.assertEqual(process.returncode, 130)
+            self.assertRegex(text, r"INTERRUPTED after \d+\.\d\d of 3600 s; \d+ requests were cancelled\n")
+            self.assertRegex(text, r"status      OK [1-9]\d*\n")
+            self.assertRegex(text, r"verified    [1-9]\d* answers, 0 differ")
+
+    def test_terminated_run_reports_as_json(self):
+        process = self.start("--warmup", "0", "--duration", "3600", "--json")
+        self.wait_for(MEASURED)
+        process.send_signal(signal.SIGTERM)
+        report = json.loads(process.communicate(timeout=60)[0])
+
+        self.assertEqual(process.returncode, 143)
+        self.assertTrue(report["interrupted"])
+        self.assertEqual(set(report["codes"]), {"OK"})
+        self.assertGreater(report["elapsed_ns"], 0)
+        self.assertLess(report["elapsed_ns"], report["duration_ns"])
+
+    def test_interrupted_warmup_has_measured_nothing(self):
+        process = self.start("--warmup", "3600")
+        self.wait_for("warming up ")
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=60)[0]
+
+        self.assertEqual(process.returncode, 130)
+        self.assertIn("INTERRUPTED during the warm-up, nothing measured yet", text)
+
+    def test_progress_is_one_line_and_leaves_nothing_behind(self):
+        process = self.start("--warmup", "0", "--duration", "1")
+        process.communicate(timeout=60)
+        shown = ""
+        try:
+            while True:
+                shown += os.read(self.terminal, 4096).decode()
+        except OSError:  # how a terminal without a process ends
+            pass
+
+        self.assertEqual(process.returncode, 0)
+        self.assertRegex(shown, r"measuring \d\.\d of 1 s: \d+ answered, \d+\.\d/s, 0 failed")
+        self.assertNotIn("\n", shown)
+        self.assertRegex(shown, r"\r +\r$")
+
+    def test_nothing_is_shown_where_stderr_is_no_terminal(self):
+        process = self.start("--warmup", "0", "--duration", "0.5", stderr=subprocess.PIPE)
+
+        self.assertEqual(process.communicate(timeout=60)[1], "")
+        self.assertEqual(process.returncode, 0)
+
+    def test_second_signal_ends_at_once(self):
+        reader, writer = os.pipe()  # full: writing the report takes for ever
+        os.set_blocking(writer, False)
+        try:
+            while True:
+                os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writer, True)
+        process = self.start("--warmup", "0", "--duration", "3600", stdout=writer)
+        self.wait_for(MEASURED)
+        process.send_signal(signal.SIGINT)
+        self.wait_for(" " * 20 + "\r")  # the run is over, its line gone
+        process.send_signal(signal.SIGINT)
+
+        self.assertEqual(process.wait(timeout=60), -signal.SIGINT)
+        os.close(reader)
+        os.close(writer)
 
 
 if __name__ == "__main__":

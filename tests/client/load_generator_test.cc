@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -19,7 +21,9 @@ using std::chrono::nanoseconds;
 class FakeClock : public LoadClock {
  public:
   TimePoint Now() override { return now_; }
-  void SleepUntil(TimePoint time) override { now_ = std::max(now_, time); }
+  void SleepUntil(TimePoint time, const std::stop_token& stop) override {
+    if (!stop.stop_requested()) now_ = std::max(now_, time);
+  }
   void Advance(nanoseconds time) { now_ += time; }
 
  private:
@@ -152,8 +156,8 @@ TEST(LoadGeneratorTest, OpenLoopCountsWhatItDidNotSend) {
   // Answers the first request at 500 ms, later ones at once.
   class AnsweringClock final : public FakeClock {
    public:
-    void SleepUntil(TimePoint time) override {
-      FakeClock::SleepUntil(time);
+    void SleepUntil(TimePoint time, const std::stop_token& stop) override {
+      FakeClock::SleepUntil(time, stop);
       if (held && time >= TimePoint(milliseconds(500))) {
         std::exchange(held, nullptr)(absl::StatusCode::kOk, time);
       }
@@ -179,6 +183,117 @@ TEST(LoadGeneratorTest, OpenLoopCountsWhatItDidNotSend) {
   EXPECT_GT(report.num_not_sent, 20U);
   EXPECT_EQ(report.num_ok(), num_sent);
   EXPECT_EQ(report.num_not_sent + num_sent, report.lateness.count());
+}
+
+// Answers requests within the call, every 10 ms, and stops the run within the
+// call of one of them.
+class StoppingServer {
+ public:
+  StoppingServer(FakeClock& clock, int stops_at)
+      : clock_(clock), stops_at_(stops_at) {}
+
+  [[nodiscard]] std::stop_token token() const { return stop_.get_token(); }
+  [[nodiscard]] SendRequest sender(absl::StatusCode code_when_stopped) {
+    return [this, code_when_stopped](const auto& done) {
+      clock_.Advance(milliseconds(10));
+      const bool stops = ++num_sent == stops_at_;
+      if (stops) stop_.request_stop();
+      done(stops ? code_when_stopped : absl::StatusCode::kOk, clock_.Now());
+    };
+  }
+
+  int num_sent = 0;
+
+ private:
+  FakeClock& clock_;
+  const int stops_at_;
+  std::stop_source stop_;
+};
+
+TEST(LoadGeneratorTest, StoppedClosedLoopReportsWhatItMeasured) {
+  FakeClock clock;
+  StoppingServer server(clock, /*stops_at=*/7);
+
+  const LoadReport report = RunLoad(
+      {.warmup = milliseconds(20), .duration = std::chrono::hours(1)},
+      server.sender(absl::StatusCode::kCancelled), clock, server.token());
+
+  EXPECT_EQ(server.num_sent, 7);
+  EXPECT_TRUE(report.was_stopped);
+  EXPECT_EQ(report.num_ok(), 4U);
+  EXPECT_EQ(report.num_failed(), 0U);
+  EXPECT_EQ(report.num_unanswered, 1U);
+  EXPECT_EQ(report.elapsed, milliseconds(50));
+}
+
+TEST(LoadGeneratorTest, StoppedOpenLoopReportsWhatItMeasured) {
+  FakeClock clock;
+  StoppingServer server(clock, /*stops_at=*/3);
+
+  const LoadReport report =
+      RunLoad({.rate = 1.0, .duration = std::chrono::hours(1)},
+              server.sender(absl::StatusCode::kOk), clock, server.token());
+
+  EXPECT_EQ(server.num_sent, 3);
+  EXPECT_TRUE(report.was_stopped);
+  EXPECT_EQ(report.num_ok(), 3U);
+  EXPECT_EQ(report.num_unanswered, 0U);
+  EXPECT_EQ(report.elapsed, clock.Now().time_since_epoch());
+}
+
+TEST(LoadGeneratorTest, StoppedDuringTheWarmupHasMeasuredNothing) {
+  FakeClock clock;
+  StoppingServer server(clock, /*stops_at=*/2);
+
+  const LoadReport report = RunLoad(
+      {.warmup = std::chrono::hours(1), .duration = milliseconds(50)},
+      server.sender(absl::StatusCode::kCancelled), clock, server.token());
+
+  EXPECT_TRUE(report.was_stopped);
+  EXPECT_TRUE(report.codes.empty());
+  EXPECT_EQ(report.num_unanswered, 0U);
+  EXPECT_EQ(report.elapsed, nanoseconds(0));
+}
+
+TEST(LoadGeneratorTest, StoppedBeforeTheRunSendsNothing) {
+  FakeClock clock;
+  StoppingServer server(clock, /*stops_at=*/1);
+  std::stop_source stop;
+  stop.request_stop();
+
+  for (const std::optional<double> rate :
+       {std::optional<double>(), std::optional(10.0)}) {
+    const LoadReport report =
+        RunLoad({.rate = rate, .duration = milliseconds(500)},
+                server.sender(absl::StatusCode::kOk), clock, stop.get_token());
+
+    EXPECT_TRUE(report.was_stopped);
+    EXPECT_EQ(server.num_sent, 0);
+  }
+}
+
+TEST(LoadGeneratorTest, CancelledRequestsOfARunThatGoesOnAreFailures) {
+  FakeClock clock;
+
+  const LoadReport report = RunLoad(
+      {.duration = milliseconds(50)},
+      AnswerAfter(clock, milliseconds(10), absl::StatusCode::kCancelled),
+      clock);
+
+  EXPECT_FALSE(report.was_stopped);
+  EXPECT_EQ(report.num_failed(), 5U);
+  EXPECT_EQ(report.num_unanswered, 0U);
+}
+
+TEST(LoadGeneratorTest, SteadyClockWakesWhenStopped) {
+  std::stop_source stop;
+  stop.request_stop();
+  SteadyLoadClock clock;
+  const LoadClock::TimePoint late = clock.Now() + std::chrono::hours(1);
+
+  clock.SleepUntil(late, stop.get_token());
+
+  EXPECT_LT(clock.Now(), late);
 }
 
 }  // namespace

@@ -7,12 +7,16 @@
 #include <ostream>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "client/cpp/cli/bench_report.h"
 #include "client/cpp/cli/cli.h"
 #include "client/cpp/cli/compare.h"
 #include "client/cpp/cli/forward_options.h"
+#include "client/cpp/cli/load_progress.h"
+#include "client/cpp/cli/run_watch.h"
+#include "client/cpp/cli/usage.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -29,8 +33,13 @@ constexpr char kFooter[] =
     "whole answer has arrived; parsing it is not included. A random sample of\n"
     "answers must equal, bit for bit, one received before the run.\n"
     "\n"
+    "Ctrl-C (SIGINT) or SIGTERM ends the run early: requests in flight are\n"
+    "cancelled, and what was measured until then is reported. A second one "
+    "ends\nthe program at once. On a terminal, stderr shows how far the run "
+    "is.\n"
+    "\n"
     "Exit codes: 0 all requests were answered; 1 some failed or could not be\n"
-    "sent; 3 answers differ.\n"
+    "sent; 3 answers differ; 130 interrupted by SIGINT, 143 by SIGTERM.\n"
     "\n"
     "Examples:\n"
     "  attention-client bench block --random 1,64,256 --concurrency 8\n"
@@ -115,32 +124,86 @@ std::size_t SampleCapacity(const BenchOptions& options,
   return std::min(options.verify, fitting);
 }
 
-absl::Status RunAndVerify(const BenchOptions& options,
-                          const AttentionClient& client,
-                          const AttentionInputs& inputs, BenchReport& report) {
-  ATTENTION_ASSIGN_OR_RETURN(const PreparedForward request,
-                             AttentionClient::Prepare(options.module, inputs));
-  report.request_bytes = request.num_bytes();
-  ATTENTION_ASSIGN_OR_RETURN(const ForwardResult first,
-                             client.Forward(options.module, inputs));
-  ReplySample sample(SampleCapacity(options, first), options.rate_seed);
+// The line of a terminal that says how far a run is.
+class ProgressLine {
+ public:
+  explicit ProgressLine(const CommandContext& context)
+      : out_(context.progress), columns_(context.progress_columns) {}
+  ~ProgressLine() { Show(""); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+  // Put `text` in place of what stands there.
+  void Show(std::string_view text) {
+    if (out_ == nullptr) return;
+    // A line as wide as the terminal would begin the next one.
+    text = text.substr(0, columns_ - 1);
+    *out_ << std::format("\r{:<{}}\r{}", text, width_, text) << std::flush;
+    width_ = text.size();
+  }
+
+ private:
+  std::ostream* out_;
+  std::size_t columns_;
+  std::size_t width_ = 0;  // of what stands there
+};
+
+// Load the server until the plan's time is over or a signal comes, keeping a
+// sample of its answers. Returns the signal; 0 when none came.
+int Load(const CommandContext& context, const AttentionClient& client,
+         const PreparedForward& request, ReplySample& sample,
+         BenchReport& report) {
   SteadyLoadClock clock;
+  LoadProgress progress(report.plan, clock.Now());
+  ProgressLine line(context);
+  RunWatch watch([&] { line.Show(progress.Line(clock.Now())); });
   const SendRequest send = [&](auto done) {
-    client.ForwardAsync(request, [&sample, &clock, done = std::move(done)](
-                                     absl::StatusOr<ForwardReply> reply) {
-      const LoadClock::TimePoint answered = clock.Now();
-      const absl::StatusCode code = reply.status().code();
-      if (reply.ok()) sample.Offer(*std::move(reply));
-      done(code, answered);
-    });
+    client.ForwardAsync(
+        request,
+        [&, done = std::move(done)](absl::StatusOr<ForwardReply> reply) {
+          const LoadClock::TimePoint answered = clock.Now();
+          const absl::StatusCode code = reply.status().code();
+          progress.Count(code, answered);
+          if (reply.ok()) sample.Offer(*std::move(reply));
+          done(code, answered);
+        },
+        watch.token());
   };
-  report.load = RunLoad(report.plan, send, clock);
-  for (const ForwardReply& reply : sample.replies()) {
+  report.load = RunLoad(report.plan, send, clock, watch.token());
+  return report.load.was_stopped ? watch.signal() : 0;
+}
+
+void Verify(const std::vector<ForwardReply>& replies,
+            const ForwardResult& first, BenchReport& report) {
+  for (const ForwardReply& reply : replies) {
     const absl::StatusOr<ForwardResult> answer = reply.Decode();
     ++report.num_verified;
     if (!answer.ok() || !IsSameAnswer(*answer, first)) ++report.num_mismatches;
   }
-  return absl::OkStatus();
+}
+
+// What the report says before the run.
+BenchReport ReportOf(const CommandContext& context, const BenchOptions& options,
+                     const Tensor& query) {
+  BenchReport report;
+  report.target = context.target;
+  report.module = options.module;
+  report.query = std::format("{} {}", DataTypeName(query.dtype()),
+                             query.shape().ToString());
+  report.plan = PlanOf(options);
+  if (query.shape().rank() > 0 && query.shape().back() > 0) {
+    report.tokens_per_request =
+        query.shape().num_elements() / query.shape().back();
+  }
+  return report;
+}
+
+int ExitCodeOf(const BenchReport& report, int signal) {
+  if (report.num_mismatches > 0) return kExitDiffers;
+  if (signal != 0) return kExitSignalBase + signal;
+  const bool complete =
+      report.load.num_failed() == 0 && report.load.num_not_sent == 0;
+  return complete ? kExitOk : kExitFailed;
 }
 
 absl::StatusOr<int> RunBench(const CommandContext& context,
@@ -149,71 +212,73 @@ absl::StatusOr<int> RunBench(const CommandContext& context,
   ATTENTION_ASSIGN_OR_RETURN(
       const InputTensors tensors,
       LoadInputs(options.forward, options.module, client));
-  const Shape& shape = tensors.query.shape();
-  BenchReport report;
-  report.target = context.target;
-  report.module = options.module;
-  report.query = std::format("{} {}", DataTypeName(tensors.query.dtype()),
-                             shape.ToString());
-  report.plan = PlanOf(options);
-  if (shape.rank() > 0 && shape.back() > 0) {
-    report.tokens_per_request = shape.num_elements() / shape.back();
-  }
-  ATTENTION_RETURN_IF_ERROR(RunAndVerify(
-      options, client, MakeInputs(options.forward, tensors), report));
+  const AttentionInputs inputs = MakeInputs(options.forward, tensors);
+  BenchReport report = ReportOf(context, options, tensors.query);
+  ATTENTION_ASSIGN_OR_RETURN(const PreparedForward request,
+                             AttentionClient::Prepare(options.module, inputs));
+  report.request_bytes = request.num_bytes();
+  ATTENTION_ASSIGN_OR_RETURN(const ForwardResult first,
+                             client.Forward(options.module, inputs));
+  ReplySample sample(SampleCapacity(options, first), options.rate_seed);
+  const int signal = Load(context, client, request, sample, report);
+  Verify(sample.replies(), first, report);
   context.out << (options.json ? BenchReportToJson(report)
                                : BenchReportToText(report));
-  if (report.num_mismatches > 0) return kExitDiffers;
-  const bool complete =
-      report.load.num_failed() == 0 && report.load.num_not_sent == 0;
-  return complete ? kExitOk : kExitFailed;
+  return ExitCodeOf(report, signal);
 }
 
 void AddLoadOptions(CLI::App& command, BenchOptions& options) {
   constexpr char kGroup[] = "Load";
-  constexpr std::size_t kMaxInFlight = 1'000'000;
+  constexpr std::int64_t kMaxInFlight = 1'000'000;
   CLI::Option* const concurrency = command.add_option(
       "--concurrency", options.concurrency, "Closed loop: requests in flight");
-  concurrency->group(kGroup)->capture_default_str();
-  concurrency->check(CLI::Range(std::size_t{1}, kMaxInFlight));
+  concurrency->group(kGroup)->capture_default_str()->type_name("N");
+  concurrency->check(InRange(std::int64_t{1}, kMaxInFlight));
   CLI::Option* const rate = command.add_option(
       "--rate", options.rate, "Open loop: requests per second, Poisson");
-  rate->group(kGroup)->excludes(concurrency)->check(CLI::Range(0.01, 1e6));
+  rate->group(kGroup)->type_name("RATE")->excludes(concurrency);
+  rate->check(InRange(0.01, 1e6));
   command
       .add_option("--rate-seed", options.rate_seed,
                   "Seed of the arrival times and of the verified sample")
       ->group(kGroup)
-      ->capture_default_str();
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CheckSeed);
   command
       .add_option("--max-in-flight", options.max_in_flight,
                   "Open loop: requests due beyond it are counted, not sent")
       ->group(kGroup)
       ->capture_default_str()
+      ->type_name("N")
       ->needs(rate)
-      ->check(CLI::Range(std::size_t{1}, kMaxInFlight));
+      ->check(InRange(std::int64_t{1}, kMaxInFlight));
 }
 
 void AddRunOptions(CLI::App& command, BenchOptions& options) {
   constexpr char kGroup[] = "Run";
   constexpr double kMaxSeconds = 86400.0;
-  constexpr std::size_t kMaxVerify = 1'000'000;
+  constexpr std::int64_t kMaxVerify = 1'000'000;
   command
       .add_option("--duration", options.duration_seconds, "Seconds to measure")
       ->group(kGroup)
       ->capture_default_str()
-      ->check(CLI::Range(0.001, kMaxSeconds));
+      ->type_name("SECONDS")
+      ->check(InRange(0.001, kMaxSeconds));
   command
       .add_option("--warmup", options.warmup_seconds,
                   "Seconds to send before that")
       ->group(kGroup)
       ->capture_default_str()
-      ->check(CLI::Range(0.0, kMaxSeconds));
+      ->type_name("SECONDS")
+      ->check(InRange(0.0, kMaxSeconds));
   command
       .add_option("--verify", options.verify,
                   "Answers to verify, 256 MiB of them at most; 0: none")
       ->group(kGroup)
       ->capture_default_str()
-      ->check(CLI::Range(std::size_t{0}, kMaxVerify));
+      ->type_name("N")
+      ->check(InRange(std::int64_t{0}, kMaxVerify));
   command.add_flag("--json", options.json, "Report as JSON")->group(kGroup);
 }
 
@@ -223,7 +288,9 @@ void AddBenchCommand(CLI::App& app, Command& selected) {
   const auto options = std::make_shared<BenchOptions>();
   CLI::App& command = *app.add_subcommand(
       "bench", "Measure latency and throughput of a module");
-  command.add_option("NAME", options->module, "Name of the module")->required();
+  command.add_option("NAME", options->module, "Name of the module")
+      ->required()
+      ->type_name("");
   AddForwardOptions(command, options->forward);
   AddLoadOptions(command, *options);
   AddRunOptions(command, *options);

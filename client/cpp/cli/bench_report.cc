@@ -105,6 +105,15 @@ std::string BenchReportToText(const BenchReport& report) {
         "cannot keep this rate\n",
         load.num_not_sent, report.plan.max_in_flight);
   }
+  if (load.was_stopped) {
+    text += std::format("INTERRUPTED {}; {} requests were cancelled\n",
+                        load.elapsed.count() > 0
+                            ? std::format("after {:.2f} of {:g} s",
+                                          Seconds(load.elapsed).count(),
+                                          Seconds(report.plan.duration).count())
+                            : "during the warm-up, nothing measured yet",
+                        load.num_unanswered);
+  }
   text += std::format("verified    {} answers, {} differ from the first\n",
                       report.num_verified, report.num_mismatches);
   return text;
@@ -135,8 +144,10 @@ std::string BenchReportToJson(const BenchReport& report) {
   json["elapsed_ns"] = load.elapsed.count();
   json["requests_per_second"] = report.requests_per_second();
   json["tokens_per_second"] = report.tokens_per_second();
+  json["interrupted"] = load.was_stopped;
   json["codes"] = codes;
   json["not_sent"] = load.num_not_sent;
+  json["unanswered"] = load.num_unanswered;
   json["latency_ns"] = LatencyToJson(load.latency);
   json["service_ns"] = LatencyToJson(load.service);
   if (report.plan.rate) json["lateness_ns"] = LatencyToJson(load.lateness);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <iosfwd>
 #include <optional>
@@ -25,11 +26,17 @@ inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 /// An answer is not the expected one.
 inline constexpr int kExitDiffers = 3;
+/// A run was interrupted: this plus the signal's number, as shells report it.
+inline constexpr int kExitSignalBase = 128;
 
 /// Where a command writes, and what the global options say.
 struct CommandContext {
   std::ostream& out;
   HeatmapStyle heatmap_style = HeatmapStyle::kPlain;
+  /// A terminal on which one line may be rewritten while a run goes on, and
+  /// its width; null: there is none.
+  std::ostream* progress = nullptr;
+  std::size_t progress_columns = 80;
   std::string target = "127.0.0.1:50051";
   std::optional<double> timeout_seconds = std::nullopt;
 

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <thread>
 
 #include "client/cpp/cli/arrival_schedule.h"
 
@@ -18,14 +17,16 @@ using TimePoint = LoadClock::TimePoint;
 // One run. Lives until every request it sent is answered.
 class LoadRun {
  public:
-  LoadRun(const LoadPlan& plan, const SendRequest& send, LoadClock& clock)
+  LoadRun(const LoadPlan& plan, const SendRequest& send, LoadClock& clock,
+          const std::stop_token& stop)
       : plan_(plan),
         send_(send),
         clock_(clock),
+        stop_(stop),
         start_(clock.Now()),
         window_begin_(start_ + plan.warmup),
         window_end_(window_begin_ + plan.duration),
-        last_answer_(window_end_) {}
+        last_answer_(window_begin_) {}
   LoadRun(const LoadRun&) = delete;
   LoadRun& operator=(const LoadRun&) = delete;
 
@@ -39,7 +40,8 @@ class LoadRun {
     for (;;) {
       const TimePoint due = start_ + schedule.Next();
       if (due >= window_end_) return;
-      clock_.SleepUntil(due);
+      clock_.SleepUntil(due, stop_);
+      if (stop_.stop_requested()) return;
       SendDue(due);
     }
   }
@@ -47,7 +49,12 @@ class LoadRun {
   LoadReport Finish() {
     std::unique_lock lock(mutex_);
     all_answered_.wait(lock, [this] { return in_flight_ == 0; });
-    report_.elapsed = last_answer_ - window_begin_;
+    const TimePoint end =
+        stop_.stop_requested()
+            ? std::clamp(clock_.Now(), window_begin_, window_end_)
+            : window_end_;
+    report_.was_stopped = end < window_end_;
+    report_.elapsed = std::max(last_answer_, end) - window_begin_;
     return std::move(report_);
   }
 
@@ -59,7 +66,7 @@ class LoadRun {
   // Send a request of the closed loop, or end this slot when time is over.
   void SendNext() {
     const TimePoint now = clock_.Now();
-    if (now >= window_end_) {
+    if (now >= window_end_ || stop_.stop_requested()) {
       EndOne();
       return;
     }
@@ -96,6 +103,10 @@ class LoadRun {
   void Record(absl::StatusCode code, const Times& times) {
     if (!InWindow(times.due)) return;
     const std::scoped_lock lock(mutex_);
+    if (code == absl::StatusCode::kCancelled && stop_.stop_requested()) {
+      ++report_.num_unanswered;
+      return;
+    }
     ++report_.codes[code];
     last_answer_ = std::max(last_answer_, times.answered);
     if (code != absl::StatusCode::kOk) return;
@@ -112,6 +123,7 @@ class LoadRun {
   const LoadPlan& plan_;
   const SendRequest& send_;
   LoadClock& clock_;
+  const std::stop_token stop_;
   const TimePoint start_;
   const TimePoint window_begin_;
   const TimePoint window_end_;
@@ -127,11 +139,14 @@ class LoadRun {
 
 TimePoint SteadyLoadClock::Now() { return std::chrono::steady_clock::now(); }
 
-void SteadyLoadClock::SleepUntil(TimePoint time) {
+void SteadyLoadClock::SleepUntil(TimePoint time, const std::stop_token& stop) {
   // By default the kernel may wake a thread 50 microseconds late to save power.
   constexpr unsigned long kSlackNanoseconds = 1;
   prctl(PR_SET_TIMERSLACK, kSlackNanoseconds);
-  std::this_thread::sleep_until(time);
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any().wait_until(lock, stop, time,
+                                           [] { return false; });
 }
 
 std::uint64_t LoadReport::num_failed() const {
@@ -141,8 +156,8 @@ std::uint64_t LoadReport::num_failed() const {
 }
 
 LoadReport RunLoad(const LoadPlan& plan, const SendRequest& send,
-                   LoadClock& clock) {
-  LoadRun run(plan, send, clock);
+                   LoadClock& clock, const std::stop_token& stop) {
+  LoadRun run(plan, send, clock, stop);
   if (plan.rate) {
     run.RunOpenLoop(*plan.rate);
   } else {

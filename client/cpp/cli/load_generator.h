@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <stop_token>
 
 #include "absl/status/status.h"
 #include "client/cpp/cli/latency_recorder.h"
@@ -21,14 +22,15 @@ class LoadClock {
 
   virtual ~LoadClock() = default;
   [[nodiscard]] virtual TimePoint Now() = 0;
-  virtual void SleepUntil(TimePoint time) = 0;
+  /// Returns before `time` only when stopped.
+  virtual void SleepUntil(TimePoint time, const std::stop_token& stop) = 0;
 };
 
 /// The steady clock, woken within microseconds of the time asked for.
 class SteadyLoadClock final : public LoadClock {
  public:
   [[nodiscard]] TimePoint Now() override;
-  void SleepUntil(TimePoint time) override;
+  void SleepUntil(TimePoint time, const std::stop_token& stop) override;
 };
 
 /// How to load a server.
@@ -57,8 +59,12 @@ struct LoadReport {
   LatencyRecorder lateness;
   std::map<absl::StatusCode, std::uint64_t> codes;
   std::uint64_t num_not_sent = 0;
-  /// From the end of the warm-up to the last answer, at least the duration.
+  /// From the end of the warm-up to the last answer, at least the duration;
+  /// when stopped, at least to then, or 0 during the warm-up.
   std::chrono::nanoseconds elapsed{};
+  bool was_stopped = false;  ///< before the plan's time was over
+  /// Sent, but cancelled when the run was stopped; not among the codes.
+  std::uint64_t num_unanswered = 0;
 
   [[nodiscard]] std::uint64_t num_ok() const { return latency.count(); }
   [[nodiscard]] std::uint64_t num_failed() const;
@@ -70,9 +76,11 @@ using SendRequest = std::function<void(
     std::function<void(absl::StatusCode, LoadClock::TimePoint)> done)>;
 
 /// Send requests as planned, wait for the last answer and report.
-/// Returns when the plan's time is over and every request was answered; each
-/// must therefore be bounded in time by its sender.
+/// Returns when the plan's time is over, or `stop` was requested, and every
+/// request was answered; each must therefore be bounded in time by its sender,
+/// which cancels it when stopped.
 [[nodiscard]] LoadReport RunLoad(const LoadPlan& plan, const SendRequest& send,
-                                 LoadClock& clock);
+                                 LoadClock& clock,
+                                 const std::stop_token& stop = {});
 
 }  // namespace attention
