@@ -231,9 +231,10 @@ absl::StatusOr<InputTensors> MakeRandomFor(const ForwardOptions& options,
 // Say that a file lacks a tensor, and how to name the one that was meant.
 absl::Status MissingTensor(const ForwardOptions& options, const char* name,
                            const NamedTensors& tensors) {
-  return absl::NotFoundError(std::format(
-      "{}: {}; name another with {} {}:TENSOR", options.inputs,
-      DescribeMissing(name, tensors), FlagOf(name), options.inputs));
+  const std::string how =
+      std::format("name one with {} {}:TENSOR", FlagOf(name), options.inputs);
+  return absl::NotFoundError(std::format("{}: {}", options.inputs,
+                                         DescribeMissing(name, tensors, how)));
 }
 
 // Tell whether a tensor of the file was meant to have this name: it is none of

@@ -143,8 +143,8 @@ absl::StatusOr<TensorView> SelectTensor(const NamedTensors& tensors,
     return absl::NotFoundError(DescribeMissing(name, tensors));
   }
   if (tensors.size() == 1) return tensors.begin()->second;
-  return absl::NotFoundError(std::format("{}; name one as FILE:TENSOR",
-                                         DescribeMissing(role, tensors)));
+  return absl::NotFoundError(
+      DescribeMissing(role, tensors, "name one as FILE:TENSOR"));
 }
 
 // The file of a location and the tensor named in it, which may be empty.
@@ -199,12 +199,13 @@ std::string CheckTensorLocation(const std::string& location) {
                      location);
 }
 
-std::string DescribeMissing(std::string_view name,
-                            const NamedTensors& tensors) {
+std::string DescribeMissing(std::string_view name, const NamedTensors& tensors,
+                            std::string_view how) {
   std::vector<std::string> names;
   for (const auto& [there, tensor] : tensors) names.push_back(there);
-  return std::format("there is no tensor \"{}\"; the file has {}{}", name,
-                     NamesOf(tensors), DidYouMean(name, names));
+  return std::format("there is no tensor \"{}\"; the file has {}{}{}{}", name,
+                     NamesOf(tensors), how.empty() ? "" : "; ", how,
+                     DidYouMean(name, names));
 }
 
 absl::StatusOr<Tensor> ReadTensorFile(std::string_view location,

@@ -28,10 +28,11 @@ namespace attention {
 /// not looked for. \return empty when it is, else what was expected.
 [[nodiscard]] std::string CheckTensorLocation(const std::string& location);
 
-/// Say that tensors have none of this name: which they have, and which of them
-/// was most likely meant.
+/// Say that tensors have none of this name: which they have, how one of them is
+/// named (empty: nothing on that), and which was most likely meant.
 [[nodiscard]] std::string DescribeMissing(std::string_view name,
-                                          const NamedTensors& tensors);
+                                          const NamedTensors& tensors,
+                                          std::string_view how = {});
 
 /// Read one tensor from "FILE.npy" or "FILE.safetensors[:TENSOR]".
 ///
