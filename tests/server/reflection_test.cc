@@ -4,12 +4,17 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/descriptor_database.h>
+#include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "grpc/reflection/v1/reflection.pb.h"
+#include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "tests/server/raw_call.h"
 #include "tests/server/test_server.h"
 
@@ -212,6 +217,36 @@ TEST_P(ReflectionTest, AnswersManyRequestsOfOneStream) {
                 std::vector(100, request.SerializeAsString()));
   EXPECT_TRUE(result.status.ok()) << result.status.error_message();
   EXPECT_EQ(result.answers.size(), 100U);
+}
+
+std::ptrdiff_t NumThreads() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"),
+                       std::filesystem::directory_iterator());
+}
+
+TEST(ReflectionStreamTest, HoldsNoThread) {
+  constexpr std::size_t kStreams = 90;  // a connection carries 100
+  TestServer server;
+  const auto stub =
+      grpc::reflection::v1alpha::ServerReflection::NewStub(server.channel());
+  grpc::reflection::v1alpha::ServerReflectionRequest request;
+  request.set_list_services("");
+  grpc::reflection::v1alpha::ServerReflectionResponse response;
+  std::vector<grpc::ClientContext> contexts(kStreams);
+  std::vector<decltype(stub->ServerReflectionInfo(nullptr))> streams;
+  const std::ptrdiff_t before = NumThreads();
+
+  for (grpc::ClientContext& context : contexts) {
+    streams.push_back(stub->ServerReflectionInfo(&context));
+    ASSERT_TRUE(streams.back()->Write(request));
+    ASSERT_TRUE(streams.back()->Read(&response));
+  }
+
+  EXPECT_LT(NumThreads() - before, 45);
+  for (const auto& stream : streams) {
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, ReflectionTest,
