@@ -163,3 +163,35 @@ def test_an_unloaded_module_is_gone(client, name):
 def test_a_tensor_without_a_dtype_of_the_service_is_refused(client, name):
     with pytest.raises(TypeError, match="dtype int16"):
         client.upload(name, CONFIG, {**WEIGHTS, "x": np.zeros(1, np.int16)})
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"multi_head_attention": {"embed_dimm": 4}}, 'did you mean "embed_dim"'),
+        ({"multi_head_attention": {"embed_dimm": 4}}, "num_heads, dropout, bias"),
+        ({"multihead_attention": {}}, 'did you mean "multi_head_attention"'),
+        ({"compute_dtype": "bfloat16"}, "FLOAT32, COMPUTE_DTYPE_BFLOAT16, got 'bf"),
+        ({"compute_dtype": 9}, "compute_dtype: expected one of"),
+        ({"multi_head_attention": {"embed_dim": "wide"}}, "expected an integer"),
+        ({"multi_head_attention": {"embed_dim": 1.5}}, "expected an integer"),
+        ({"multi_head_attention": {"embed_dim": True}}, "expected an integer"),
+        ({"multi_head_attention": {"dropout": "some"}}, "dropout: expected a number"),
+        ({"multi_head_attention": {"bias": 1}}, "bias: expected true or false"),
+        ({"multi_head_attention": 4}, "multi_head_attention: expected a dict"),
+        ({"transformer_encoder": {"layer": {"nheads": 1}}}, 'did you mean "nhead"'),
+        ("multi_head_attention", "config: expected a dict"),
+    ],
+)
+def test_a_mistake_in_a_config_says_what_there_is(client, name, config, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        client.upload(name, config, WEIGHTS)
+
+
+@pytest.mark.parametrize("width", [WIDTH, str(WIDTH), float(WIDTH), np.int64(WIDTH)])
+def test_numbers_of_a_config_are_those_of_json(client, name, width):
+    config = {"multiHeadAttention": {"embedDim": width, "num_heads": 4}}
+
+    info = client.upload(name, config, WEIGHTS)
+
+    assert info.config["multi_head_attention"]["embed_dim"] == WIDTH

@@ -11,7 +11,7 @@ from typing import Union
 
 from google.protobuf import json_format
 
-from . import _safetensors, _tensors
+from . import _config_names, _safetensors, _tensors
 from ._generated import module_config_pb2, module_service_pb2
 from ._tensors import Array
 
@@ -107,9 +107,10 @@ class Upload:
 
 
 def to_config(config: Config) -> module_config_pb2.ModuleConfig:
-    """The message of a configuration; ValueError where a dict is not one."""
+    """The message of a configuration; TypeError or ValueError where it is not one."""
     if isinstance(config, module_config_pb2.ModuleConfig):
         return config
+    _config_names.check("config", config, module_config_pb2.ModuleConfig.DESCRIPTOR)
     try:
         message = module_config_pb2.ModuleConfig()
         json_format.ParseDict(dict(config), message)
