@@ -39,8 +39,14 @@ def repository(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(server_binary, repository):
-    options = ("--modules", str(repository))
+def unix_address(tmp_path_factory):
+    """The same server as `address`, once that is there."""
+    return f"unix:{tmp_path_factory.mktemp('socket')}/s"
+
+
+@pytest.fixture(scope="session")
+def address(server_binary, repository, unix_address):
+    options = ("--modules", str(repository), "--listen", unix_address)
     with attention_server.AttentionServer(server_binary, *options) as server:
         yield server.address
 

@@ -2,6 +2,7 @@
 """AsyncAttentionClient."""
 
 import asyncio
+import concurrent.futures
 
 import numpy as np
 import pytest
@@ -91,3 +92,56 @@ def test_errors_are_those_of_the_other_client(run):
 
     with pytest.raises(InvalidRequestError, match="got 3 of shape"):
         run(call)
+
+
+def test_a_client_may_be_made_outside_the_loop_it_is_used_in(client, address, name):
+    client.upload(name, CONFIG, WEIGHTS)
+    (query,) = make_queries(1)
+    there = AsyncAttentionClient(address)
+
+    async def call():
+        return await there.forward(name, query)
+
+    for _ in range(3):  # One loop after the other.
+        output = asyncio.run(call()).output
+        assert_close(output, attention(WEIGHTS, query)[0])
+
+
+def test_loops_in_several_threads_share_a_client(client, address, name):
+    client.upload(name, CONFIG, WEIGHTS)
+    queries = make_queries(8)
+    there = AsyncAttentionClient(address)
+
+    async def call(query):
+        results = [await there.forward(name, query) for _ in range(20)]
+        return results[-1].output
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda query: asyncio.run(call(query)), queries))
+
+    for query, output in zip(queries, outputs):
+        assert_close(output, attention(WEIGHTS, query)[0])
+
+
+def test_a_closed_client_does_not_call(address):
+    async def main():
+        async with AsyncAttentionClient(address) as there:
+            await there.modules.list()
+        await there.modules.list()
+
+    with pytest.raises(ValueError, match="closed"):
+        asyncio.run(main())
+
+
+def test_a_cancelled_task_stays_cancelled(run):
+    (query,) = make_queries(1)
+
+    async def call(client, name):
+        task = asyncio.ensure_future(client.forward(name, query))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await client.forward(name, query)
+
+    assert_close(run(call).output, attention(WEIGHTS, query)[0])

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests in flight on one stream."""
 
+import attention_server
 import numpy as np
 import pytest
-from attention_client import ForwardRequest, UnknownModuleError
+from attention_client import (
+    AttentionClient,
+    ForwardRequest,
+    TooLargeError,
+    UnknownModuleError,
+)
 from numpy_attention import CONFIG, WIDTH, assert_close, attention, make_weights
 
 WEIGHTS = make_weights()
@@ -78,3 +84,35 @@ def test_a_stream_may_be_left_early(client):
     stream.close()
 
     assert client.forward("streamed", make_requests(1)[0].query).output.shape[0] == 3
+
+
+def test_requests_longer_than_the_server_takes_fail_alone(server_binary):
+    requests = make_requests(40)
+    long = ForwardRequest("streamed", np.zeros((1000, WIDTH), np.float32))
+    for place in (3, 4, 20, 39):
+        requests[place] = long
+    options = ("--max-message-bytes", "32768")
+    with attention_server.AttentionServer(server_binary, *options) as small:
+        with AttentionClient(small.address) as client:
+            client.upload("streamed", CONFIG, WEIGHTS)
+            answers = {a.index: a for a in client.forward_stream(requests)}
+
+    assert sorted(answers) == list(range(40))
+    for index, answer in answers.items():
+        if requests[index] is long:
+            with pytest.raises(TooLargeError, match="32768.*--max-message-bytes"):
+                answer.result()
+        else:
+            want = attention(WEIGHTS, requests[index].query)[0]
+            assert_close(answer.result().output, want)
+
+
+def test_a_request_longer_than_any_message_fails_alone(client):
+    huge = np.broadcast_to(np.float32(0), (1 << 24, 64))  # 4 GiB, of 4 bytes.
+    requests = make_requests(3)
+    requests[1] = ForwardRequest("streamed", huge)
+
+    answers = {answer.index: answer for answer in client.forward_stream(requests)}
+
+    assert isinstance(answers[1].error, TooLargeError)
+    assert answers[0].error is None and answers[2].error is None

@@ -21,6 +21,7 @@ from .errors import (
     ModuleExistsError,
     OverloadedError,
     PreconditionError,
+    TooLargeError,
     UnavailableError,
     UnknownModuleError,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "PreconditionError",
     "StreamAnswer",
     "Timing",
+    "TooLargeError",
     "UnavailableError",
     "UnknownModuleError",
     "__version__",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple,
 import numpy as np
 import numpy.typing as npt
 
-from . import _tensors
+from . import _nearest, _tensors, errors
 from ._generated import attention_service_pb2
 from ._tensors import Array
 
@@ -132,8 +132,31 @@ class ForwardResult:
     timing: Timing
 
 
+def check_size(request: ForwardRequest, limit: int = errors.MAX_MESSAGE_BYTES) -> None:
+    """TooLargeError where the tensors alone are longer than a message may be.
+
+    Nothing is copied for it.
+    """
+    tensors: List[Any] = [
+        request.attn_mask,
+        request.key_padding_mask,
+        request.valid_lens,
+    ]
+    lengths = 0
+    inputs: Tuple[Any, ...] = (request.query, request.key, request.value)
+    for given in inputs:
+        if _is_ragged(given):
+            tensors.extend(given)
+            lengths += len(given)
+        else:
+            tensors.append(given)
+    # A length takes a byte or more.
+    errors.check_size(lengths + sum(map(_tensors.num_bytes, tensors)), limit)
+
+
 def to_message(request: ForwardRequest) -> attention_service_pb2.ForwardRequest:
     """The wire's form. TypeError or ValueError for what has none."""
+    check_size(request)
     query, query_lengths = _pack("query", request.query)
     key, key_lengths = _pack("key", request.key)
     value, value_lengths = _pack("value", request.value)
@@ -226,9 +249,17 @@ def _check_lengths(
 
 
 def _choice(name: str, choices: Mapping[Any, int], value: object) -> int:
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {list(choices)}, got {value!r}")
-    return choices[value]
+    """The number of a choice, which the command line spells with hyphens."""
+    wanted = value
+    if isinstance(value, str):
+        wanted = value.lower().replace("-", "_")
+    if isinstance(wanted, (str, bool, np.bool_)) and wanted in choices:
+        return choices[wanted]
+    expected = ", ".join(map(repr, choices))
+    raise ValueError(
+        f"{name}: expected one of {expected}, got {value!r}"
+        + _nearest.hint(wanted, [c for c in choices if isinstance(c, str)])
+    )
 
 
 def _message(array: Optional[Array]) -> Any:

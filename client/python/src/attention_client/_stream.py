@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import threading
 from typing import (
     AsyncIterable,
     AsyncIterator,
+    Deque,
     Dict,
     Iterable,
     Iterator,
+    List,
     Optional,
     Union,
 )
@@ -45,38 +49,60 @@ class StreamAnswer:
 class StreamState:
     """One stream's requests by id.
 
-    `messages` runs in gRPC's thread, `answer` in the caller's; they share a dict
-    whose single operations are atomic.
+    `messages` runs in gRPC's threads, the rest in the caller's. Over a new call what
+    is unanswered is sent again, so a stream outlives the call that carried it.
     """
 
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
+        self._source: Optional[Iterator[ForwardRequest]] = None
         self._open: Dict[int, ForwardRequest] = {}
+        self._refused: Deque[StreamAnswer] = collections.deque()
         self._failure: Optional[BaseException] = None
+        # Held while a request is asked for, in which the caller's iterable may fork.
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._count = 0
+        self._unsent: List[int] = []
+        self._limit = errors.MAX_MESSAGE_BYTES
 
     def messages(self) -> Iterator[attention_service_pb2.ForwardStreamRequest]:
-        """What is sent; ends early where a request cannot be made."""
+        """What one call sends; ends early where a request cannot be made."""
         assert isinstance(self._requests, Iterable)
-        try:
-            for index, request in enumerate(self._requests):
-                yield self._message(index, request)
-        except Exception as error:  # gRPC would only say that iterating failed.
-            self._failure = error
+        with self._lock:
+            if self._source is None:
+                self._source = iter(self._requests)
+            self._calls += 1
+            number = self._calls
+            self._unsent = sorted(self._open, reverse=True)
+        while True:
+            with self._lock:
+                if number != self._calls:
+                    return  # Another call goes on.
+                try:
+                    message = self._next(self._source)
+                except StopIteration:
+                    return
+                except Exception as error:  # gRPC would only say: iterating failed.
+                    self._failure = error
+                    return
+            if message is not None:
+                yield message
 
     async def async_messages(
         self,
     ) -> AsyncIterator[attention_service_pb2.ForwardStreamRequest]:
-        """The same, of an asynchronous or an ordinary iterable."""
-        index = 0
+        """The same, of an asynchronous or an ordinary iterable, for one call."""
         try:
-            if isinstance(self._requests, AsyncIterable):
-                async for request in self._requests:
-                    yield self._message(index, request)
-                    index += 1
+            if not isinstance(self._requests, AsyncIterable):
+                for message in self.messages():
+                    yield message
                 return
-            for request in self._requests:
-                yield self._message(index, request)
-                index += 1
+            async for request in self._requests:
+                message_or_none = self._message(self._count, request)
+                self._count += 1
+                if message_or_none is not None:
+                    yield message_or_none
         except Exception as error:
             self._failure = error
 
@@ -92,15 +118,54 @@ class StreamState:
         result = _forward.to_result(request, response.response)
         return StreamAnswer(index, None, result)
 
+    def refused(self) -> Iterator[StreamAnswer]:
+        """The answers to what was too large to be sent, since the last time."""
+        while self._refused:
+            yield self._refused.popleft()
+
+    def learn_limit(self, error: errors.AttentionError) -> bool:
+        """Whether an error tells the server's limit, which was not known before.
+
+        The call it ended has failed for all requests, but only some are longer.
+        """
+        limit = errors.message_limit(error)
+        if limit is None or limit >= self._limit:
+            return False
+        self._limit = limit
+        return True
+
     def finish(self) -> None:
         """Raise what making the requests raised."""
         if self._failure is not None:
             raise self._failure
 
+    def _next(
+        self, source: Iterator[ForwardRequest]
+    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+        """The next message to be sent; None where one was refused."""
+        if self._unsent:
+            index = self._unsent.pop()
+            if index not in self._open:  # Answered by the call before.
+                return None
+            return self._message(index, self._open[index])
+        request = next(source)
+        message = self._message(self._count, request)
+        self._count += 1
+        return message
+
     def _message(
         self, index: int, request: ForwardRequest
-    ) -> attention_service_pb2.ForwardStreamRequest:
-        message = _forward.to_message(request)
+    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+        try:
+            _forward.check_size(request, self._limit)
+            # The server answers what it cannot parse with id 0.
+            message = attention_service_pb2.ForwardStreamRequest(
+                id=index + 1, request=_forward.to_message(request)
+            )
+            errors.check_size(message.ByteSize(), self._limit)
+        except errors.TooLargeError as error:
+            self._open.pop(index, None)
+            self._refused.append(StreamAnswer(index, error, None))
+            return None
         self._open[index] = request
-        # The server answers what it cannot parse with id 0.
-        return attention_service_pb2.ForwardStreamRequest(id=index + 1, request=message)
+        return message

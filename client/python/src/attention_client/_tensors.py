@@ -66,6 +66,14 @@ def is_array(array: object) -> bool:
     return isinstance(array, (np.ndarray, np.generic)) or is_torch(array)
 
 
+def num_bytes(array: object) -> int:
+    """Bytes an array's elements take on the wire; 0 for what is not an array."""
+    if is_torch(array):
+        tensor: Any = array
+        return int(tensor.numel() * tensor.element_size())
+    return array.nbytes if isinstance(array, (np.ndarray, np.generic)) else 0
+
+
 def to_bytes(array: Array) -> bytes:
     """Elements in row-major order, little-endian, without padding."""
     if is_torch(array):

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
     Any,
     AsyncIterator,
     Dict,
-    Iterator,
     List,
     Mapping,
     Optional,
@@ -18,16 +17,12 @@ from typing import (
 )
 
 import grpc
-import grpc.aio
 
-from . import _channel, _forward, _modules, errors
-from ._channel import DEFAULT, Timeout
+from . import _channel, _forward, _modules
+from ._channel import DEFAULT, Settings, Timeout
+from ._connection import AsyncConnection, forked, until_open
 from ._forward import ForwardRequest, ForwardResult, Input
-from ._generated import (
-    attention_service_pb2_grpc,
-    module_service_pb2,
-    module_service_pb2_grpc,
-)
+from ._generated import module_service_pb2
 from ._modules import Config, ModuleInfo, Upload
 from ._stream import Requests, StreamAnswer, StreamState
 from ._tensors import Array
@@ -36,31 +31,23 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise errors.from_rpc(error) from error
-
-
 class AsyncModules:
     """`Modules`, with methods to await."""
 
-    def __init__(self, channel: grpc.aio.Channel, timeout: Optional[float]) -> None:
-        self._stub: Any = module_service_pb2_grpc.ModuleServiceStub(channel)
-        self._timeout = timeout
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._settings = connection.settings
 
     async def list(self, *, timeout: Timeout = DEFAULT) -> List[ModuleInfo]:
         """See `Modules.list`."""
         request = module_service_pb2.ListModulesRequest()
-        response = await self._call(self._stub.ListModules, request, timeout)
+        response = await self._call("ListModules", request, timeout)
         return [_modules.to_info(module) for module in response.modules]
 
     async def get(self, name: str, *, timeout: Timeout = DEFAULT) -> ModuleInfo:
         """See `Modules.get`."""
         request = module_service_pb2.GetModuleRequest(name=name)
-        response = await self._call(self._stub.GetModule, request, timeout)
+        response = await self._call("GetModule", request, timeout)
         return _modules.to_info(response.module)
 
     async def load(
@@ -68,13 +55,13 @@ class AsyncModules:
     ) -> ModuleInfo:
         """See `Modules.load`."""
         request = module_service_pb2.LoadModuleRequest(name=name, replace=replace)
-        response = await self._call(self._stub.LoadModule, request, timeout)
+        response = await self._call("LoadModule", request, timeout, repeat=False)
         return _modules.to_info(response.module)
 
     async def unload(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
         """See `Modules.unload`."""
         request = module_service_pb2.UnloadModuleRequest(name=name)
-        await self._call(self._stub.UnloadModule, request, timeout)
+        await self._call("UnloadModule", request, timeout, repeat=False)
 
     async def upload(
         self,
@@ -87,26 +74,37 @@ class AsyncModules:
     ) -> ModuleInfo:
         """See `Modules.upload`."""
         upload = Upload(name, config, state_dict, **options)
-        limit = _channel.upload_seconds(upload, timeout, self._timeout)
+        limit = self._settings.upload_seconds(upload, timeout)
         messages = _modules.to_messages(upload)
-        with _translated():
-            response = await self._stub.UploadModule(messages, timeout=limit)
+        response = await self._connection.call(
+            lambda stubs: stubs.modules.UploadModule(messages, timeout=limit),
+            limit,
+            repeat=False,
+        )
         return _modules.to_info(response.module)
 
-    async def _call(self, method: Any, request: Any, timeout: Timeout) -> Any:
-        limit = _channel.seconds(timeout, self._timeout)
-        with _translated():
-            return await method(request, timeout=limit)
+    async def _call(
+        self, method: str, request: Any, timeout: Timeout, *, repeat: bool = True
+    ) -> Any:
+        limit = self._settings.seconds(timeout)
+        return await self._connection.call(
+            lambda stubs: getattr(stubs.modules, method)(request, timeout=limit),
+            limit,
+            repeat=repeat,
+        )
 
 
-class AsyncAttentionClient:
+class AsyncAttentionClient(_channel.Client):
     """`AttentionClient` for asyncio: the same methods, to await.
 
         async with AsyncAttentionClient("127.0.0.1:50051") as client:
             result = await client.forward("encoder", x)
 
-    Belongs to the event loop it is first used in. Any number of tasks may call at
-    once over its one connection.
+    May be made anywhere, and used in any event loop: each has one connection, over
+    which any number of tasks call at once. Close it in the loop that uses it.
+
+    A fork ends its streams, with CallCancelledError; the rest is as for
+    `AttentionClient`.
     """
 
     def __init__(
@@ -115,19 +113,12 @@ class AsyncAttentionClient:
         *,
         credentials: Optional[grpc.ChannelCredentials] = None,
         timeout: Optional[float] = _channel.DEFAULT_TIMEOUT,
+        options: _channel.Options = (),
     ) -> None:
         """See `AttentionClient`."""
-        options = _channel.OPTIONS
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, options=options)
-        else:
-            self._channel = grpc.aio.secure_channel(
-                target, credentials, options=options
-            )
-        self._stub: Any = attention_service_pb2_grpc.AttentionServiceStub(self._channel)
-        self._timeout = timeout
-        self.target = target
-        self.modules = AsyncModules(self._channel, timeout)
+        self._settings = Settings.checked(target, credentials, timeout, options)
+        self._connection = AsyncConnection(self._settings)
+        self.modules = AsyncModules(self._connection)
 
     async def forward(
         self,
@@ -148,9 +139,10 @@ class AsyncAttentionClient:
     ) -> ForwardResult:
         """`forward`, of a request made before."""
         message = _forward.to_message(request)
-        limit = _channel.seconds(timeout, self._timeout)
-        with _translated():
-            response = await self._stub.Forward(message, timeout=limit)
+        limit = self._settings.seconds(timeout)
+        response = await self._connection.call(
+            lambda stubs: stubs.attention.Forward(message, timeout=limit), limit
+        )
         return _forward.to_result(request, response)
 
     async def forward_stream(
@@ -158,13 +150,28 @@ class AsyncAttentionClient:
     ) -> AsyncIterator[StreamAnswer]:
         """See `AttentionClient.forward_stream`; `requests` may be asynchronous."""
         state = StreamState(requests)
-        with _translated():
-            call = self._stub.ForwardStream(state.async_messages(), timeout=timeout)
-            try:
-                async for response in call:
-                    yield state.answer(response)
-            finally:
-                call.cancel()
+        await until_open()
+        stubs, call = self._connection.begin(
+            lambda stubs: stubs.attention.ForwardStream(
+                state.async_messages(), timeout=timeout
+            )
+        )
+        try:
+            async for response in call:
+                yield state.answer(response)
+                for answer in state.refused():
+                    yield answer
+        except grpc.RpcError as error:
+            raise self._settings.error(error, timeout) from error
+        except asyncio.CancelledError as error:
+            if not stubs.lost or not call.cancelled():
+                raise
+            raise forked() from error
+        finally:
+            self._connection.forget(call)
+            call.cancel()
+        for answer in state.refused():
+            yield answer
         state.finish()
 
     async def forward_many(
@@ -192,7 +199,7 @@ class AsyncAttentionClient:
 
     async def close(self) -> None:
         """Give up what is in flight and disconnect."""
-        await self._channel.close()
+        await self._connection.close()
 
     async def __aenter__(self) -> AsyncAttentionClient:
         return self

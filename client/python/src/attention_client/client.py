@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -19,28 +18,17 @@ from typing import (
 
 import grpc
 
-from . import _channel, _forward, _modules, errors
-from ._channel import DEFAULT, Timeout
+from . import _channel, _forward, _modules
+from ._channel import DEFAULT, Settings, Timeout
+from ._connection import Connection
 from ._forward import ForwardRequest, ForwardResult, Input
-from ._generated import (
-    attention_service_pb2_grpc,
-    module_service_pb2,
-    module_service_pb2_grpc,
-)
+from ._generated import module_service_pb2
 from ._modules import Config, ModuleInfo, Upload
 from ._stream import StreamAnswer, StreamState
 from ._tensors import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise errors.from_rpc(error) from error
 
 
 class Modules:
@@ -52,20 +40,20 @@ class Modules:
     Thread-safe.
     """
 
-    def __init__(self, channel: grpc.Channel, timeout: Optional[float]) -> None:
-        self._stub: Any = module_service_pb2_grpc.ModuleServiceStub(channel)
-        self._timeout = timeout
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._settings = connection.settings
 
     def list(self, *, timeout: Timeout = DEFAULT) -> List[ModuleInfo]:
         """Served modules and those of the server's repository, by name."""
         request = module_service_pb2.ListModulesRequest()
-        response = self._call(self._stub.ListModules, request, timeout)
+        response = self._call("ListModules", request, timeout)
         return [_modules.to_info(module) for module in response.modules]
 
     def get(self, name: str, *, timeout: Timeout = DEFAULT) -> ModuleInfo:
         """Describe one module. UnknownModuleError."""
         request = module_service_pb2.GetModuleRequest(name=name)
-        response = self._call(self._stub.GetModule, request, timeout)
+        response = self._call("GetModule", request, timeout)
         return _modules.to_info(response.module)
 
     def load(
@@ -77,13 +65,13 @@ class Modules:
         InvalidRequestError when its files are not valid.
         """
         request = module_service_pb2.LoadModuleRequest(name=name, replace=replace)
-        response = self._call(self._stub.LoadModule, request, timeout)
+        response = self._call("LoadModule", request, timeout, repeat=False)
         return _modules.to_info(response.module)
 
     def unload(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
         """Stop serving a module. UnknownModuleError when it is not served."""
         request = module_service_pb2.UnloadModuleRequest(name=name)
-        self._call(self._stub.UnloadModule, request, timeout)
+        self._call("UnloadModule", request, timeout, repeat=False)
 
     def upload(
         self,
@@ -105,17 +93,28 @@ class Modules:
         OverloadedError when the server accepts no module of this size.
         """
         upload = Upload(name, config, state_dict, **options)
-        limit = _channel.upload_seconds(upload, timeout, self._timeout)
+        limit = self._settings.upload_seconds(upload, timeout)
         # Built here and not in gRPC's thread, where an error would be lost.
         messages = _modules.to_messages(upload)
         header = next(messages)
-        with _translated():
-            response = self._stub.UploadModule(_chain(header, messages), timeout=limit)
+        response = self._connection.call(
+            lambda stubs: stubs.modules.UploadModule(
+                _chain(header, messages), timeout=limit
+            ),
+            limit,
+            repeat=False,
+        )
         return _modules.to_info(response.module)
 
-    def _call(self, method: Any, request: Any, timeout: Timeout) -> Any:
-        with _translated():
-            return method(request, timeout=_channel.seconds(timeout, self._timeout))
+    def _call(
+        self, method: str, request: Any, timeout: Timeout, *, repeat: bool = True
+    ) -> Any:
+        limit = self._settings.seconds(timeout)
+        return self._connection.call(
+            lambda stubs: getattr(stubs.modules, method)(request, timeout=limit),
+            limit,
+            repeat=repeat,
+        )
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -123,7 +122,7 @@ def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-class AttentionClient:
+class AttentionClient(_channel.Client):
     """Calls an attention-server.
 
         with AttentionClient("127.0.0.1:50051") as client:
@@ -131,7 +130,13 @@ class AttentionClient:
 
     Thread-safe; one client keeps one connection, over which any number of threads
     call at once, and which is made anew when it is lost. Make one and keep it.
-    Copying a module that holds a client shares the client.
+    Copying a module that holds a client shares the client; pickled, it is one of the
+    same server, with a connection of its own.
+
+    A fork of the process (os.fork, multiprocessing, a DataLoader's workers) closes
+    the connection, and both processes make a new one when they call. What other
+    threads wait for meanwhile is sent again; but `load`, `unload` and `upload` raise
+    CallCancelledError.
     """
 
     def __init__(
@@ -140,25 +145,27 @@ class AttentionClient:
         *,
         credentials: Optional[grpc.ChannelCredentials] = None,
         timeout: Optional[float] = _channel.DEFAULT_TIMEOUT,
+        options: _channel.Options = (),
     ) -> None:
         """Connect, at the first call, to `target`.
 
         Args:
-            target: "host:port" or "unix:PATH".
+            target: "host:port", "[IPv6]:port", "unix:PATH" or another name of gRPC's
+                with a port. A proxy of the environment (http_proxy and its kin) is
+                not used for this machine.
             credentials: of grpc.ssl_channel_credentials and its kin, for servers
                 behind TLS; without them the connection is not encrypted.
             timeout: seconds after which a call is given up with
                 DeadlineExceededError; None waits for ever. Calls may say otherwise.
+            options: gRPC's channel options, which go before the client's own:
+                {"grpc.keepalive_time_ms": 10000}.
+
+        Raises:
+            TypeError, ValueError: that is not the address of a server.
         """
-        options = _channel.OPTIONS
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=options)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options=options)
-        self._stub: Any = attention_service_pb2_grpc.AttentionServiceStub(self._channel)
-        self._timeout = timeout
-        self.target = target
-        self.modules = Modules(self._channel, timeout)
+        self._settings = Settings.checked(target, credentials, timeout, options)
+        self._connection = Connection(self._settings)
+        self.modules = Modules(self._connection)
 
     def forward(
         self,
@@ -197,9 +204,10 @@ class AttentionClient:
     ) -> ForwardResult:
         """`forward`, of a request made before."""
         message = _forward.to_message(request)
-        limit = _channel.seconds(timeout, self._timeout)
-        with _translated():
-            response = self._stub.Forward(message, timeout=limit)
+        limit = self._settings.seconds(timeout)
+        response = self._connection.call(
+            lambda stubs: stubs.attention.Forward(message, timeout=limit), limit
+        )
         return _forward.to_result(request, response)
 
     def forward_stream(
@@ -218,13 +226,23 @@ class AttentionClient:
                 server ends a connection after 10 minutes: begin a new stream then.
         """
         state = StreamState(requests)
-        with _translated():
-            call = self._stub.ForwardStream(state.messages(), timeout=timeout)
+        while True:
+            stubs = self._connection.stubs()
+            call = stubs.attention.ForwardStream(state.messages(), timeout=timeout)
             try:
                 for response in call:
                     yield state.answer(response)
+                    yield from state.refused()
+                break
+            except grpc.RpcError as rpc_error:
+                error = self._settings.error(rpc_error, timeout)
+                # What is unanswered is sent again.
+                if not stubs.lost and not state.learn_limit(error):
+                    raise error from rpc_error
             finally:
                 call.cancel()
+            yield from state.refused()
+        yield from state.refused()
         state.finish()
 
     def forward_many(
@@ -253,7 +271,7 @@ class AttentionClient:
 
     def close(self) -> None:
         """Give up what is in flight and disconnect."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> AttentionClient:
         return self
@@ -265,9 +283,3 @@ class AttentionClient:
         traceback: Optional[TracebackType],
     ) -> None:
         self.close()
-
-    def __deepcopy__(self, memo: Dict[int, Any]) -> AttentionClient:
-        return self
-
-    def __repr__(self) -> str:
-        return f"AttentionClient({self.target!r})"

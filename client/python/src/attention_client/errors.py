@@ -8,6 +8,7 @@ also derive from the built-in exception with their meaning, so that
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Optional, Type
 
 import grpc
@@ -55,8 +56,14 @@ class PreconditionError(AttentionError):
 
 
 class OverloadedError(AttentionError):
-    """RESOURCE_EXHAUSTED: the server's memory budget is full, or the message is
-    longer than it accepts. `retry_after` says when to try again, if at all."""
+    """RESOURCE_EXHAUSTED: the server's memory budget is full. `retry_after` says when
+    to try again, if at all."""
+
+
+class TooLargeError(AttentionError, ValueError):
+    """RESOURCE_EXHAUSTED: the request, its answer or the module is longer than the
+    server takes (--max-message-bytes, --max-module-bytes) or than a message can be.
+    It will not fit later either."""
 
 
 class UnavailableError(AttentionError, ConnectionError):
@@ -84,11 +91,35 @@ _CLASSES: Dict[grpc.StatusCode, Type[AttentionError]] = {
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _PUSHBACK = "grpc-retry-pushback-ms"
 
+MAX_MESSAGE_BYTES = (1 << 31) - 1
+"""Longest message of protobuf."""
+
+# What a RESOURCE_EXHAUSTED says that is not about the moment, and the server's flag
+# behind it. The first text is gRPC's own.
+_LONGER_THAN_MAX = re.compile(r"message larger than max \((\d+) vs\.? (\d+)\)")
+_TOO_LARGE = (
+    (_LONGER_THAN_MAX, "--max-message-bytes"),
+    (re.compile(r"the answer would take \d+ bytes"), "--max-message-bytes"),
+    (
+        re.compile(
+            r"the file is longer than the limit of|the file has \d+ bytes|"
+            r"would be stored as a file of \d+ bytes"
+        ),
+        "--max-module-bytes",
+    ),
+)
+
 
 def from_status(
     code: grpc.StatusCode, message: str, retry_after: Optional[float] = None
 ) -> AttentionError:
     """The error of a status."""
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is None:
+        for text, flag in _TOO_LARGE:
+            if text.search(message):
+                if flag not in message:
+                    message += f"; the server's {flag} is the limit"
+                return TooLargeError(code, message)
     return _CLASSES.get(code, AttentionError)(code, message, retry_after)
 
 
@@ -97,9 +128,44 @@ def from_number(code: int, message: str) -> AttentionError:
     return from_status(_CODES.get(code, grpc.StatusCode.UNKNOWN), message)
 
 
-def from_rpc(error: Any) -> AttentionError:
-    """The error of what grpc or grpc.aio raised."""
+def from_rpc(
+    error: Any, target: str = "", limit: Optional[float] = None
+) -> AttentionError:
+    """The error of what grpc or grpc.aio raised.
+
+    Says what to check when a call to `target`, of `limit` seconds, got no answer.
+    """
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     pushback = trailers.get(_PUSHBACK)
     seconds = int(pushback) / 1000 if pushback is not None else None
-    return from_status(error.code(), error.details() or "", seconds)
+    code, message = error.code(), error.details() or ""
+    if code is grpc.StatusCode.UNAVAILABLE and target:
+        message += (
+            f"; is the server running at {target}, and neither loading nor draining?"
+        )
+    if code is grpc.StatusCode.UNIMPLEMENTED and target:
+        message += f"; is the server at {target} an attention server of this version?"
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED and limit is not None:
+        message += (
+            f"; allow more than the timeout of {limit:g} s, or send less at a time"
+        )
+    return from_status(code, message, seconds)
+
+
+def message_limit(error: AttentionError) -> Optional[int]:
+    """The server's --max-message-bytes where gRPC told it."""
+    found = _LONGER_THAN_MAX.search(error.message)
+    return int(found[2]) if found else None
+
+
+def check_size(num_bytes: int, limit: int = MAX_MESSAGE_BYTES) -> None:
+    """TooLargeError for a request that is longer than `limit`."""
+    if num_bytes <= limit:
+        return
+    whose = "of any message" if limit == MAX_MESSAGE_BYTES else "of the server's"
+    raise TooLargeError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"the request takes {num_bytes} bytes, expected at most {limit}, the limit "
+        f"{whose} --max-message-bytes; split the batch, or use `causal` or "
+        "`valid_lens` in place of large masks",
+    )

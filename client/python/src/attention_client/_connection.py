@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Channels that are made on first use, closed before a fork, and then made anew.
+
+gRPC has threads that a forked process does not inherit: grpcio 1.51 hangs in a fork
+beside an open channel, and later ones leave the new process a broken one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import threading
+import time
+import weakref
+from typing import Any, Callable, Dict, Optional, Set, Tuple
+
+import grpc
+import grpc.aio
+
+from . import errors
+from ._channel import Settings
+from ._generated import attention_service_pb2_grpc, module_service_pb2_grpc
+
+# Held while channels are opened, and by whoever forks until that is done.
+_lock = threading.RLock()
+_connections: weakref.WeakSet[Any] = weakref.WeakSet()
+# Whether a channel was opened since gRPC's threads were last waited for.
+_opened = False
+
+_CORE_THREADS = frozenset(
+    (
+        "default-executo",
+        "event_engine",
+        "grpc_global_tim",
+        "grpc_shutdown",
+        "lifeguard",
+        "resolver-execut",
+        "timer_manager",
+    )
+)
+# They end within 0.1 s; but those of a channel of somebody else's do not.
+_MOST_SECONDS = 1.0
+
+
+class Stubs:
+    """A channel and what is called over it.
+
+    Attributes:
+        lost: whether a fork has closed the channel.
+    """
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+        self.attention: Any = attention_service_pb2_grpc.AttentionServiceStub(channel)
+        self.modules: Any = module_service_pb2_grpc.ModuleServiceStub(channel)
+        self.lost = False
+
+
+Method = Callable[[Stubs], Any]
+"""Begins a call over one of the stubs."""
+
+
+def forked() -> errors.CallCancelledError:
+    """The error of a call that a fork has ended."""
+    return errors.CallCancelledError(
+        grpc.StatusCode.CANCELLED,
+        "the process forked during the call, which may or may not have been done",
+    )
+
+
+async def until_open() -> None:
+    """Wait for a fork that is under way, which itself waits for the loop's calls."""
+    while not _lock.acquire(blocking=False):
+        await asyncio.sleep(0.001)
+    _lock.release()
+
+
+def _open(settings: Settings, kind: Any) -> Stubs:
+    global _opened
+    _opened = True
+    return Stubs(settings.open(kind))
+
+
+class Connection:
+    """A client's channel. Thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stubs: Optional[Stubs] = None
+        self._closed = False
+        with _lock:
+            _connections.add(self)
+
+    def stubs(self) -> Stubs:
+        """Those of the open channel. ValueError after close."""
+        with _lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if self._stubs is None:
+                self._stubs = _open(self.settings, grpc)
+            return self._stubs
+
+    def call(
+        self, method: Method, limit: Optional[float], *, repeat: bool = True
+    ) -> Any:
+        """What `method` returns.
+
+        When a fork has ended the call, it is made again; without `repeat`, for what
+        changes the server, CallCancelledError.
+        """
+        while True:
+            stubs = self.stubs()
+            try:
+                return method(stubs)
+            except grpc.RpcError as error:
+                if not stubs.lost:
+                    raise self.settings.error(error, limit) from error
+                if not repeat:
+                    raise forked() from error
+            except ValueError:  # Closed before the call began.
+                if not stubs.lost:
+                    raise
+
+    def close(self) -> None:
+        """Give up what is in flight, for good."""
+        with _lock:
+            self._closed = True
+            stubs, self._stubs = self._stubs, None
+        if stubs is not None:
+            stubs.channel.close()
+
+    def lose(self) -> None:
+        """Close the channel for a fork."""
+        stubs, self._stubs = self._stubs, None
+        if stubs is not None:
+            stubs.lost = True
+            stubs.channel.close()
+
+
+class AsyncConnection:
+    """A client's channels: a channel of grpc.aio belongs to one event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._stubs: Dict[asyncio.AbstractEventLoop, Stubs] = {}
+        self._calls: Dict[Any, asyncio.AbstractEventLoop] = {}
+        self._closed = False
+        with _lock:
+            _connections.add(self)
+
+    def stubs(self) -> Stubs:
+        """Those of the running loop's channel. ValueError after close."""
+        loop = asyncio.get_running_loop()
+        with _lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if loop not in self._stubs:
+                for other in [known for known in self._stubs if known.is_closed()]:
+                    del self._stubs[other]  # Dropped, a channel is closed.
+                self._stubs[loop] = _open(self.settings, grpc.aio)
+            return self._stubs[loop]
+
+    def begin(self, method: Method) -> Tuple[Stubs, Any]:
+        """The call that `method` begins, known until it is forgotten."""
+        with _lock:
+            stubs = self.stubs()
+            call = method(stubs)
+            self._calls[call] = asyncio.get_running_loop()
+        return stubs, call
+
+    def forget(self, call: Any) -> None:
+        """What is to be done when a call has ended."""
+        self._calls.pop(call, None)
+
+    async def call(
+        self, method: Method, limit: Optional[float], *, repeat: bool = True
+    ) -> Any:
+        """The answer of the call that `method` begins; see `Connection.call`."""
+        while True:
+            await until_open()
+            stubs, call = self.begin(method)
+            try:
+                return await call
+            except grpc.RpcError as error:
+                if not stubs.lost:
+                    raise self.settings.error(error, limit) from error
+            except asyncio.CancelledError as error:
+                if not stubs.lost or not call.cancelled():
+                    raise
+                if not repeat:
+                    raise forked() from error
+            finally:
+                self.forget(call)
+            del call  # A fork waits until the last call over a channel is gone.
+
+    async def close(self) -> None:
+        """Give up what is in flight, for good."""
+        with _lock:
+            self._closed = True
+            known, self._stubs = self._stubs, {}
+        stubs = known.pop(asyncio.get_running_loop(), None)
+        if stubs is not None:
+            await stubs.channel.close()
+
+    def lose(self) -> None:
+        """Close the channels for a fork."""
+        known, self._stubs = self._stubs, {}
+        for stubs in known.values():
+            stubs.lost = True
+            # Closing could only be awaited; dropped, a channel is closed at once.
+            del stubs.channel, stubs.attention, stubs.modules
+        for call, loop in list(self._calls.items()):
+            if loop is _running_loop():
+                call.cancel()
+            elif not loop.is_closed():
+                loop.call_soon_threadsafe(call.cancel)
+
+
+def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _before_fork() -> None:
+    global _opened
+    _lock.acquire()
+    for connection in list(_connections):
+        connection.lose()
+    if _opened:
+        _wait_for_core()
+        _opened = False
+
+
+def _after_fork() -> None:
+    _lock.release()
+
+
+def _wait_for_core() -> None:
+    """Until gRPC's threads have ended, with which a fork is not safe."""
+    give_up = time.monotonic() + _MOST_SECONDS
+    while time.monotonic() < give_up and not _CORE_THREADS.isdisjoint(_thread_names()):
+        time.sleep(0.001)
+
+
+def _thread_names() -> Set[str]:
+    """Names of this process's threads, where Linux tells them."""
+    names = set()
+    for comm in pathlib.Path("/proc/self/task").glob("*/comm"):
+        try:
+            names.add(comm.read_text().strip())
+        except OSError:  # Has just ended.
+            pass
+    return names
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork,
+        after_in_child=_after_fork,
+    )
