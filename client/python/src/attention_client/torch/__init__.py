@@ -9,6 +9,16 @@ weights that live on the server. For inference: a gradient cannot pass through
 them, and they have no parameters.
 """
 
+try:
+    import torch as _  # noqa: F401  (it is there, for those below)
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        'attention_client.torch needs PyTorch: pip install "attention-client[torch]"',
+        name="torch",
+    ) from error
+
 from ._attention import RemoteMultiheadAttention
 from ._encoder import RemoteTransformerEncoderLayer
 from ._functional import scaled_dot_product_attention

@@ -11,7 +11,7 @@ from torch import nn
 from .._forward import ForwardRequest
 from . import _remote
 from ._remote import RemoteModule, Target
-from ._stand_in import StandIn
+from ._stand_in import StandIn, kinds_of
 
 _KIND = "multi_head_attention"
 
@@ -59,8 +59,10 @@ class RemoteMultiheadAttention(RemoteModule):
         if isinstance(source, str):
             name = source
             config, dtype = _remote.layer_config(client, name, _KIND)
+            _check_config(name, config)
+            stand_in = StandIn.of_dtype(make_layer, config, dtype)
         else:
-            config, dtype = to_config(source), source.out_proj.weight.dtype
+            config = to_config(source)
             name = _remote.serve(
                 client,
                 _remote.module_config(_KIND, config, compute_dtype),
@@ -68,7 +70,8 @@ class RemoteMultiheadAttention(RemoteModule):
                 name=name,
                 replace=replace,
             )
-        super().__init__(client, name, StandIn(_without_weights(name, config, dtype)))
+            stand_in = StandIn(make_layer, config, kinds_of(source))
+        super().__init__(client, name, stand_in)
         if not isinstance(source, str):
             self.train(source.training)
 
@@ -100,8 +103,10 @@ class RemoteMultiheadAttention(RemoteModule):
             "average_attn_weights": average_attn_weights,
             "is_causal": is_causal,
         }
-        self._stand_in.check((query, key, value), options)
+        inputs = (query, key, value)
+        dtype, *_ = dtypes = self._stand_in.check(inputs, options, self.training)
         decided = need_weights or key_padding_mask is not None
+        query, key, value = _remote.in_dtype(inputs, dtype)
         request = ForwardRequest(
             self.module_name,
             query,
@@ -113,12 +118,13 @@ class RemoteMultiheadAttention(RemoteModule):
             **_remote.mask_options(self._stand_in, attn_mask, is_causal, decided),
             **_remote.dropout_options(self.training, self.dropout),
         )
-        return _remote.compute(self.client, request)
+        output, weights = _remote.compute(self.client, request)
+        return output, None if weights is None else weights.to(dtypes[1])
 
 
 def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
     """A layer's MultiHeadAttentionConfig."""
-    config = {
+    config: Dict[str, Any] = {
         "embed_dim": layer.embed_dim,
         "num_heads": layer.num_heads,
         "dropout": layer.dropout,
@@ -129,17 +135,12 @@ def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
     }
     if not layer._qkv_same_embed_dim:
         config.update(kdim=layer.kdim, vdim=layer.vdim)
+    config.update(_remote.stored_dtype(layer))
     return config
 
 
-def _without_weights(name: str, config: Dict[str, Any], dtype: Any) -> Any:
-    """The layer of a configuration, on the meta device."""
-    others = config.get("query_dim", config["embed_dim"]) != config["embed_dim"]
-    if others or not config.get("output_projection", True):
-        raise ValueError(
-            f"module {name!r}: expected a torch.nn.MultiheadAttention, got one with "
-            "query_dim or without output_projection, which it cannot have"
-        )
+def make_layer(config: Dict[str, Any]) -> nn.MultiheadAttention:
+    """The layer of a configuration, in float32 on the meta device."""
     return nn.MultiheadAttention(
         config["embed_dim"],
         config["num_heads"],
@@ -151,5 +152,14 @@ def _without_weights(name: str, config: Dict[str, Any], dtype: Any) -> Any:
         vdim=config.get("vdim"),
         batch_first=config.get("batch_first", False),
         device="meta",
-        dtype=dtype,
+        dtype=torch.float32,
     )
+
+
+def _check_config(name: str, config: Dict[str, Any]) -> None:
+    others = config.get("query_dim", config["embed_dim"]) != config["embed_dim"]
+    if others or not config.get("output_projection", True):
+        raise ValueError(
+            f"module {name!r}: expected a torch.nn.MultiheadAttention, got one with "
+            "query_dim or without output_projection, which it cannot have"
+        )

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .._forward import ForwardRequest
 from . import _remote
 from ._remote import RemoteModule, Target
-from ._stand_in import StandIn
+from ._stand_in import StandIn, kinds_of
 
 _KIND = "transformer_encoder_layer"
 _ACTIVATIONS = {"ACTIVATION_RELU": "relu", "ACTIVATION_GELU": "gelu"}
@@ -44,8 +44,9 @@ class RemoteTransformerEncoderLayer(RemoteModule):
         if isinstance(source, str):
             name = source
             config, dtype = _remote.layer_config(client, name, _KIND)
+            stand_in = StandIn.of_dtype(make_layer, config, dtype)
         else:
-            config, dtype = to_config(source), source.linear1.weight.dtype
+            config = to_config(source)
             name = _remote.serve(
                 client,
                 _remote.module_config(_KIND, config, compute_dtype),
@@ -53,7 +54,8 @@ class RemoteTransformerEncoderLayer(RemoteModule):
                 name=name,
                 replace=replace,
             )
-        super().__init__(client, name, StandIn(_without_weights(config, dtype)))
+            stand_in = StandIn(make_layer, config, kinds_of(source))
+        super().__init__(client, name, stand_in)
         self._dropout_probability = config.get("dropout", 0.0)
         if not isinstance(source, str):
             self.train(source.training)
@@ -75,7 +77,9 @@ class RemoteTransformerEncoderLayer(RemoteModule):
             "src_key_padding_mask": src_key_padding_mask,
             "is_causal": is_causal,
         }
-        self._stand_in.check((src,), options)
+        (dtype,) = self._stand_in.check((src,), options, self.training)
+        # What is added up on the way is the wider of both.
+        src = src.to(torch.promote_types(src.dtype, dtype))
         decided = src_key_padding_mask is not None
         request = ForwardRequest(
             self.module_name,
@@ -84,7 +88,7 @@ class RemoteTransformerEncoderLayer(RemoteModule):
             **_remote.mask_options(self._stand_in, src_mask, is_causal, decided),
             **_remote.dropout_options(self.training, self._dropout_probability),
         )
-        return _remote.compute(self.client, request)[0]
+        return _remote.compute(self.client, request)[0].to(dtype)
 
 
 def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
@@ -98,7 +102,7 @@ def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
     if len(dropouts) != 1:
         return f"dropout: expected one probability, got {sorted(dropouts)}"
     config = _config(layer)
-    as_made = _without_weights(config, layer.linear1.weight.dtype)
+    as_made = make_layer(config)
     made = {name: tuple(weight.shape) for name, weight in as_made.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in layer.state_dict().items()}
     if made != got:
@@ -128,6 +132,7 @@ def _config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:
         "batch_first": layer.self_attn.batch_first,
         "norm_first": layer.norm_first,
         "bias": layer.linear1.bias is not None,
+        **_remote.stored_dtype(layer),
     }
 
 
@@ -139,8 +144,8 @@ def _activation(layer: nn.TransformerEncoderLayer) -> Optional[str]:
     return "ACTIVATION_GELU" if activation is F.gelu or exact else None
 
 
-def _without_weights(config: Dict[str, Any], dtype: Any) -> Any:
-    """The layer of a configuration, on the meta device."""
+def make_layer(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
+    """The layer of a configuration, in float32 on the meta device."""
     return nn.TransformerEncoderLayer(
         config["d_model"],
         config["nhead"],
@@ -152,5 +157,5 @@ def _without_weights(config: Dict[str, Any], dtype: Any) -> Any:
         config.get("norm_first", False),
         config.get("bias", True),
         device="meta",
-        dtype=dtype,
+        dtype=torch.float32,
     )

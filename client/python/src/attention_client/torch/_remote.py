@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
@@ -20,7 +21,8 @@ Target = Union[str, AttentionClient]
 class RemoteModule(nn.Module):
     """A module whose weights and forward pass are a server's.
 
-    Has no parameters. Copies (copy.deepcopy) compute with the same served module.
+    Has no parameters. Copies (copy.deepcopy, pickle, torch.save) compute with the
+    same served module; a loaded one connects at its first call.
 
     Attributes:
         client: the client it calls.
@@ -37,6 +39,28 @@ class RemoteModule(nn.Module):
         self.module_name = name
         self._stand_in = stand_in
 
+    def _apply(self, function: Any, *args: Any, **options: Any) -> Any:
+        """Behind half(), to(), cuda(), ...: what such a layer would then take.
+
+        The weights on the server stay as they are.
+        """
+        super()._apply(function, *args, **options)
+        self._stand_in = self._stand_in.converted(function)
+        return self
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any, **options: Any
+    ) -> None:
+        """Behind load_state_dict(): says where weights of its own would go."""
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+        *_, strict, _, _, messages = args
+        if strict and any(name.startswith(prefix) for name in state_dict):
+            messages.append(
+                f"{prefix[:-1] or 'this layer'} is served as {self.module_name!r} at "
+                f"{self.client.target!r}, and its weights cannot be replaced here: "
+                "load them into the model, then offload it"
+            )
+
     def unload(self) -> None:
         """Stop serving the module, for everyone who uses it."""
         try:
@@ -51,7 +75,8 @@ class RemoteModule(nn.Module):
     def __getattr__(self, name: str) -> Any:
         """What is not its own is as the layer it stands for: embed_dim, ...
 
-        Weights have shape and dtype, but no values.
+        Weights have shape, dtype and device, but no values, and parts cannot be
+        called alone: RuntimeError.
         """
         try:
             return super().__getattr__(name)
@@ -158,6 +183,24 @@ def layer_config(client: AttentionClient, name: str, kind: str) -> Tuple[Any, An
         kinds = ", ".join(k for k in info.config if k != "compute_dtype") or "none"
         raise ValueError(f"module {name!r}: expected the kind {kind}, got {kinds}")
     return info.config[kind], getattr(torch, info.weights_dtype)
+
+
+def stored_dtype(layer: nn.Module) -> Dict[str, str]:
+    """The part of a configuration that says what parameters are stored in.
+
+    Empty where they agree; else the dtype that holds them all exactly.
+    """
+    dtypes = {parameter.dtype for parameter in layer.parameters()}
+    if len(dtypes) < 2:
+        return {}
+    name = str(functools.reduce(torch.promote_types, dtypes)).replace("torch.", "")
+    return {"dtype": f"DATA_TYPE_{name.upper()}"}
+
+
+def in_dtype(inputs: Tuple[Any, ...], dtype: torch.dtype) -> Any:
+    """The inputs in a dtype; what is one object stays one, for its bytes."""
+    converted = {id(tensor): tensor.to(dtype) for tensor in inputs}
+    return [converted[id(tensor)] for tensor in inputs]
 
 
 def dropout_options(training: bool, dropout: float) -> Any:

@@ -3,112 +3,178 @@
 
 from __future__ import annotations
 
-import collections
-from typing import Any, Dict, Tuple
+import copy
+import functools
+from typing import Any, Callable, Dict, Mapping, Tuple
 
 import torch
 from torch import nn
 
-_REMEMBERED_CALLS = 256
-# As PyTorch's own message names them.
-_DTYPE_NAMES = {
-    torch.float32: "Float",
-    torch.float64: "Double",
-    torch.float16: "Half",
-    torch.bfloat16: "BFloat16",
-}
+from ._judge import (
+    REMEMBERED_CALLS,
+    Described,
+    Modes,
+    described,
+    judged_in,
+    modes_of,
+    small,
+)
+from ._served_weight import Kind, shown
 
+_SMALL_HEAD = 8
 
-class ServedWeight(torch.Tensor):
-    """Stands for a parameter that is on the server; has its shape and dtype.
-
-    Being a subclass it makes torch.overrides.has_torch_function true, which keeps
-    PyTorch's containers from their fast path: that would compute with it.
-    """
+Config = Dict[str, Any]
+Make = Callable[[Config], Any]
+"""Makes the layer of a configuration, on the meta device."""
 
 
 class StandIn:
-    """A layer on the meta device: no storage, all of PyTorch's checks.
+    """A layer of a configuration, as PyTorch judges it without its weights.
 
-    Its attributes are what PyTorch's containers read of a layer. Copies share it,
-    as nothing of it changes.
+    Shapes are checked by the layer on the meta device; dtypes by a small one on the
+    CPU, which also tells what is answered in. Immutable: copies share it.
 
     Thread-safe: a call that two threads check at once is checked twice.
+
+    Attributes:
+        layer: what is shown of it; what PyTorch's containers read of a layer.
+        make, config, kinds: what it is made of.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
-        """Take over a layer on the meta device."""
-        for module in layer.modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    weight = parameter.detach()
-                    module._parameters[name] = torch.Tensor._make_subclass(
-                        ServedWeight, weight
-                    )
-        self.layer = layer.train()
-        self.dtype = next(layer.parameters(), torch.empty(0)).dtype
-        self._passed: collections.OrderedDict[Any, None] = collections.OrderedDict()
+    def __init__(self, make: Make, config: Config, kinds: Mapping[str, Kind]) -> None:
+        """Stand for `make(config)`; `kinds` has dtype and device by parameter."""
+        self.make, self.config, self.kinds = make, config, dict(kinds)
+        # Off the fast path, which checks less.
+        self._meta = make(config).train()
+        self._small = _small_layer(make, config, kinds)
+        self.layer = shown(self._meta, kinds)
+        remember = functools.lru_cache(REMEMBERED_CALLS)
+        self._checked_shapes = remember(self._check_shapes)
+        self._dtypes = remember(self._small_answer)
 
-    def check(self, inputs: Tuple[Any, ...], options: Dict[str, Any]) -> None:
-        """Raise what the layer would for these arguments.
+    @classmethod
+    def of_dtype(cls, make: Make, config: Config, dtype: torch.dtype) -> StandIn:
+        """One whose parameters are all of a dtype, on the CPU."""
+        kind = (dtype, torch.device("cpu"))
+        names = [name for name, _ in _parameters(make(config))]
+        return cls(make, config, dict.fromkeys(names, kind))
 
-        `inputs` are its floating inputs, `options` everything else by name. What has
-        passed once is remembered by its shapes: PyTorch's own code for it takes
-        milliseconds.
+    def converted(self, function: Callable[[Any], Any]) -> StandIn:
+        """What a function given to torch.nn.Module._apply makes of it."""
+        after: Dict[Kind, Kind] = {}
+        for dtype, device in self.kinds.values():
+            tensor = function(torch.empty(0, dtype=dtype, device=device))
+            after[dtype, device] = (tensor.dtype, tensor.device)
+        kinds = {name: after[kind] for name, kind in self.kinds.items()}
+        if kinds == self.kinds:
+            return self
+        return StandIn(self.make, self.config, kinds)
+
+    def check(
+        self, inputs: Tuple[Any, ...], options: Dict[str, Any], training: bool
+    ) -> Tuple[torch.dtype, ...]:
+        """The dtypes of the layer's answers.
+
+        Raises what the layer would for these arguments. `inputs` are its floating
+        inputs, `options` everything else by name. What has passed once is
+        remembered by its shapes: PyTorch's own code for it takes milliseconds.
         """
         if any(tensor.is_nested for tensor in inputs):
             raise AssertionError(
                 "a layer on a server does not take nested tensors: pass a padded "
                 "batch and a mask"
             )
-        signature = _signature(inputs, options)
-        if signature in self._passed:
-            return
-        with torch.no_grad():
-            self.layer(
-                *_without_storage(inputs, self.dtype),
-                **{
-                    name: (
-                        _meta(option, option.dtype)
-                        if torch.is_tensor(option)
-                        else option
-                    )
-                    for name, option in options.items()
-                },
-            )
-        # Meta kernels do not compare the dtypes of a linear layer.
-        for tensor in inputs:
-            if tensor.dtype != self.dtype:
-                raise RuntimeError(
-                    "mat1 and mat2 must have the same dtype, but got "
-                    f"{_DTYPE_NAMES.get(tensor.dtype, tensor.dtype)} and "
-                    f"{_DTYPE_NAMES.get(self.dtype, self.dtype)}"
-                )
-        self._passed[signature] = None
-        if len(self._passed) > _REMEMBERED_CALLS:
-            self._passed.popitem(last=False)
+        ids = [id(tensor) for tensor in inputs]
+        given = tuple((described(tensor), ids.index(id(tensor))) for tensor in inputs)
+        named = tuple((name, described(option)) for name, option in options.items())
+        self._checked_shapes(given, named)
+        return self.answer_dtypes(given, named, modes_of(inputs[0], training))
+
+    def answer_dtypes(
+        self, given: Any, named: Any, modes: Modes
+    ) -> Tuple[torch.dtype, ...]:
+        """The dtypes alone, of what is described."""
+        inputs = tuple((small(tensor), place) for tensor, place in given)
+        options = tuple((name, small(option)) for name, option in named)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        return self._dtypes(inputs, options, modes, fast)
+
+    def _check_shapes(self, given: Any, named: Any) -> None:
+        with judged_in(Modes(training=True)):
+            inputs = [tensor.on_meta() for tensor, _ in given]
+            options = {
+                name: option.on_meta() if isinstance(option, Described) else option
+                for name, option in named
+            }
+            self._meta(*(inputs[place] for _, place in given), **options)
+
+    def _small_answer(
+        self, given: Any, named: Any, modes: Modes, _: bool
+    ) -> Tuple[torch.dtype, ...]:
+        layer = copy.deepcopy(self._small).train(modes.training)
+        attention = getattr(layer, "self_attn", layer)
+        widths = (attention.embed_dim, attention.kdim, attention.vdim)
+        query = given[0][0].shape
+        batch = query[0 if attention.batch_first else 1] if len(query) == 3 else 1
+        with judged_in(modes):
+            inputs = [
+                tensor._replace(shape=(*tensor.shape[:-1], width)).on_cpu()
+                for (tensor, _), width in zip(given, widths)
+            ]
+            options = {
+                name: _small_option(option, batch * attention.num_heads)
+                for name, option in named
+            }
+            answer = layer(*(inputs[place] for _, place in given), **options)
+        answers = answer if isinstance(answer, tuple) else (answer,)
+        return tuple(each.dtype for each in answers if each is not None)
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> StandIn:
         return self
 
-
-def _meta(tensor: Any, dtype: Any) -> Any:
-    return torch.empty(tensor.shape, dtype=dtype, device="meta")
-
-
-def _without_storage(inputs: Tuple[Any, ...], dtype: Any) -> Any:
-    """The inputs' shapes; inputs that are one object stay one object."""
-    by_id = {id(tensor): _meta(tensor, dtype) for tensor in inputs}
-    return [by_id[id(tensor)] for tensor in inputs]
+    def __reduce__(self) -> Any:
+        return StandIn, (self.make, self.config, self.kinds)
 
 
-def _signature(inputs: Tuple[Any, ...], options: Dict[str, Any]) -> Any:
-    ids = [id(tensor) for tensor in inputs]
-    return (
-        tuple((_key(tensor), ids.index(id(tensor))) for tensor in inputs),
-        tuple((name, _key(option)) for name, option in options.items()),
-    )
+def kinds_of(layer: nn.Module) -> Dict[str, Kind]:
+    """Dtype and device of a layer's parameters, by name."""
+    return {name: (p.dtype, p.device) for name, p in _parameters(layer)}
 
 
-def _key(value: Any) -> Any:
-    return (value.shape, value.dtype) if torch.is_tensor(value) else value
+def _parameters(layer: nn.Module) -> Any:
+    return layer.named_parameters(remove_duplicate=False)
+
+
+def _small_layer(make: Make, config: Config, kinds: Mapping[str, Kind]) -> Any:
+    """A layer of the same structure and dtypes, on the CPU."""
+    config = dict(config, dropout=0.0)
+    width = "embed_dim" if "embed_dim" in config else "d_model"
+    heads = "num_heads" if "num_heads" in config else "nhead"
+    # An odd number of them keeps PyTorch from its fast path.
+    config[heads] = 2 - config[heads] % 2
+    size = config[heads] * _SMALL_HEAD
+    for name in ("kdim", "vdim"):
+        if config.get(name, config[width]) != config[width]:
+            config[name] = 1
+        else:
+            config.pop(name, None)
+    config[width] = size
+    if width == "d_model":
+        config["dim_feedforward"] = size
+    layer = make(config)
+    with torch.inference_mode(False):
+        for path, module in layer.named_modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    dtype, _ = kinds[f"{path}.{name}" if path else name]
+                    zeros = torch.zeros(parameter.shape, dtype=dtype, device="cpu")
+                    module._parameters[name] = nn.Parameter(zeros)
+    return layer
+
+
+def _small_option(option: Any, sequences: int) -> Any:
+    if not isinstance(option, Described):
+        return option
+    if len(option.shape) == 3:
+        option = option._replace(shape=(sequences, *option.shape[1:]))
+    return option.on_cpu()
