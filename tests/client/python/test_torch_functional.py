@@ -5,6 +5,7 @@ import pytest
 import torch
 from attention_client.torch import scaled_dot_product_attention
 from torch.nn import functional as F
+from torch.nn.attention.bias import causal_lower_right, causal_upper_left
 
 N, H, L, S, D = 2, 4, 5, 7, 8
 
@@ -154,3 +155,64 @@ def test_a_gradient_is_refused_when_it_is_asked_for(client):
 
     with pytest.raises(RuntimeError, match="inference only"):
         output.sum().backward()
+
+
+@pytest.fixture
+def sent(client, monkeypatch):
+    """The requests that are made, as they are sent."""
+    requests = []
+    compute = client.compute
+
+    def spy(request, **options):
+        requests.append(request)
+        return compute(request, **options)
+
+    monkeypatch.setattr(client, "compute", spy)
+    return requests
+
+
+@pytest.mark.filterwarnings("ignore:Lower right causal bias")
+@pytest.mark.parametrize("lengths", [(L, S), (S, L), (L, L)], ids=str)
+@pytest.mark.parametrize("make", [causal_lower_right, causal_upper_left])
+def test_a_causal_bias_costs_no_bytes(client, sent, make, lengths):
+    rows, columns = lengths
+    query, key, value = (
+        torch.rand(N, H, rows, D),
+        torch.rand(N, H, columns, D),
+        torch.rand(N, H, columns, D),
+    )
+
+    assert_same(client, query, key, value, make(rows, columns))
+
+    assert all(request.attn_mask is None for request in sent)
+
+
+def test_a_causal_bias_of_other_lengths_is_what_pytorch_makes_of_it(client):
+    inputs = make_inputs(N, H)
+    for bias in (
+        causal_upper_left(2, 9),
+        causal_lower_right(3, 3),
+        causal_lower_right(1, S),
+    ):
+        assert_same(client, *inputs, bias)
+    assert_same(client, *make_inputs(), causal_lower_right(L, S))
+
+    for bad, options in (
+        (causal_lower_right(L - 1, S), {}),
+        (causal_lower_right(L, S), {"is_causal": True}),
+    ):
+        with pytest.raises((RuntimeError, ValueError)) as want:
+            F.scaled_dot_product_attention(*inputs, bad, **options)
+        with pytest.raises(want.type):
+            scaled_dot_product_attention(*inputs, bad, client=client, **options)
+
+
+def test_a_causal_bias_under_autocast(client):
+    inputs = make_inputs(N, H)
+    bias = causal_lower_right(L, S)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        want = F.scaled_dot_product_attention(*inputs, bias)
+        got = scaled_dot_product_attention(*inputs, bias, client=client)
+
+    torch.testing.assert_close(got, want)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Optional, Tuple
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,7 +15,10 @@ from torch.nn import functional as F
 from .. import errors
 from .._forward import ForwardRequest
 from ..client import AttentionClient
-from . import _remote
+from . import _judge, _remote
+
+if TYPE_CHECKING:
+    from .._forward import Causal
 
 _KIND = "scaled_dot_product_attention"
 # Names of served modules by configuration, by client.
@@ -43,7 +48,8 @@ def scaled_dot_product_attention(
         query: (..., H, L, D).
         key: (..., H, S, D), or with `enable_gqa` (..., Hkv, S, D).
         value: (..., H, S, Dv), or with `enable_gqa` (..., Hkv, S, Dv).
-        attn_mask: broadcast to (..., H, L, S); boolean, or floating and added.
+        attn_mask: broadcast to (..., H, L, S); boolean, or floating and added; or a
+            causal bias of torch.nn.attention.bias, which costs no bytes.
         dropout_p: probability with which weights are zeroed, always.
         is_causal: query i sees key j where j <= i; not with attn_mask.
         scale: of the scores; default 1 / sqrt(D).
@@ -57,40 +63,69 @@ def scaled_dot_product_attention(
 
     Raises:
         RuntimeError: what PyTorch raises for shapes and dtypes; a gradient.
-        ValueError: another compute_dtype.
+        ValueError: another compute_dtype; a causal bias beside is_causal.
         AttentionError: the call failed.
     """
-    options = {"dropout_p": dropout_p, "is_causal": is_causal, "scale": scale}
+    attn_mask, causal = _causality(query, key, attn_mask, is_causal)
+    options = {"is_causal": causal == "top_left", "scale": scale}
     if enable_gqa:
         options["enable_gqa"] = True
-    shape = _checked_shape(query, key, value, attn_mask, options)
-    query, key, value = _as_heads(query, key, value, enable_gqa)
+    inputs = (query, key, value)
+    described = tuple(_judge.described(each) for each in (*inputs, attn_mask))
+    named = tuple(options.items())
+    shape = _checked_shape(described, dropout_p, named)
+    dtype = _answer_dtype(
+        tuple(map(_judge.small, described)), named, _judge.modes_of(query, False)
+    )
+    query, key, value = _as_heads(*_remote.in_dtype(inputs, dtype), enable_gqa)
     request = ForwardRequest(
         "",
         query,
         None if key is query else key,
         None if value is key else value,
         attn_mask=_wire_mask(attn_mask, shape, key),
-        causal=is_causal,
+        causal=causal,
         **_remote.dropout_options(True, dropout_p),
     )
-    config = _config(query, key, value, options)
+    config = _config(query, key, value, {"dropout_p": dropout_p, "scale": scale})
     served = _remote.module_config(_KIND, config, compute_dtype)
     output = _compute(client, served, request)
     return output.reshape(shape)
 
 
-def _checked_shape(
-    query: Any, key: Any, value: Any, mask: Any, options: Dict[str, Any]
-) -> Any:
+def _causality(query: Any, key: Any, mask: Any, is_causal: bool) -> Tuple[Any, Causal]:
+    """The mask that is left where a causal bias is said by name."""
+    bias = sys.modules.get("torch.nn.attention.bias")
+    if bias is None or not isinstance(mask, bias.CausalBias):
+        return mask, "top_left" if is_causal else "none"
+    if is_causal:
+        raise ValueError("CausalBias should not be used with causal=True")
+    rows, columns = mask.seq_len_q, mask.seq_len_kv
+    if rows == columns or mask.variant == bias.CausalVariant.UPPER_LEFT:
+        return None, "top_left"  # Of any lengths, as in PyTorch.
+    if (rows, columns) == (*query.shape[-2:-1], *key.shape[-2:-1]):
+        return None, "bottom_right"
+    ones = torch.ones(rows, columns, dtype=torch.bool, device=query.device)
+    return ones.tril(columns - rows), "none"
+
+
+@functools.lru_cache(_judge.REMEMBERED_CALLS)
+def _checked_shape(described: Any, dropout_p: float, options: Any) -> Any:
     """The answer's shape, by PyTorch's own rules and with its errors."""
+    with _judge.judged_in(_judge.Modes(training=False)):
+        *inputs, mask = [each and each.on_meta() for each in described]
+        return F.scaled_dot_product_attention(
+            *inputs, mask, dropout_p, **dict(options)
+        ).shape
 
-    def meta(tensor: Any) -> Any:
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
-    mask = None if mask is None else meta(mask)
-    inputs = (meta(query), meta(key), meta(value))
-    return F.scaled_dot_product_attention(*inputs, mask, **options).shape
+@functools.lru_cache(_judge.REMEMBERED_CALLS)
+def _answer_dtype(described: Any, options: Any, modes: _judge.Modes) -> torch.dtype:
+    """The answer's dtype, by PyTorch's own rules and with its errors."""
+    with _judge.judged_in(modes):
+        *inputs, mask = [each and each.on_cpu() for each in described]
+        answer = F.scaled_dot_product_attention(*inputs, mask, **dict(options))
+        return answer.dtype  # type: ignore[no-any-return]
 
 
 def _as_heads(query: Any, key: Any, value: Any, gqa: bool) -> Tuple[Any, Any, Any]:
