@@ -76,3 +76,18 @@ def test_streams_tensors(client, layer):
 
     for query, result in zip(queries, results):
         torch.testing.assert_close(result.output, layer(query, query, query)[0])
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int16], ids=str
+)
+def test_valid_lens_are_whole_numbers_of_any_dtype(client, dtype):
+    query = torch.rand(2, 4, 16)
+    lengths = torch.tensor([4, 2])
+
+    got = client.forward("tensors", query, valid_lens=lengths.to(dtype)).output
+
+    want = client.forward("tensors", query, valid_lens=lengths).output
+    assert torch.equal(got, want)
+    with pytest.raises(ValueError, match=r"valid_lens\[1\]: .*got 1\.5"):
+        client.forward("tensors", query, valid_lens=torch.tensor([4, 1.5]))

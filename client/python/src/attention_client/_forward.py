@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 Input = Union[Array, Sequence[Array]]
 """A batch as one array, or a ragged batch as a sequence of 2-D arrays."""
 
-Lengths = Union[Array, Sequence[int], Sequence[Sequence[int]]]
-"""Integers, as an array or in lists."""
+Lengths = Union[Array, Sequence[float], Sequence[Sequence[float]]]
+"""Whole numbers, as an array or in lists."""
 
 _CAUSAL: Mapping[object, int] = {
     False: attention_service_pb2.CAUSAL_UNSPECIFIED,
@@ -72,8 +72,8 @@ class ForwardRequest:
             added to the scores. For a ragged batch with the padded batch's shape,
             as the other masks are.
         key_padding_mask: (N, S), unbatched (S). True is padding.
-        valid_lens: (N) or (N, L) integers: key j is padding where
-            j >= valid_lens.
+        valid_lens: (N) or (N, L) whole numbers, of any dtype: key j is padding
+            where j >= valid_lens.
         causal: True or "top_left": query i sees key j where j <= i.
             "bottom_right": where j <= i + S - L.
         is_causal: torch's hint, with torch's rules; needs attn_mask.
@@ -267,12 +267,19 @@ def _message(array: Optional[Array]) -> Any:
 
 
 def _integers(lengths: Optional[Lengths]) -> Optional[Array]:
-    given: Any = lengths
-    if given is None or _tensors.is_array(given):
-        return given
-    values: npt.NDArray[Any] = np.asarray(given)
-    if values.size and values.dtype.kind != "i":
+    if lengths is None:
+        return None
+    values = _tensors.to_numpy(lengths)
+    if values.dtype.kind not in "iuf":
         raise TypeError(f"valid_lens: expected integers, got {values.dtype}")
+    wide = values.astype(np.float64)
+    fit = np.isfinite(wide) & (np.abs(wide) < 2.0**63) & (wide == np.floor(wide))
+    if not fit.all():
+        place = np.argwhere(~fit)[0].tolist()
+        raise ValueError(
+            f"valid_lens{place}: expected integers, or whole numbers in another "
+            f"dtype, got {values[tuple(place)]}"
+        )
     return values.astype(np.int64)
 
 

@@ -109,6 +109,16 @@ def from_message(message: tensor_pb2.Tensor, like: Array) -> Array:
     return np.frombuffer(message.data, _numpy_dtype(name)).reshape(shape).copy()
 
 
+def to_numpy(values: Any) -> npt.NDArray[Any]:
+    """An array, or numbers in lists, as NumPy's; bfloat16 as float32."""
+    if is_torch(values):
+        tensor = values.detach().cpu()
+        wide = tensor.float() if tensor.dtype == _torch().bfloat16 else tensor
+        return np.asarray(wide.numpy())
+    array = np.asarray(values)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
 def concatenate(arrays: Any) -> Array:
     """Arrays, one behind the other."""
     if is_torch(arrays[0]):
@@ -118,8 +128,14 @@ def concatenate(arrays: Any) -> Array:
 
 def _numpy_dtype(name: str) -> Any:
     if name == "bfloat16":
-        import ml_dtypes
-
+        try:
+            import ml_dtypes
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "bfloat16 in NumPy needs ml_dtypes: "
+                'pip install "attention-client[ml-dtypes]"',
+                name="ml_dtypes",
+            ) from error
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name).newbyteorder("<")
 
