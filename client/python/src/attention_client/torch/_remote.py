@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any, Dict, Mapping, Optional, Tuple, Union
 
 import torch
@@ -51,14 +52,14 @@ class RemoteModule(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, *args: Any, **options: Any
     ) -> None:
-        """Behind load_state_dict(): says where weights of its own would go."""
+        """Behind load_state_dict(): for strict, none of its weights is expected."""
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
-        *_, strict, _, _, messages = args
-        if strict and any(name.startswith(prefix) for name in state_dict):
-            messages.append(
+        if any(name.startswith(prefix) for name in state_dict):
+            warnings.warn(
                 f"{prefix[:-1] or 'this layer'} is served as {self.module_name!r} at "
-                f"{self.client.target!r}, and its weights cannot be replaced here: "
-                "load them into the model, then offload it"
+                f"{self.client.target!r}: its weights are not replaced. Load them into "
+                "the model, then offload it.",
+                stacklevel=2,
             )
 
     def unload(self) -> None:
