@@ -3,17 +3,91 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import nn
 
 from .._forward import ForwardRequest
-from . import _remote
+from ..client import AttentionClient
+from . import _operator, _remote
+from ._judge import Modes
 from ._remote import RemoteModule, Target
 from ._stand_in import StandIn, kinds_of
 
 _KIND = "multi_head_attention"
+
+
+def make_layer(config: Dict[str, Any]) -> nn.MultiheadAttention:
+    """The layer of a configuration, in float32 on the meta device."""
+    return nn.MultiheadAttention(
+        config["embed_dim"],
+        config["num_heads"],
+        dropout=config.get("dropout", 0.0),
+        bias=config.get("bias", True),
+        add_bias_kv=config.get("add_bias_kv", False),
+        add_zero_attn=config.get("add_zero_attn", False),
+        kdim=config.get("kdim"),
+        vdim=config.get("vdim"),
+        batch_first=config.get("batch_first", False),
+        device="meta",
+        dtype=torch.float32,
+    )
+
+
+class Attention(_remote.Layer):
+    """A torch.nn.MultiheadAttention that is served."""
+
+    make = staticmethod(make_layer)
+
+    def answer(
+        self,
+        client: AttentionClient,
+        inputs: Any,
+        options: Dict[str, Any],
+        modes: Modes,
+        seed: Any,
+    ) -> Tuple[Any, Any]:
+        """Output and weights, as the layer's forward."""
+        dtype, *others = self.stand_in.check(inputs, options, modes)
+        query, key, value = _remote.in_dtype(inputs, dtype)
+        hint = {name: options[name] for name in ("attn_mask", "is_causal")}
+        needs = {n: options[n] for n in ("need_weights", "average_attn_weights")}
+        padding = options["key_padding_mask"]
+        decided = options["need_weights"] or padding is not None
+        request = ForwardRequest(
+            self.name,
+            query,
+            None if key is query else key,
+            None if value is key else value,
+            key_padding_mask=padding,
+            **needs,
+            **_remote.mask_options(self.stand_in, *hint.values(), decided),
+            **_remote.dropout_options(seed),
+        )
+        output, weights = _remote.compute(client, request)
+        return output, None if weights is None else weights.to(*others)
+
+    def answer_shapes(
+        self, inputs: Any, options: Dict[str, Any], modes: Modes
+    ) -> List[Tuple[Any, torch.dtype]]:
+        """Shapes and dtypes of what is not None."""
+        query, key, _ = inputs
+        attention = self.stand_in.layer
+        appended = (attention.bias_k is not None) + attention.add_zero_attn
+        batched, first = query.dim() == 3, attention.batch_first
+        batch = (query.shape[0 if first else 1],) if batched else ()
+        length = 1 if batched and first else 0
+        heads = () if options["average_attn_weights"] else (attention.num_heads,)
+        shapes = [
+            (*query.shape[:-1], attention.embed_dim),
+            (*batch, *heads, query.shape[length], key.shape[length] + appended),
+        ]
+        dtypes = self.stand_in.answer_dtypes(inputs, options, modes)
+        return list(zip(shapes, dtypes))
+
+
+_operator.register("Attention", Attention.described)
 
 
 class RemoteMultiheadAttention(RemoteModule):
@@ -71,7 +145,7 @@ class RemoteMultiheadAttention(RemoteModule):
                 replace=replace,
             )
             stand_in = StandIn(make_layer, config, kinds_of(source))
-        super().__init__(client, name, stand_in)
+        super().__init__(client, Attention(name, stand_in))
         if not isinstance(source, str):
             self.train(source.training)
 
@@ -96,30 +170,14 @@ class RemoteMultiheadAttention(RemoteModule):
         dtypes that do not fit, RuntimeError in the backward pass, and
         `attention_client.errors` for what befalls the call.
         """
-        options: Dict[str, Any] = {
-            "key_padding_mask": key_padding_mask,
-            "need_weights": need_weights,
-            "attn_mask": attn_mask,
-            "average_attn_weights": average_attn_weights,
-            "is_causal": is_causal,
-        }
-        inputs = (query, key, value)
-        dtype, *_ = dtypes = self._stand_in.check(inputs, options, self.training)
-        decided = need_weights or key_padding_mask is not None
-        query, key, value = _remote.in_dtype(inputs, dtype)
-        request = ForwardRequest(
-            self.module_name,
-            query,
-            None if key is query else key,
-            None if value is key else value,
+        return self._answer(
+            (query, key, value),
             key_padding_mask=key_padding_mask,
             need_weights=need_weights,
+            attn_mask=attn_mask,
             average_attn_weights=average_attn_weights,
-            **_remote.mask_options(self._stand_in, attn_mask, is_causal, decided),
-            **_remote.dropout_options(self.training, self.dropout),
+            is_causal=is_causal,
         )
-        output, weights = _remote.compute(self.client, request)
-        return output, None if weights is None else weights.to(dtypes[1])
 
 
 def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
@@ -137,23 +195,6 @@ def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
         config.update(kdim=layer.kdim, vdim=layer.vdim)
     config.update(_remote.stored_dtype(layer))
     return config
-
-
-def make_layer(config: Dict[str, Any]) -> nn.MultiheadAttention:
-    """The layer of a configuration, in float32 on the meta device."""
-    return nn.MultiheadAttention(
-        config["embed_dim"],
-        config["num_heads"],
-        dropout=config.get("dropout", 0.0),
-        bias=config.get("bias", True),
-        add_bias_kv=config.get("add_bias_kv", False),
-        add_zero_attn=config.get("add_zero_attn", False),
-        kdim=config.get("kdim"),
-        vdim=config.get("vdim"),
-        batch_first=config.get("batch_first", False),
-        device="meta",
-        dtype=torch.float32,
-    )
 
 
 def _check_config(name: str, config: Dict[str, Any]) -> None:

@@ -3,19 +3,90 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .._forward import ForwardRequest
-from . import _remote
+from ..client import AttentionClient
+from . import _operator, _remote
+from ._judge import Modes
 from ._remote import RemoteModule, Target
 from ._stand_in import StandIn, kinds_of
 
 _KIND = "transformer_encoder_layer"
 _ACTIVATIONS = {"ACTIVATION_RELU": "relu", "ACTIVATION_GELU": "gelu"}
+
+
+def make_layer(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
+    """The layer of a configuration, in float32 on the meta device."""
+    return nn.TransformerEncoderLayer(
+        config["d_model"],
+        config["nhead"],
+        config.get("dim_feedforward", 2048),
+        config.get("dropout", 0.0),
+        _ACTIVATIONS.get(config.get("activation", ""), "relu"),
+        config.get("layer_norm_eps", 1e-5),
+        config.get("batch_first", False),
+        config.get("norm_first", False),
+        config.get("bias", True),
+        device="meta",
+        dtype=torch.float32,
+    )
+
+
+class EncoderLayer(_remote.Layer):
+    """A torch.nn.TransformerEncoderLayer that is served."""
+
+    make = staticmethod(make_layer)
+
+    def answer(
+        self,
+        client: AttentionClient,
+        inputs: Any,
+        options: Dict[str, Any],
+        modes: Modes,
+        seed: Any,
+    ) -> Tuple[Any, None]:
+        """Output, as the layer's forward."""
+        src = inputs[0]
+        (dtype,) = self.stand_in.check((src,), _as_named(options), modes)
+        # What is added up on the way is in the wider of both.
+        src = src.to(torch.promote_types(src.dtype, dtype))
+        padding, mask = options["key_padding_mask"], options["attn_mask"]
+        causal = _remote.mask_options(
+            self.stand_in, mask, options["is_causal"], padding is not None
+        )
+        request = ForwardRequest(
+            self.name,
+            src,
+            key_padding_mask=padding,
+            **causal,
+            **_remote.dropout_options(seed),
+        )
+        return _remote.compute(client, request)[0].to(dtype), None
+
+    def answer_shapes(
+        self, inputs: Any, options: Dict[str, Any], modes: Modes
+    ) -> List[Tuple[Any, torch.dtype]]:
+        """Shape and dtype of the output."""
+        src = inputs[0]
+        (dtype,) = self.stand_in.answer_dtypes((src,), _as_named(options), modes)
+        return [(src.shape, dtype)]
+
+
+_operator.register("EncoderLayer", EncoderLayer.described)
+
+
+def _as_named(options: Dict[str, Any]) -> Dict[str, Any]:
+    """The options as the layer's forward calls them."""
+    return {
+        "src_mask": options["attn_mask"],
+        "src_key_padding_mask": options["key_padding_mask"],
+        "is_causal": options["is_causal"],
+    }
 
 
 class RemoteTransformerEncoderLayer(RemoteModule):
@@ -55,8 +126,7 @@ class RemoteTransformerEncoderLayer(RemoteModule):
                 replace=replace,
             )
             stand_in = StandIn(make_layer, config, kinds_of(source))
-        super().__init__(client, name, stand_in)
-        self._dropout_probability = config.get("dropout", 0.0)
+        super().__init__(client, EncoderLayer(name, stand_in))
         if not isinstance(source, str):
             self.train(source.training)
 
@@ -72,23 +142,8 @@ class RemoteTransformerEncoderLayer(RemoteModule):
         See `RemoteMultiheadAttention.forward` for masks, devices, dropout and
         errors.
         """
-        options: Dict[str, Any] = {
-            "src_mask": src_mask,
-            "src_key_padding_mask": src_key_padding_mask,
-            "is_causal": is_causal,
-        }
-        (dtype,) = self._stand_in.check((src,), options, self.training)
-        # What is added up on the way is the wider of both.
-        src = src.to(torch.promote_types(src.dtype, dtype))
-        decided = src_key_padding_mask is not None
-        request = ForwardRequest(
-            self.module_name,
-            src,
-            key_padding_mask=src_key_padding_mask,
-            **_remote.mask_options(self._stand_in, src_mask, is_causal, decided),
-            **_remote.dropout_options(self.training, self._dropout_probability),
-        )
-        return _remote.compute(self.client, request)[0].to(dtype)
+        options = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask}
+        return self._answer((src, src, src), is_causal=is_causal, **options)[0]
 
 
 def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
@@ -142,20 +197,3 @@ def _activation(layer: nn.TransformerEncoderLayer) -> Optional[str]:
         return "ACTIVATION_RELU"
     exact = isinstance(activation, nn.GELU) and activation.approximate == "none"
     return "ACTIVATION_GELU" if activation is F.gelu or exact else None
-
-
-def make_layer(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
-    """The layer of a configuration, in float32 on the meta device."""
-    return nn.TransformerEncoderLayer(
-        config["d_model"],
-        config["nhead"],
-        config.get("dim_feedforward", 2048),
-        config.get("dropout", 0.0),
-        _ACTIVATIONS.get(config.get("activation", ""), "relu"),
-        config.get("layer_norm_eps", 1e-5),
-        config.get("batch_first", False),
-        config.get("norm_first", False),
-        config.get("bias", True),
-        device="meta",
-        dtype=torch.float32,
-    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .. import errors
 from .._forward import ForwardRequest
 from ..client import AttentionClient
-from . import _judge, _remote
+from . import _judge, _operator, _remote
 
 if TYPE_CHECKING:
     from .._forward import Causal
@@ -67,30 +67,79 @@ def scaled_dot_product_attention(
         AttentionError: the call failed.
     """
     attn_mask, causal = _causality(query, key, attn_mask, is_causal)
-    options = {"is_causal": causal == "top_left", "scale": scale}
-    if enable_gqa:
-        options["enable_gqa"] = True
-    inputs = (query, key, value)
-    described = tuple(_judge.described(each) for each in (*inputs, attn_mask))
-    named = tuple(options.items())
-    shape = _checked_shape(described, dropout_p, named)
-    dtype = _answer_dtype(
-        tuple(map(_judge.small, described)), named, _judge.modes_of(query, False)
-    )
-    query, key, value = _as_heads(*_remote.in_dtype(inputs, dtype), enable_gqa)
-    request = ForwardRequest(
-        "",
-        query,
-        None if key is query else key,
-        None if value is key else value,
-        attn_mask=_wire_mask(attn_mask, shape, key),
-        causal=causal,
-        **_remote.dropout_options(True, dropout_p),
-    )
-    config = _config(query, key, value, {"dropout_p": dropout_p, "scale": scale})
-    served = _remote.module_config(_KIND, config, compute_dtype)
-    output = _compute(client, served, request)
-    return output.reshape(shape)
+    fields = (dropout_p, causal, scale, enable_gqa, compute_dtype)
+    inputs, options = (query, key, value), {"attn_mask": attn_mask}
+    seed = _remote.dropout_seed(True, dropout_p)
+    if _operator.is_traced(query):
+        callee = _callee(client.target, *fields)
+        return _operator.call(callee, inputs, seed, False, options)[0]
+    _operator.adopt(client)
+    modes = _judge.modes_of(query, False)
+    return Function(*fields).answer(client, inputs, options, modes, seed)[0]
+
+
+class Function(NamedTuple):
+    """The function with all but its tensors: see `_operator.register`."""
+
+    dropout_p: float
+    causal: Causal
+    scale: Optional[float]
+    enable_gqa: bool
+    compute_dtype: str
+
+    def answer(
+        self, client: AttentionClient, inputs: Any, options: Any, modes: Any, seed: Any
+    ) -> Tuple[Any, None]:
+        """The function's value."""
+        mask = options["attn_mask"]
+        described = tuple(_judge.described(each) for each in (*inputs, mask))
+        shape = _checked_shape(described, self)
+        small = tuple(_judge.small(each) for each in described)
+        inputs = _remote.in_dtype(inputs, _answer_dtype(small, self, modes))
+        query, key, value = _as_heads(*inputs, self.enable_gqa)
+        request = ForwardRequest(
+            "",
+            query,
+            None if key is query else key,
+            None if value is key else value,
+            attn_mask=_wire_mask(mask, shape, key),
+            causal=self.causal,
+            **_remote.dropout_options(seed),
+        )
+        config = _config(query, key, value, self)
+        served = _remote.module_config(_KIND, config, self.compute_dtype)
+        return _compute(client, served, request).reshape(shape), None
+
+    def answer_shapes(
+        self, inputs: Any, options: Any, modes: Any
+    ) -> List[Tuple[Any, torch.dtype]]:
+        """Shape and dtype of the value."""
+        described = [_judge.of_any_size(t) for t in (*inputs, options["attn_mask"])]
+        dtype = _answer_dtype(tuple(described), self, modes)
+        query, _, value = inputs
+        lead = torch.broadcast_shapes(*(each.shape[:-3] for each in inputs))
+        heads = query.shape[-3:-2]
+        return [((*lead, *heads, query.shape[-2], value.shape[-1]), dtype)]
+
+    def options(self) -> Dict[str, Any]:
+        """What decides shapes and dtypes."""
+        options = {"is_causal": self.causal == "top_left", "scale": self.scale}
+        return {**options, "enable_gqa": True} if self.enable_gqa else options
+
+
+def _callee(target: str, *fields: Any) -> str:
+    return _operator.describe(target, _KIND, Function(*fields)._asdict())
+
+
+# As torch.compiler.assume_constant_result does, which would import the compiler.
+_callee._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _described(description: Dict[str, Any]) -> Function:
+    return Function(*(description[name] for name in Function._fields))
+
+
+_operator.register(_KIND, _described)
 
 
 def _causality(query: Any, key: Any, mask: Any, is_causal: bool) -> Tuple[Any, Causal]:
@@ -110,21 +159,22 @@ def _causality(query: Any, key: Any, mask: Any, is_causal: bool) -> Tuple[Any, C
 
 
 @functools.lru_cache(_judge.REMEMBERED_CALLS)
-def _checked_shape(described: Any, dropout_p: float, options: Any) -> Any:
+def _checked_shape(described: Any, function: Function) -> Any:
     """The answer's shape, by PyTorch's own rules and with its errors."""
     with _judge.judged_in(_judge.Modes(training=False)):
         *inputs, mask = [each and each.on_meta() for each in described]
+        options = function.options()
         return F.scaled_dot_product_attention(
-            *inputs, mask, dropout_p, **dict(options)
+            *inputs, mask, function.dropout_p, **options
         ).shape
 
 
 @functools.lru_cache(_judge.REMEMBERED_CALLS)
-def _answer_dtype(described: Any, options: Any, modes: _judge.Modes) -> torch.dtype:
+def _answer_dtype(described: Any, function: Function, modes: Any) -> torch.dtype:
     """The answer's dtype, by PyTorch's own rules and with its errors."""
     with _judge.judged_in(modes):
         *inputs, mask = [each and each.on_cpu() for each in described]
-        answer = F.scaled_dot_product_attention(*inputs, mask, **dict(options))
+        answer = F.scaled_dot_product_attention(*inputs, mask, **function.options())
         return answer.dtype  # type: ignore[no-any-return]
 
 
@@ -159,16 +209,16 @@ def _wire_mask(mask: Any, shape: Any, key: Any) -> Any:
     return mask.reshape((1,) * (4 - mask.dim()) + mask.shape)
 
 
-def _config(query: Any, key: Any, value: Any, options: Dict[str, Any]) -> Any:
+def _config(query: Any, key: Any, value: Any, function: Function) -> Any:
     config = {
         "num_heads": query.shape[1],
         "num_key_value_heads": key.shape[1],
         "head_dim": query.shape[-1],
         "value_head_dim": value.shape[-1],
-        "dropout": options["dropout_p"],
+        "dropout": function.dropout_p,
     }
-    if options["scale"] is not None:
-        config["scale"] = options["scale"]
+    if function.scale is not None:
+        config["scale"] = function.scale
     return config
 
 

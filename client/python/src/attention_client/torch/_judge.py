@@ -7,6 +7,7 @@ import contextlib
 from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 import torch
+import torch.fx
 from torch.utils import _python_dispatch
 
 REMEMBERED_CALLS = 256
@@ -56,6 +57,8 @@ def modes_of(tensor: Any, training: bool) -> Modes:
 
 def autocast_dtype(tensor: Any) -> Optional[torch.dtype]:
     """What torch.autocast casts such tensors to; None without it."""
+    if isinstance(tensor, torch.fx.Proxy):
+        return None
     kind = tensor.device.type
     if hasattr(torch, "get_autocast_dtype"):
         if kind != "meta" and torch.is_autocast_enabled(kind):
@@ -83,6 +86,13 @@ def described(value: Any) -> Any:
         return value
     shape = tuple(value.shape)
     return Described(shape, value.dtype, value.is_contiguous(), value.requires_grad)
+
+
+def of_any_size(value: Any) -> Any:
+    """`described`, of a tensor whose sizes may be unknown: two in each dimension."""
+    if not torch.is_tensor(value):
+        return value
+    return Described((2,) * value.dim(), value.dtype, True, value.requires_grad)
 
 
 def small(value: Any) -> Any:

@@ -13,10 +13,48 @@ from torch import nn
 from .. import _modules, errors
 from .._forward import ForwardRequest
 from ..client import AttentionClient
-from ._stand_in import StandIn
+from . import _operator
+from ._judge import modes_of
+from ._stand_in import Make, StandIn
 
 Target = Union[str, AttentionClient]
 """A client, or the address of a server to make one for."""
+
+
+class Layer:
+    """A layer that is served: what its module on the server is for PyTorch.
+
+    Derived classes have `answer` and `answer_shapes`: see `_operator.register`.
+    """
+
+    make: Make
+
+    def __init__(self, name: str, stand_in: StandIn) -> None:
+        """A module's name, and the layer it is."""
+        self.name = name
+        self.stand_in = stand_in
+
+    @classmethod
+    def described(cls, description: Any) -> Any:
+        """The layer of a description."""
+        device = torch.device("cpu")
+        kinds = {
+            name: (getattr(torch, dtype), device)
+            for name, dtype in description["dtypes"].items()
+        }
+        stand_in = StandIn(cls.make, description["config"], kinds)
+        return cls(description["module"], stand_in)
+
+    def describe(self, client: AttentionClient) -> str:
+        """The text of this callee at a client's server."""
+        kinds = self.stand_in.kinds
+        description = {
+            "module": self.name,
+            "config": self.stand_in.config,
+            "dtypes": {name: dtype_name(dtype) for name, (dtype, _) in kinds.items()},
+        }
+        _operator.adopt(client)
+        return _operator.describe(client.target, type(self).__name__, description)
 
 
 class RemoteModule(nn.Module):
@@ -33,12 +71,30 @@ class RemoteModule(nn.Module):
     client: AttentionClient
     module_name: str
 
-    def __init__(self, client: AttentionClient, name: str, stand_in: StandIn) -> None:
+    def __init__(self, client: AttentionClient, layer: Layer) -> None:
         """See the derived classes."""
         super().__init__()
         self.client = client
-        self.module_name = name
-        self._stand_in = stand_in
+        self.module_name = layer.name
+        self._dropout_probability = layer.stand_in.config.get("dropout", 0.0)
+        self._be(layer)
+
+    def _be(self, layer: Layer) -> None:
+        self._layer = layer
+        self._callee = layer.describe(self.client)
+
+    def __setstate__(self, state: Any) -> None:
+        """Behind pickle: the process may be another one."""
+        super().__setstate__(state)
+        self._be(self._layer)
+
+    def _answer(self, inputs: Any, **options: Any) -> Tuple[Any, Any]:
+        """Compute, or record the call where PyTorch makes a graph of it."""
+        seed = dropout_seed(self.training, self._dropout_probability)
+        if _operator.is_traced(inputs[0]):
+            return _operator.call(self._callee, inputs, seed, self.training, options)
+        modes = modes_of(inputs[0], self.training)
+        return self._layer.answer(self.client, inputs, options, modes, seed)
 
     def _apply(self, function: Any, *args: Any, **options: Any) -> Any:
         """Behind half(), to(), cuda(), ...: what such a layer would then take.
@@ -46,7 +102,8 @@ class RemoteModule(nn.Module):
         The weights on the server stay as they are.
         """
         super()._apply(function, *args, **options)
-        self._stand_in = self._stand_in.converted(function)
+        stand_in = self._layer.stand_in.converted(function)
+        self._be(type(self._layer)(self.module_name, stand_in))
         return self
 
     def _load_from_state_dict(
@@ -82,10 +139,10 @@ class RemoteModule(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            stand_in = self.__dict__.get("_stand_in")
-            if stand_in is None or name.startswith("__"):
+            layer = self.__dict__.get("_layer")
+            if layer is None or name.startswith("__"):
                 raise
-        return getattr(stand_in.layer, name)
+        return getattr(layer.stand_in.layer, name)
 
 
 class _NoGradient(torch.autograd.Function):
@@ -98,11 +155,7 @@ class _NoGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        raise RuntimeError(
-            f"{ctx.name} is computed by a server and is for inference only: a "
-            "gradient was asked for, but none can pass through it. Call the model "
-            "under torch.no_grad(), or detach the layer's inputs."
-        )
+        raise _operator.no_gradient(ctx.name)
 
 
 def compute(client: AttentionClient, request: ForwardRequest) -> Tuple[Any, Any]:
@@ -116,14 +169,14 @@ def compute(client: AttentionClient, request: ForwardRequest) -> Tuple[Any, Any]
         request.key,
         request.value,
         request.attn_mask,
+        request.key_padding_mask,
     )
     inputs = [t for t in tensors if torch.is_tensor(t) and t.requires_grad]
     output, weights = result.output, result.weights
     if inputs and torch.is_grad_enabled():
-        name = f"attention module {request.module!r}"
-        output = _NoGradient.apply(name, output, *inputs)
+        output = _NoGradient.apply(request.module, output, *inputs)
         if weights is not None:
-            weights = _NoGradient.apply(name, weights, *inputs)
+            weights = _NoGradient.apply(request.module, weights, *inputs)
     return output, weights
 
 
@@ -194,8 +247,13 @@ def stored_dtype(layer: nn.Module) -> Dict[str, str]:
     dtypes = {parameter.dtype for parameter in layer.parameters()}
     if len(dtypes) < 2:
         return {}
-    name = str(functools.reduce(torch.promote_types, dtypes)).replace("torch.", "")
-    return {"dtype": f"DATA_TYPE_{name.upper()}"}
+    widest = functools.reduce(torch.promote_types, dtypes)
+    return {"dtype": f"DATA_TYPE_{dtype_name(widest).upper()}"}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Such as "float32"."""
+    return str(dtype).replace("torch.", "")
 
 
 def in_dtype(inputs: Tuple[Any, ...], dtype: torch.dtype) -> Any:
@@ -204,12 +262,16 @@ def in_dtype(inputs: Tuple[Any, ...], dtype: torch.dtype) -> Any:
     return [converted[id(tensor)] for tensor in inputs]
 
 
-def dropout_options(training: bool, dropout: float) -> Any:
-    """Options of a request: dropout as drawn by PyTorch's generator."""
+def dropout_seed(training: bool, dropout: float) -> Optional[torch.Tensor]:
+    """The seed of a call, drawn by PyTorch's generator; None without dropout."""
     if not training or dropout == 0.0:
-        return {}
-    seed = torch.randint(0, 2**63 - 1, (), dtype=torch.int64)
-    return {"training": True, "dropout_seed": int(seed)}
+        return None
+    return torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu")
+
+
+def dropout_options(seed: Optional[torch.Tensor]) -> Any:
+    """Options of a request with a seed."""
+    return {} if seed is None else {"training": True, "dropout_seed": int(seed)}
 
 
 def mask_options(stand_in: StandIn, mask: Any, is_causal: bool, decided: bool) -> Any:

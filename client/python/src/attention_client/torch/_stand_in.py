@@ -16,7 +16,7 @@ from ._judge import (
     Modes,
     described,
     judged_in,
-    modes_of,
+    of_any_size,
     small,
 )
 from ._served_weight import Kind, shown
@@ -44,10 +44,11 @@ class StandIn:
     def __init__(self, make: Make, config: Config, kinds: Mapping[str, Kind]) -> None:
         """Stand for `make(config)`; `kinds` has dtype and device by parameter."""
         self.make, self.config, self.kinds = make, config, dict(kinds)
-        # Off the fast path, which checks less.
-        self._meta = make(config).train()
-        self._small = _small_layer(make, config, kinds)
-        self.layer = shown(self._meta, kinds)
+        with judged_in(Modes(training=True)):
+            # Off the fast path, which checks less.
+            self._meta = make(config).train()
+            self._small = _small_layer(make, config, kinds)
+            self.layer = shown(self._meta, kinds)
         remember = functools.lru_cache(REMEMBERED_CALLS)
         self._checked_shapes = remember(self._check_shapes)
         self._dtypes = remember(self._small_answer)
@@ -71,7 +72,7 @@ class StandIn:
         return StandIn(self.make, self.config, kinds)
 
     def check(
-        self, inputs: Tuple[Any, ...], options: Dict[str, Any], training: bool
+        self, inputs: Tuple[Any, ...], options: Dict[str, Any], modes: Modes
     ) -> Tuple[torch.dtype, ...]:
         """The dtypes of the layer's answers.
 
@@ -88,12 +89,20 @@ class StandIn:
         given = tuple((described(tensor), ids.index(id(tensor))) for tensor in inputs)
         named = tuple((name, described(option)) for name, option in options.items())
         self._checked_shapes(given, named)
-        return self.answer_dtypes(given, named, modes_of(inputs[0], training))
+        return self._answer_dtypes(given, named, modes)
 
     def answer_dtypes(
+        self, inputs: Tuple[Any, ...], options: Dict[str, Any], modes: Modes
+    ) -> Tuple[torch.dtype, ...]:
+        """The same, unchecked, of tensors whose sizes are not known."""
+        ids = [id(tensor) for tensor in inputs]
+        given = tuple((of_any_size(tensor), ids.index(id(tensor))) for tensor in inputs)
+        named = tuple((name, of_any_size(option)) for name, option in options.items())
+        return self._answer_dtypes(given, named, modes)
+
+    def _answer_dtypes(
         self, given: Any, named: Any, modes: Modes
     ) -> Tuple[torch.dtype, ...]:
-        """The dtypes alone, of what is described."""
         inputs = tuple((small(tensor), place) for tensor, place in given)
         options = tuple((name, small(option)) for name, option in named)
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -111,12 +120,12 @@ class StandIn:
     def _small_answer(
         self, given: Any, named: Any, modes: Modes, _: bool
     ) -> Tuple[torch.dtype, ...]:
-        layer = copy.deepcopy(self._small).train(modes.training)
-        attention = getattr(layer, "self_attn", layer)
-        widths = (attention.embed_dim, attention.kdim, attention.vdim)
-        query = given[0][0].shape
-        batch = query[0 if attention.batch_first else 1] if len(query) == 3 else 1
         with judged_in(modes):
+            layer = copy.deepcopy(self._small).train(modes.training)
+            attention = getattr(layer, "self_attn", layer)
+            widths = (attention.embed_dim, attention.kdim, attention.vdim)
+            query = given[0][0].shape
+            batch = query[0 if attention.batch_first else 1] if len(query) == 3 else 1
             inputs = [
                 tensor._replace(shape=(*tensor.shape[:-1], width)).on_cpu()
                 for (tensor, _), width in zip(given, widths)
@@ -162,13 +171,12 @@ def _small_layer(make: Make, config: Config, kinds: Mapping[str, Kind]) -> Any:
     if width == "d_model":
         config["dim_feedforward"] = size
     layer = make(config)
-    with torch.inference_mode(False):
-        for path, module in layer.named_modules():
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    dtype, _ = kinds[f"{path}.{name}" if path else name]
-                    zeros = torch.zeros(parameter.shape, dtype=dtype, device="cpu")
-                    module._parameters[name] = nn.Parameter(zeros)
+    for path, module in layer.named_modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                dtype, _ = kinds[f"{path}.{name}" if path else name]
+                zeros = torch.zeros(parameter.shape, dtype=dtype, device="cpu")
+                module._parameters[name] = nn.Parameter(zeros)
     return layer
 
 

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator that stands for a call in the graphs that PyTorch makes of models.
+
+torch.compile, torch.export, torch.jit.trace and torch.fx see one operator,
+`attention_client::forward`, which holds as a text whom to call: the server's
+address, the module's name and configuration. Where a graph is loaded,
+attention_client.torch has to be imported.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Callable, Dict, Optional, Tuple
+from weakref import WeakValueDictionary
+
+import torch
+
+from ..client import AttentionClient
+from ._judge import Modes, autocast_dtype
+
+# With a seed where dropout is applied; `autocast` is what autocast casts to.
+_SCHEMA = """forward(
+    str callee, Tensor query, Tensor? key, Tensor? value, Tensor? attn_mask,
+    Tensor? key_padding_mask, Tensor? seed, *, bool need_weights,
+    bool average_attn_weights, bool is_causal, bool training, ScalarType? autocast,
+    bool grad) -> (Tensor, Tensor)"""
+_DEFAULTS: Dict[str, Any] = {
+    "attn_mask": None,
+    "key_padding_mask": None,
+    "need_weights": False,
+    "average_attn_weights": True,
+    "is_causal": False,
+}
+_REFUSAL = "no_gradient(str callee, Tensor gradient, Tensor tensor) -> Tensor"
+
+_SUPPORTED = hasattr(torch.library, "register_autograd")
+
+# Clients by target: the caller's, while they live; else those made here.
+_clients: WeakValueDictionary[str, AttentionClient] = WeakValueDictionary()
+_own_clients: Dict[str, AttentionClient] = {}
+# Makes what computes, by kind, of its description.
+_makers: Dict[str, Callable[[Any], Any]] = {}
+
+
+def register(kind: str, make: Callable[[Any], Any]) -> None:
+    """Tell how a callee of a kind is made of its description.
+
+    It has `answer(client, inputs, options, modes, seed)`, which computes, and
+    `answer_shapes(inputs, options, modes)`, which tells shapes and dtypes.
+    """
+    _makers[kind] = make
+
+
+def adopt(client: AttentionClient) -> None:
+    """Let calls of its target go by a client, while it lives."""
+    _clients[client.target] = client
+
+
+def describe(target: str, kind: str, description: Any) -> str:
+    """The text of a callee, by which any process can make it."""
+    return json.dumps({"target": target, "kind": kind, **description}, sort_keys=True)
+
+
+@functools.lru_cache(None)
+def _callee(text: str) -> Any:
+    description = json.loads(text)
+    return _makers[description["kind"]](description)
+
+
+def _client(text: str) -> AttentionClient:
+    target = json.loads(text)["target"]
+    client = _clients.get(target)
+    if client is None:
+        client = _own_clients.setdefault(target, AttentionClient(target))
+    return client
+
+
+def is_traced(tensor: Any) -> bool:
+    """Whether a call with this tensor is recorded rather than computed."""
+    return bool(
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or isinstance(tensor, torch.fx.Proxy)
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+    )
+
+
+def call(
+    callee: str, inputs: Any, seed: Any, training: bool, options: Dict[str, Any]
+) -> Tuple[Any, Any]:
+    """Record a call; returns output and weights as recorded."""
+    if not _SUPPORTED:
+        raise RuntimeError(
+            "torch.compile, torch.export and tracing of what a server computes need "
+            f"PyTorch 2.4 or newer, got {torch.__version__}"
+        )
+    query, key, value = inputs
+    output, weights = torch.ops.attention_client.forward(
+        callee,
+        query,
+        None if key is query else key,
+        None if value is key else value,
+        seed=seed,
+        training=training,
+        autocast=autocast_dtype(query),
+        grad=torch.is_grad_enabled(),
+        **{**_DEFAULTS, **options},
+    )
+    return output, weights if options.get("need_weights") else None
+
+
+def _forward(callee: str, *tensors: Any, **options: Any) -> Any:
+    inputs, seed, modes = _taken_apart(tensors, options)
+    answer = _callee(callee).answer
+    output, weights = answer(_client(callee), inputs, options, modes, seed)
+    return output, inputs[0].new_empty(0) if weights is None else weights
+
+
+def _forward_shapes(callee: str, *tensors: Any, **options: Any) -> Any:
+    inputs, _, modes = _taken_apart(tensors, options)
+    query = inputs[0]
+    answers = [
+        query.new_empty(shape, dtype=dtype)
+        for shape, dtype in _callee(callee).answer_shapes(inputs, options, modes)
+    ]
+    return answers[0], answers[1] if len(answers) > 1 else query.new_empty(0)
+
+
+def _taken_apart(tensors: Any, options: Dict[str, Any]) -> Tuple[Any, Any, Modes]:
+    """Inputs, seed and modes; what is left are the layer's options."""
+    query, key, value, options["attn_mask"], options["key_padding_mask"], seed = tensors
+    key = query if key is None else key
+    modes = Modes(*(options.pop(name) for name in Modes._fields))
+    return (query, key, key if value is None else value), seed, modes
+
+
+def _no_gradient(callee: str, gradient: Any, tensor: Any) -> Any:
+    description = json.loads(callee)
+    raise no_gradient(description.get("module", description["kind"]))
+
+
+def no_gradient(module: str) -> RuntimeError:
+    """What a backward pass through a module raises."""
+    return RuntimeError(
+        f"attention module {module!r} is computed by a server and is for inference "
+        "only: a gradient was asked for, but none can pass through it. Call the "
+        "model under torch.no_grad(), or detach the layer's inputs."
+    )
+
+
+def _keep_inputs(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any) -> None:
+    ctx.callee, *tensors = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, *gradients: Any) -> Any:
+    # An operator: a compiler traces this long before anybody asks for a gradient.
+    refuse = torch.ops.attention_client.no_gradient
+    gradient = next(each for each in gradients if each is not None)
+    return None, *(
+        None if tensor is None else refuse(ctx.callee, gradient, tensor)
+        for tensor in ctx.saved_tensors
+    )
+
+
+def _register() -> torch.library.Library:
+    library = torch.library.Library("attention_client", "DEF")
+    library.define(_SCHEMA)
+    library.define(_REFUSAL)
+    library.impl("forward", _forward, "CompositeExplicitAutograd")
+    library.impl("no_gradient", _no_gradient, "CompositeExplicitAutograd")
+    name = "attention_client::forward"
+    torch.library.register_fake(name, _forward_shapes, lib=library)
+    torch.library.register_fake(
+        "attention_client::no_gradient",
+        lambda callee, gradient, tensor: torch.empty_like(tensor),
+        lib=library,
+    )
+    torch.library.register_autograd(
+        name, _backward, setup_context=_keep_inputs, lib=library
+    )
+    return library
+
+
+_library: Optional[torch.library.Library] = _register() if _SUPPORTED else None
