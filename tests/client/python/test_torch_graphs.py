@@ -265,6 +265,25 @@ def test_vmap_calls_for_each(client):
     torch.testing.assert_close(got, torch.stack([here(each, each, each)[0] for each in x]))
 
 
+@torch.no_grad()
+def test_a_masked_function_under_vmap(client):
+    query, key, value = torch.rand(3, 2, N, H, L, E)
+    masks = torch.rand(2, N, 1, L, L) < 0.7
+
+    def there(*inputs):
+        return scaled_dot_product_attention(*inputs, client=client)
+
+    got = torch.vmap(there)(query, key, value, masks)
+
+    want = F.scaled_dot_product_attention(query, key, value, masks)
+    torch.testing.assert_close(got, want)
+
+
+def test_a_script_is_refused_with_what_works(there):
+    with pytest.raises(RuntimeError, match="TorchScript cannot: use torch.jit.trace"):
+        torch.jit.script(there)
+
+
 _LOAD = """
 import sys, torch
 import attention_client.torch

@@ -199,3 +199,39 @@ def test_unload_stops_serving_a_model(client):
 
     served = [module.name for module in client.modules.list()]
     assert model[0].module_name not in served
+
+
+@torch.no_grad()
+def test_forward_hooks_go_over(client):
+    model = nn.Sequential(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True))
+    model.eval()
+    seen = []
+    model[0].register_forward_pre_hook(lambda module, inputs: seen.append("before"))
+    handle = model[0].register_forward_hook(
+        lambda module, inputs, kwargs, output: seen.append(output.shape),
+        with_kwargs=True,
+    )
+    offload(model, client)
+
+    model(torch.rand(2, 5, 32))
+    handle.remove()
+    model(torch.rand(2, 5, 32))
+
+    assert isinstance(model[0], RemoteTransformerEncoderLayer)
+    assert seen == ["before", (2, 5, 32), "before"]
+
+
+@torch.no_grad()
+def test_of_a_layer_with_hooks_inside_the_attention_alone(client):
+    here = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+    seen = []
+    here.self_attn.register_forward_hook(lambda *call: seen.append("attention"))
+    x = torch.rand(2, 5, 32)
+    want = here(x)
+    seen.clear()
+
+    there = offload(here, client)
+
+    torch.testing.assert_close(there(x), want)
+    assert isinstance(there.self_attn, RemoteMultiheadAttention)
+    assert seen == ["attention"]

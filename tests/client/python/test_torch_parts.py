@@ -36,6 +36,8 @@ CALLS = {
     "linear1": lambda layer, x: layer.linear1(x),
     "norm1": lambda layer, x: layer.norm1(x),
     "dropout": lambda layer, x: layer.dropout(x),
+    "norm2": lambda layer, x: layer.norm2.register_forward_hook(print),
+    "linear2": lambda layer, x: layer.linear2.register_forward_pre_hook(print),
 }
 
 

@@ -7,7 +7,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from . import _nearest, _tensors, errors
 from ._generated import attention_service_pb2

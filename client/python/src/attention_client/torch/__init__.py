@@ -10,7 +10,7 @@ them, and they have no parameters.
 """
 
 try:
-    import torch as _  # noqa: F401  (it is there, for those below)
+    __import__("torch")
 except ModuleNotFoundError as error:
     if error.name != "torch":
         raise

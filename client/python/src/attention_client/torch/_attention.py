@@ -18,58 +18,53 @@ from ._stand_in import StandIn, kinds_of
 _KIND = "multi_head_attention"
 
 
-def make_layer(config: Dict[str, Any]) -> nn.MultiheadAttention:
-    """The layer of a configuration, in float32 on the meta device."""
-    return nn.MultiheadAttention(
-        config["embed_dim"],
-        config["num_heads"],
-        dropout=config.get("dropout", 0.0),
-        bias=config.get("bias", True),
-        add_bias_kv=config.get("add_bias_kv", False),
-        add_zero_attn=config.get("add_zero_attn", False),
-        kdim=config.get("kdim"),
-        vdim=config.get("vdim"),
-        batch_first=config.get("batch_first", False),
-        device="meta",
-        dtype=torch.float32,
-    )
-
-
 class Attention(_remote.Layer):
     """A torch.nn.MultiheadAttention that is served."""
 
-    make = staticmethod(make_layer)
+    @staticmethod
+    def make(config: Dict[str, Any]) -> nn.MultiheadAttention:
+        """The layer of a configuration, in float32 on the meta device."""
+        return nn.MultiheadAttention(
+            config["embed_dim"],
+            config["num_heads"],
+            dropout=config.get("dropout", 0.0),
+            bias=config.get("bias", True),
+            add_bias_kv=config.get("add_bias_kv", False),
+            add_zero_attn=config.get("add_zero_attn", False),
+            kdim=config.get("kdim"),
+            vdim=config.get("vdim"),
+            batch_first=config.get("batch_first", False),
+            device="meta",
+            dtype=torch.float32,
+        )
 
     def answer(
-        self,
-        client: AttentionClient,
-        inputs: Any,
-        options: Dict[str, Any],
-        modes: Modes,
-        seed: Any,
+        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
     ) -> Tuple[Any, Any]:
         """Output and weights, as the layer's forward."""
         dtype, *others = self.stand_in.check(inputs, options, modes)
         query, key, value = _remote.in_dtype(inputs, dtype)
-        hint = {name: options[name] for name in ("attn_mask", "is_causal")}
-        needs = {n: options[n] for n in ("need_weights", "average_attn_weights")}
-        padding = options["key_padding_mask"]
+        padding, mask = options["key_padding_mask"], options["attn_mask"]
         decided = options["need_weights"] or padding is not None
+        causal = _remote.mask_options(
+            self.stand_in, mask, options["is_causal"], decided
+        )
         request = ForwardRequest(
             self.name,
             query,
             None if key is query else key,
             None if value is key else value,
             key_padding_mask=padding,
-            **needs,
-            **_remote.mask_options(self.stand_in, *hint.values(), decided),
+            need_weights=options["need_weights"],
+            average_attn_weights=options["average_attn_weights"],
+            **causal,
             **_remote.dropout_options(seed),
         )
         output, weights = _remote.compute(client, request)
         return output, None if weights is None else weights.to(*others)
 
     def answer_shapes(
-        self, inputs: Any, options: Dict[str, Any], modes: Modes
+        self, inputs: Any, options: Any, modes: Modes
     ) -> List[Tuple[Any, torch.dtype]]:
         """Shapes and dtypes of what is not None."""
         query, key, _ = inputs
@@ -134,7 +129,7 @@ class RemoteMultiheadAttention(RemoteModule):
             name = source
             config, dtype = _remote.layer_config(client, name, _KIND)
             _check_config(name, config)
-            stand_in = StandIn.of_dtype(make_layer, config, dtype)
+            stand_in = StandIn.of_dtype(Attention.make, config, dtype)
         else:
             config = to_config(source)
             name = _remote.serve(
@@ -144,7 +139,7 @@ class RemoteMultiheadAttention(RemoteModule):
                 name=name,
                 replace=replace,
             )
-            stand_in = StandIn(make_layer, config, kinds_of(source))
+            stand_in = StandIn(Attention.make, config, kinds_of(source))
         super().__init__(client, Attention(name, stand_in))
         if not isinstance(source, str):
             self.train(source.training)

@@ -20,35 +20,28 @@ _KIND = "transformer_encoder_layer"
 _ACTIVATIONS = {"ACTIVATION_RELU": "relu", "ACTIVATION_GELU": "gelu"}
 
 
-def make_layer(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
-    """The layer of a configuration, in float32 on the meta device."""
-    return nn.TransformerEncoderLayer(
-        config["d_model"],
-        config["nhead"],
-        config.get("dim_feedforward", 2048),
-        config.get("dropout", 0.0),
-        _ACTIVATIONS.get(config.get("activation", ""), "relu"),
-        config.get("layer_norm_eps", 1e-5),
-        config.get("batch_first", False),
-        config.get("norm_first", False),
-        config.get("bias", True),
-        device="meta",
-        dtype=torch.float32,
-    )
-
-
 class EncoderLayer(_remote.Layer):
     """A torch.nn.TransformerEncoderLayer that is served."""
 
-    make = staticmethod(make_layer)
+    @staticmethod
+    def make(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
+        """The layer of a configuration, in float32 on the meta device."""
+        return nn.TransformerEncoderLayer(
+            config["d_model"],
+            config["nhead"],
+            config.get("dim_feedforward", 2048),
+            config.get("dropout", 0.0),
+            _ACTIVATIONS.get(config.get("activation", ""), "relu"),
+            config.get("layer_norm_eps", 1e-5),
+            config.get("batch_first", False),
+            config.get("norm_first", False),
+            config.get("bias", True),
+            device="meta",
+            dtype=torch.float32,
+        )
 
     def answer(
-        self,
-        client: AttentionClient,
-        inputs: Any,
-        options: Dict[str, Any],
-        modes: Modes,
-        seed: Any,
+        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
     ) -> Tuple[Any, None]:
         """Output, as the layer's forward."""
         src = inputs[0]
@@ -69,7 +62,7 @@ class EncoderLayer(_remote.Layer):
         return _remote.compute(client, request)[0].to(dtype), None
 
     def answer_shapes(
-        self, inputs: Any, options: Dict[str, Any], modes: Modes
+        self, inputs: Any, options: Any, modes: Modes
     ) -> List[Tuple[Any, torch.dtype]]:
         """Shape and dtype of the output."""
         src = inputs[0]
@@ -115,7 +108,7 @@ class RemoteTransformerEncoderLayer(RemoteModule):
         if isinstance(source, str):
             name = source
             config, dtype = _remote.layer_config(client, name, _KIND)
-            stand_in = StandIn.of_dtype(make_layer, config, dtype)
+            stand_in = StandIn.of_dtype(EncoderLayer.make, config, dtype)
         else:
             config = to_config(source)
             name = _remote.serve(
@@ -125,7 +118,7 @@ class RemoteTransformerEncoderLayer(RemoteModule):
                 name=name,
                 replace=replace,
             )
-            stand_in = StandIn(make_layer, config, kinds_of(source))
+            stand_in = StandIn(EncoderLayer.make, config, kinds_of(source))
         super().__init__(client, EncoderLayer(name, stand_in))
         if not isinstance(source, str):
             self.train(source.training)
@@ -157,12 +150,15 @@ def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
     if len(dropouts) != 1:
         return f"dropout: expected one probability, got {sorted(dropouts)}"
     config = _config(layer)
-    as_made = make_layer(config)
+    as_made = EncoderLayer.make(config)
     made = {name: tuple(weight.shape) for name, weight in as_made.state_dict().items()}
     got = {name: tuple(weight.shape) for name, weight in layer.state_dict().items()}
     if made != got:
         changed = sorted(dict(made.items() ^ got.items()))
         return f"parameters: expected those its constructor makes, but for {changed}"
+    hooked = [name for name, part in layer.named_modules() if name and _remote.hooks(part)]
+    if hooked:
+        return f"hooks: expected none inside, got some of {', '.join(hooked)}"
     if layer.self_attn.add_zero_attn:
         return "self_attn: expected one without add_zero_attn"
     return None

@@ -96,7 +96,7 @@ class Function(NamedTuple):
         shape = _checked_shape(described, self)
         small = tuple(_judge.small(each) for each in described)
         inputs = _remote.in_dtype(inputs, _answer_dtype(small, self, modes))
-        query, key, value = _as_heads(*inputs, self.enable_gqa)
+        query, key, value = _as_heads(inputs, self.enable_gqa)
         request = ForwardRequest(
             "",
             query,
@@ -162,24 +162,23 @@ def _causality(query: Any, key: Any, mask: Any, is_causal: bool) -> Tuple[Any, C
 def _checked_shape(described: Any, function: Function) -> Any:
     """The answer's shape, by PyTorch's own rules and with its errors."""
     with _judge.judged_in(_judge.Modes(training=False)):
-        *inputs, mask = [each and each.on_meta() for each in described]
-        options = function.options()
-        return F.scaled_dot_product_attention(
-            *inputs, mask, function.dropout_p, **options
-        ).shape
+        tensors = [each and each.on_meta() for each in described]
+        options = {"dropout_p": function.dropout_p, **function.options()}
+        return F.scaled_dot_product_attention(*tensors, **options).shape
 
 
 @functools.lru_cache(_judge.REMEMBERED_CALLS)
 def _answer_dtype(described: Any, function: Function, modes: Any) -> torch.dtype:
     """The answer's dtype, by PyTorch's own rules and with its errors."""
     with _judge.judged_in(modes):
-        *inputs, mask = [each and each.on_cpu() for each in described]
-        answer = F.scaled_dot_product_attention(*inputs, mask, **function.options())
-        return answer.dtype  # type: ignore[no-any-return]
+        tensors = [each and each.on_cpu() for each in described]
+        answer = F.scaled_dot_product_attention(*tensors, **function.options())
+        return answer.dtype
 
 
-def _as_heads(query: Any, key: Any, value: Any, gqa: bool) -> Tuple[Any, Any, Any]:
+def _as_heads(inputs: Any, gqa: bool) -> Tuple[Any, Any, Any]:
     """(N, H, L, D) of each: leading dimensions joined, broadcast ones expanded."""
+    query, key, value = inputs
     same_key, same_value = key is query, value is key
     kept = 3 if gqa else 2
     lead = torch.broadcast_shapes(*(t.shape[:-kept] for t in (query, key, value)))

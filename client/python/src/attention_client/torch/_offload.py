@@ -23,8 +23,9 @@ def offload(
 
     Replaced are torch.nn.TransformerEncoderLayer and torch.nn.MultiheadAttention,
     wherever they are: both attentions of a decoder layer too. Of an encoder layer
-    that the service cannot compute (another activation, say) the attention alone.
-    Subclasses with a forward of their own stay.
+    that the service cannot compute (another activation, say, or hooks inside) the
+    attention alone. Subclasses with a forward of their own stay. Forward hooks go
+    over to what takes the layer's place.
 
     The model is changed in place: the weights of what is replaced are freed with
     it. Modules are named by their content; offloading a model again, here or
@@ -45,7 +46,10 @@ def offload(
     client = _remote.connect(target)
 
     def remote(layer: Any, kind: Any) -> Any:
-        return kind(layer, client, compute_dtype=compute_dtype)
+        made = kind(layer, client, compute_dtype=compute_dtype)
+        for name, hooks in _remote.hooks(layer).items():
+            setattr(made, name, hooks)  # The same, for their handles.
+        return made
 
     return _replaced(model, remote, {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import torch
 from torch import nn
@@ -14,25 +14,37 @@ from .. import _modules, errors
 from .._forward import ForwardRequest
 from ..client import AttentionClient
 from . import _operator
-from ._judge import modes_of
-from ._stand_in import Make, StandIn
+from ._judge import Modes, modes_of
+from ._stand_in import Config, StandIn
 
 Target = Union[str, AttentionClient]
 """A client, or the address of a server to make one for."""
 
 
 class Layer:
-    """A layer that is served: what its module on the server is for PyTorch.
-
-    Derived classes have `answer` and `answer_shapes`: see `_operator.register`.
-    """
-
-    make: Make
+    """A layer that is served, as `_operator.register` wants it."""
 
     def __init__(self, name: str, stand_in: StandIn) -> None:
         """A module's name, and the layer it is."""
         self.name = name
         self.stand_in = stand_in
+
+    @staticmethod
+    def make(config: Config) -> Any:
+        """The layer of a configuration, in float32 on the meta device."""
+        raise NotImplementedError
+
+    def answer(
+        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
+    ) -> Tuple[Any, Any]:
+        """Output and weights, as the layer's forward."""
+        raise NotImplementedError
+
+    def answer_shapes(
+        self, inputs: Any, options: Any, modes: Modes
+    ) -> List[Tuple[Any, torch.dtype]]:
+        """Shapes and dtypes of what is not None."""
+        raise NotImplementedError
 
     @classmethod
     def described(cls, description: Any) -> Any:
@@ -68,9 +80,6 @@ class RemoteModule(nn.Module):
         module_name: name of the served module.
     """
 
-    client: AttentionClient
-    module_name: str
-
     def __init__(self, client: AttentionClient, layer: Layer) -> None:
         """See the derived classes."""
         super().__init__()
@@ -95,6 +104,13 @@ class RemoteModule(nn.Module):
             return _operator.call(self._callee, inputs, seed, self.training, options)
         modes = modes_of(inputs[0], self.training)
         return self._layer.answer(self.client, inputs, options, modes, seed)
+
+    def __prepare_scriptable__(self) -> Any:
+        """Behind torch.jit.script, which compiles source code."""
+        raise RuntimeError(
+            f"{type(self).__name__} calls a server, which TorchScript cannot: use "
+            "torch.jit.trace, torch.export or torch.compile, which record the call"
+        )
 
     def _apply(self, function: Any, *args: Any, **options: Any) -> Any:
         """Behind half(), to(), cuda(), ...: what such a layer would then take.
@@ -191,6 +207,21 @@ def module_config(
     if compute_dtype == "float32":
         return {kind: config}
     return {kind: config, "compute_dtype": "COMPUTE_DTYPE_BFLOAT16"}
+
+
+_HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
+
+def hooks(module: nn.Module) -> Dict[str, Any]:
+    """What is to be called before and after a module's forward."""
+    given = {name: getattr(module, name, None) for name in _HOOKS}
+    return {name: each for name, each in given.items() if each}
 
 
 def connect(target: Target) -> AttentionClient:

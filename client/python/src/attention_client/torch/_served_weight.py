@@ -73,7 +73,9 @@ def shown(layer: nn.Module, kinds: Mapping[str, Kind]) -> Any:
     layer = copy.deepcopy(layer)
     for path, module in layer.named_modules():
         if path:
-            module.forward = _Refusal(path)
+            refuse: Any = _Refusal(path)
+            module.forward = module.register_forward_hook = refuse
+            module.register_forward_pre_hook = refuse
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 whole = f"{path}.{name}" if path else name
@@ -91,7 +93,7 @@ class _Refusal:
     def __call__(self, *_: Any, **__: Any) -> Any:
         raise RuntimeError(
             f"{self._path} is part of a layer that a server computes as a whole: "
-            "it cannot be called alone, as its weights are not here"
+            "it cannot be called alone or hooked, as it is not computed here"
         )
 
 
