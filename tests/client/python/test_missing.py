@@ -24,12 +24,14 @@ except ImportError as error:
         (
             "torch",
             "import attention_client.torch",
-            'attention_client.torch needs PyTorch: pip install "attention-client[torch]"',
+            "attention_client.torch needs PyTorch: "
+            'pip install "attention-client[torch]"',
         ),
         (
             "ml_dtypes",
             "from attention_client import _tensors; _tensors._numpy_dtype('bfloat16')",
-            'bfloat16 in NumPy needs ml_dtypes: pip install "attention-client[ml-dtypes]"',
+            "bfloat16 in NumPy needs ml_dtypes: "
+            'pip install "attention-client[ml-dtypes]"',
         ),
     ],
 )

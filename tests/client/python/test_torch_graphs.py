@@ -111,9 +111,7 @@ class Options(nn.Module):
 
     def forward(self, query, key, value, mask, padding):
         options = {"attn_mask": mask, "key_padding_mask": padding}
-        return self.attention(
-            query, key, value, average_attn_weights=False, **options
-        )
+        return self.attention(query, key, value, average_attn_weights=False, **options)
 
 
 @pytest.mark.parametrize("batch_first", [False, True])
@@ -243,7 +241,9 @@ def test_the_function_is_recorded_too(client, graph):
     inputs = torch.rand(3, 2, H, L, E)
     recorded = {
         "compile": lambda: torch.compile(there, backend="eager", fullgraph=True),
-        "compile, aot": lambda: torch.compile(there, backend="aot_eager", fullgraph=True),
+        "compile, aot": lambda: torch.compile(
+            there, backend="aot_eager", fullgraph=True
+        ),
         "export": lambda: torch.export.export(there, tuple(inputs)).module(),
         "jit.trace": lambda: torch.jit.trace(there, tuple(inputs)),
         "fx": lambda: torch.fx.symbolic_trace(there),
@@ -262,7 +262,9 @@ def test_vmap_calls_for_each(client):
 
     got = torch.vmap(lambda each: there(each, each, each)[0])(x)
 
-    torch.testing.assert_close(got, torch.stack([here(each, each, each)[0] for each in x]))
+    torch.testing.assert_close(
+        got, torch.stack([here(each, each, each)[0] for each in x])
+    )
 
 
 @torch.no_grad()

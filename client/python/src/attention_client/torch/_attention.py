@@ -39,7 +39,12 @@ class Attention(_remote.Layer):
         )
 
     def answer(
-        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
+        self,
+        client: AttentionClient,
+        inputs: Any,
+        options: Any,
+        modes: Modes,
+        seed: Any,
     ) -> Tuple[Any, Any]:
         """Output and weights, as the layer's forward."""
         dtype, *others = self.stand_in.check(inputs, options, modes)

@@ -41,7 +41,12 @@ class EncoderLayer(_remote.Layer):
         )
 
     def answer(
-        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
+        self,
+        client: AttentionClient,
+        inputs: Any,
+        options: Any,
+        modes: Modes,
+        seed: Any,
     ) -> Tuple[Any, None]:
         """Output, as the layer's forward."""
         src = inputs[0]
@@ -156,7 +161,9 @@ def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
     if made != got:
         changed = sorted(dict(made.items() ^ got.items()))
         return f"parameters: expected those its constructor makes, but for {changed}"
-    hooked = [name for name, part in layer.named_modules() if name and _remote.hooks(part)]
+    hooked = [
+        name for name, part in layer.named_modules() if name and _remote.hooks(part)
+    ]
     if hooked:
         return f"hooks: expected none inside, got some of {', '.join(hooked)}"
     if layer.self_attn.add_zero_attn:

@@ -35,7 +35,12 @@ class Layer:
         raise NotImplementedError
 
     def answer(
-        self, client: AttentionClient, inputs: Any, options: Any, modes: Modes, seed: Any
+        self,
+        client: AttentionClient,
+        inputs: Any,
+        options: Any,
+        modes: Modes,
+        seed: Any,
     ) -> Tuple[Any, Any]:
         """Output and weights, as the layer's forward."""
         raise NotImplementedError
