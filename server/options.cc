@@ -73,7 +73,8 @@ CLI::Option* AddFlag(CLI::App& app, const std::string& flag, T& value,
 std::optional<std::uint64_t> ParseBytes(std::string_view text) {
   std::uint64_t bytes = 0;
   const char* const end = text.data() + text.size();
-  const auto [parsed, error] = std::from_chars(text.data(), end, bytes);
+  const auto [parsed, error] =
+      std::from_chars(text.data(), text.data() + text.size(), bytes);
   if (error != std::errc()) return std::nullopt;
   std::string unit;
   for (const char* c = parsed; c != end; ++c) {

@@ -29,9 +29,9 @@ constexpr std::array<std::string_view, 2> kOtherSchemes = {"xds:",
                                                            "google-c2p:"};
 
 // The scheme of `schemes` that `target` begins with; empty when none.
-template <std::size_t kCount>
+template <std::size_t Count>
 std::string_view SchemeOf(std::string_view target,
-                          const std::array<std::string_view, kCount>& schemes) {
+                          const std::array<std::string_view, Count>& schemes) {
   for (const std::string_view scheme : schemes) {
     if (target.starts_with(scheme)) return scheme;
   }
@@ -49,7 +49,8 @@ bool IsPort(std::string_view text) {
   constexpr int kMaxPort = 65535;
   int port = 0;
   const char* const end = text.data() + text.size();
-  const auto [parsed, error] = std::from_chars(text.data(), end, port);
+  const auto [parsed, error] =
+      std::from_chars(text.data(), text.data() + text.size(), port);
   return error == std::errc() && parsed == end && port >= 1 && port <= kMaxPort;
 }
 
@@ -121,7 +122,8 @@ absl::Status Invalid(std::string_view target, std::string_view example) {
 // empty when there is no name.
 std::string_view NameIn(std::string_view target, std::string_view scheme) {
   const std::string_view name = target.substr(scheme.size());
-  if (!name.starts_with("//")) return name.substr(name.starts_with('/'));
+  if (!name.starts_with("//"))
+    return name.substr(name.starts_with('/') ? 1 : 0);
   const std::size_t slash = name.find('/', 2);
   return name.substr(slash == std::string_view::npos ? name.size() : slash + 1);
 }

@@ -90,7 +90,8 @@ template <typename T>
 std::string CheckNumber(std::string_view word, T least, T most) {
   T value{};
   const char* const end = word.data() + word.size();
-  const auto [parsed, error] = std::from_chars(word.data(), end, value);
+  const auto [parsed, error] =
+      std::from_chars(word.data(), word.data() + word.size(), value);
   // NaN is in no range.
   if (error == std::errc() && parsed == end && value >= least &&
       value <= most) {

@@ -56,8 +56,8 @@ std::optional<std::vector<std::int64_t>> ParseNumbers(
   std::vector<std::int64_t> numbers;
   for (;;) {
     const char* const end = text.data() + text.size();
-    const auto [parsed, error] =
-        std::from_chars(text.data(), end, numbers.emplace_back());
+    const auto [parsed, error] = std::from_chars(
+        text.data(), text.data() + text.size(), numbers.emplace_back());
     if (error != std::errc() || numbers.back() < 0) return std::nullopt;
     if (parsed == end) return numbers;
     if (separators.find(*parsed) == std::string_view::npos) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
+#include <utility>
 
 #include "client/cpp/cli/arrival_schedule.h"
 
@@ -18,11 +19,11 @@ using TimePoint = LoadClock::TimePoint;
 class LoadRun {
  public:
   LoadRun(const LoadPlan& plan, const SendRequest& send, LoadClock& clock,
-          const std::stop_token& stop)
+          std::stop_token stop)
       : plan_(plan),
         send_(send),
         clock_(clock),
-        stop_(stop),
+        stop_(std::move(stop)),
         start_(clock.Now()),
         window_begin_(start_ + plan.warmup),
         window_end_(window_begin_ + plan.duration),

@@ -25,12 +25,12 @@ int Event() {
 
 void Wake() {
   const std::uint64_t one = 1;
-  static_cast<void>(!write(Event(), &one, sizeof(one)));
+  static_cast<void>(write(Event(), &one, sizeof(one)) < 0);
 }
 
 void Drain() {
   std::uint64_t count = 0;
-  static_cast<void>(!read(Event(), &count, sizeof(count)));
+  static_cast<void>(read(Event(), &count, sizeof(count)) < 0);
 }
 
 void Handle(int signal) {
@@ -71,15 +71,15 @@ RunWatch::~RunWatch() {
   Wake();
 }
 
-int RunWatch::signal() const { return received_signal; }
-
 void RunWatch::Watch(const std::stop_token& end) {
   constexpr int kTickMilliseconds = 200;
   while (!end.stop_requested()) {
     pollfd event{Event(), POLLIN, 0};
     if (poll(&event, 1, kTickMilliseconds) == 0) tick_();
     Drain();
-    if (received_signal != 0) stop_.request_stop();
+    if (received_signal == 0) continue;
+    signal_ = received_signal.load();
+    stop_.request_stop();
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <stop_token>
 #include <thread>
@@ -24,12 +25,13 @@ class RunWatch {
   [[nodiscard]] std::stop_token token() const { return stop_.get_token(); }
 
   /// The signal that came; 0 when none did.
-  [[nodiscard]] int signal() const;
+  [[nodiscard]] int signal() const { return signal_; }
 
  private:
   void Watch(const std::stop_token& end);
 
   std::function<void()> tick_;
+  std::atomic<int> signal_ = 0;
   std::stop_source stop_;
   std::jthread thread_;
 };
