@@ -4,6 +4,7 @@
 import json
 import subprocess
 
+import checkpoints
 import pytest
 import readme
 import safetensors.torch
@@ -79,8 +80,20 @@ def describe_folder(place, block, programs):
 
 def convert(place, block, programs):
     layer = torch.nn.TransformerEncoderLayer(64, 8, batch_first=True)
-    model = torch.nn.ModuleDict({"encoder": torch.nn.TransformerEncoder(layer, 2)})
-    torch.save(model.state_dict(), place.folder / "model.pt")
+    encoder = torch.nn.TransformerEncoder(layer, 2).state_dict()
+    named = {f"encoder.{name}": tensor for name, tensor in encoder.items()}
+    torch.save(named, place.folder / "model.pt")
+    safetensors.torch.save_file(named, place.folder / "model.safetensors")
+    trained = {"epoch": 3, "state_dict": {"layer": layer.self_attn.state_dict()}}
+    torch.save(trained, place.folder / "last.ckpt")
+    (place.folder / "vit").mkdir()
+    layer = torch.nn.TransformerEncoderLayer(48, 12, activation="gelu").state_dict()
+    checkpoints.write_safetensors(
+        place.folder / "vit/model.safetensors",
+        checkpoints.renamed(
+            checkpoints.separate(layer), checkpoints.VIT, "vit.encoder.layer.0."
+        ),
+    )
 
     assert "encoder" in place.shell(block.text)
 

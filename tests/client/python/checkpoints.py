@@ -19,6 +19,18 @@ DTYPES = {
     "bool": "BOOL",
 }
 
+# What ViT's encoder layers are called by HuggingFace, behind "vit.encoder.layer.0.".
+VIT = {
+    "self_attn.q_proj": "attention.attention.query",
+    "self_attn.k_proj": "attention.attention.key",
+    "self_attn.v_proj": "attention.attention.value",
+    "self_attn.out_proj": "attention.output.dense",
+    "norm1": "layernorm_before",
+    "linear1": "intermediate.dense",
+    "linear2": "output.dense",
+    "norm2": "layernorm_after",
+}
+
 
 def write_safetensors(path, tensors, metadata=None):
     """Written on its own, so that the reader is judged by another's file."""

@@ -8,7 +8,7 @@ it answers as PyTorch does.
 import pytest
 import torch
 from attention_client import convert
-from checkpoints import randomise, renamed, separate, write_safetensors
+from checkpoints import VIT, randomise, renamed, separate, write_safetensors
 from torch import nn
 
 E, H, F = 16, 2, 40
@@ -43,16 +43,6 @@ DISTILBERT = {
     "linear1": "ffn.lin1",
     "linear2": "ffn.lin2",
     "norm2": "output_layer_norm",
-}
-VIT = {
-    "self_attn.q_proj": "attention.attention.query",
-    "self_attn.k_proj": "attention.attention.key",
-    "self_attn.v_proj": "attention.attention.value",
-    "self_attn.out_proj": "attention.output.dense",
-    "norm1": "layernorm_before",
-    "linear1": "intermediate.dense",
-    "linear2": "output.dense",
-    "norm2": "layernorm_after",
 }
 CLIP = {
     "norm1": "layer_norm1",
