@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <format>
 #include <set>
-#include <span>
 #include <utility>
 
+#include "core/attention/weight_source.h"
 #include "core/attention/weight_table.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
@@ -14,118 +14,100 @@
 namespace attention {
 namespace {
 
-std::vector<std::string_view> Components(std::string_view name) {
-  std::vector<std::string_view> components;
-  for (;;) {
-    const std::size_t dot = name.find('.');
-    components.push_back(name.substr(0, dot));
-    if (dot == std::string_view::npos) return components;
-    name.remove_prefix(dot + 1);
-  }
-}
-
-std::string Join(std::span<const std::string_view> components) {
-  std::string joined;
-  for (const std::string_view component : components) {
-    if (!joined.empty()) joined += '.';
-    joined += component;
-  }
-  return joined;
-}
-
-// Name in the file of the tensor a module calls `name`.
-std::string NameIn(const WeightSource& source, std::string_view name) {
-  if (source.renamed.empty()) return source.prefix + std::string(name);
-  const std::vector<std::string_view> components = Components(name);
-  std::span<const std::string_view> left(components);
-  std::vector<std::string_view> renamed;
-  while (!left.empty()) {
-    std::size_t length = left.size();
-    auto found = source.renamed.end();
-    for (; length > 0; --length) {
-      found = source.renamed.find(Join(left.first(length)));
-      if (found != source.renamed.end()) break;
-    }
-    const bool hit = found != source.renamed.end();
-    renamed.push_back(hit ? std::string_view(found->second) : left.front());
-    left = left.subspan(hit ? length : 1);
-  }
-  return source.prefix + Join(renamed);
-}
-
-// Shape in the file of a tensor of this shape.
-Shape ShapeIn(const WeightSource& source, const Shape& shape) {
-  if (!source.transposed || shape.rank() != 2) return shape;
-  return {shape.dim(1), shape.dim(0)};
-}
-
 absl::Status Invalid(std::string text) {
   return absl::InvalidArgumentError(text);
 }
 
-// That names of the source have a decent number and length.
-absl::Status CheckSource(const WeightSource& source) {
-  if (source.renamed.size() > WeightSource::kMaxRenamed) {
-    return Invalid(std::format("renamed weights: expected at most {}, got {}",
-                               WeightSource::kMaxRenamed,
-                               source.renamed.size()));
-  }
-  const auto fits = [](std::string_view name) {
-    return name.size() <= WeightSource::kMaxNameBytes;
-  };
-  if (!fits(source.prefix)) {
-    return Invalid(std::format("prefix: expected at most {} bytes, got {}",
-                               WeightSource::kMaxNameBytes,
-                               source.prefix.size()));
-  }
-  for (const auto& [name, stored] : source.renamed) {
-    if (!name.empty() && !stored.empty() && fits(name) && fits(stored)) {
-      continue;
-    }
-    return Invalid(
-        std::format("renamed weights: expected names of 1 to {} bytes, got "
-                    "\"{:.64}\" for \"{:.64}\"",
-                    WeightSource::kMaxNameBytes, stored, name));
-  }
-  return absl::OkStatus();
+// Whether a tensor of this name is there, of whatever dtype.
+bool Has(const NamedTensors& tensors, const ForeignTensors& foreign,
+         std::string_view name) {
+  return tensors.contains(name) || foreign.contains(name);
 }
 
-absl::Status CheckTensor(const WeightSpec& spec, const NamedTensors& tensors) {
+absl::Status CheckTensor(const LocatedWeight& weight,
+                         const NamedTensors& tensors) {
+  const WeightSpec& spec = weight.stored;
   const auto found = tensors.find(spec.name);
   if (found == tensors.end()) {
-    return absl::InvalidArgumentError(
+    std::string text =
         std::format("weights: tensor \"{:.256}\" of shape {} is missing",
-                    spec.name, spec.shape.ToString()));
+                    spec.name, spec.shape.ToString());
+    if (IsBias(weight.own.name)) {
+      text += std::format(
+          "; if it is zero, name \"{}\" in weight_names.zero_biases",
+          weight.own.name);
+    }
+    return Invalid(std::move(text));
   }
   const TensorView& tensor = found->second;
   if (!(tensor.shape == spec.shape)) {
-    return absl::InvalidArgumentError(
+    return Invalid(
         std::format("weights: tensor \"{:.256}\": expected shape {}, got {}",
                     spec.name, spec.shape.ToString(), tensor.shape.ToString()));
   }
   if (!IsFloating(tensor.dtype)) {
-    return absl::InvalidArgumentError(std::format(
+    return Invalid(std::format(
         "weights: tensor \"{:.256}\": expected a floating dtype, got {}",
         spec.name, DataTypeName(tensor.dtype)));
   }
   return absl::OkStatus();
 }
 
-// Every tensor inside the prefix is the module's.
-absl::Status CheckNothingUnexpected(const std::vector<WeightSpec>& specs,
-                                    std::string_view prefix,
+// Every tensor inside the prefix is the module's or ignored.
+absl::Status CheckNothingUnexpected(const std::vector<LocatedWeight>& weights,
+                                    const WeightSource& source,
                                     const NamedTensors& tensors) {
   std::set<std::string_view> names;
-  for (const WeightSpec& spec : specs) names.insert(spec.name);
+  for (const LocatedWeight& weight : weights) names.insert(weight.stored.name);
+  const std::string& prefix = source.prefix;
   for (auto tensor = tensors.lower_bound(prefix);
        tensor != tensors.end() && tensor->first.starts_with(prefix); ++tensor) {
-    if (names.contains(tensor->first)) continue;
+    const auto& [name, view] = *tensor;
+    if (names.contains(name) || source.Ignores(name)) continue;
     return Invalid(std::format(
         "weights: tensor \"{:.256}\" of shape {} does not belong to a module "
-        "of this config",
-        tensor->first, tensor->second.shape.ToString()));
+        "of this config; give the weights_prefix of those that do, or name "
+        "\"{:.256}\" in weight_names.ignored",
+        name, view.shape.ToString(), name.substr(prefix.size())));
   }
   return absl::OkStatus();
+}
+
+// Whether a name, or one that continues it by whole components, is there.
+template <typename Named>
+bool HasRun(const Named& named, const std::string& name) {
+  if (named.contains(name)) return true;
+  const auto next = named.lower_bound(name + ".");
+  return next != named.end() && next->first.starts_with(name + ".");
+}
+
+// What is ignored is there, so that a misspelt name does not pass for one.
+absl::Status CheckIgnored(const WeightSource& source,
+                          const NamedTensors& tensors,
+                          const ForeignTensors& foreign) {
+  for (const std::string& name : source.ignored) {
+    const std::string stored = source.prefix + name;
+    if (HasRun(tensors, stored) || HasRun(foreign, stored)) continue;
+    return Invalid(std::format(
+        "ignored weights: no tensor is called \"{:.256}\"", stored));
+  }
+  return absl::OkStatus();
+}
+
+// The zero biases, in the dtype of the tensors selected.
+void AddZeroBiases(const std::vector<LocatedWeight>& weights,
+                   SelectedWeights* selected) {
+  const DataType dtype = selected->tensors.empty()
+                             ? DataType::kFloat32
+                             : selected->tensors.begin()->second.dtype;
+  for (const LocatedWeight& weight : weights) {
+    if (!weight.is_zero) continue;
+    Tensor zeros(dtype, weight.own.shape);
+    const MutableTensorView view = zeros.mutable_view();
+    std::fill_n(view.data, zeros.num_bytes(), std::byte{0});
+    selected->tensors.emplace(weight.own.name, zeros.view());
+    selected->made.push_back(std::move(zeros));
+  }
 }
 
 // The one dtype of all tensors, or the one the config wants.
@@ -136,7 +118,7 @@ absl::StatusOr<DataType> ParameterDtype(const ModuleConfig& config,
   const auto& [first_name, first] = *tensors.begin();
   for (const auto& [name, tensor] : tensors) {
     if (tensor.dtype == first.dtype) continue;
-    return absl::InvalidArgumentError(
+    return Invalid(
         std::format("weights: tensor \"{:.256}\" is {} but \"{:.256}\" is {}; "
                     "expected one dtype, "
                     "or a config with dtype set",
@@ -185,58 +167,33 @@ void Collect(TensorView stored, const WeightTableRow& row, DataType dtype) {
 
 }  // namespace
 
-std::vector<WeightSpec> ExpectedWeights(const ModuleConfig& config) {
-  ModuleWeights weights;
-  std::vector<WeightSpec> specs;
-  for (WeightTableRow& row : MakeWeightTable(config, weights)) {
-    specs.push_back({std::move(row.name), row.shape});
-  }
-  return specs;
-}
-
-absl::StatusOr<std::vector<WeightSpec>> ExpectedWeightsIn(
-    const ModuleConfig& config, const WeightSource& source) {
-  ATTENTION_RETURN_IF_ERROR(CheckSource(source));
-  std::vector<WeightSpec> specs = ExpectedWeights(config);
-  std::set<std::string_view> names;
-  for (WeightSpec& spec : specs) {
-    spec = {NameIn(source, spec.name), ShapeIn(source, spec.shape)};
-    if (spec.name.size() > WeightSource::kMaxNameBytes) {
-      return Invalid(std::format(
-          "weights: tensor \"{:.64}...\": expected a name of at most {} bytes, "
-          "got {}",
-          spec.name, WeightSource::kMaxNameBytes, spec.name.size()));
-    }
-    if (!names.insert(spec.name).second) {
-      return Invalid(
-          std::format("renamed weights: expected a name of its own for each "
-                      "tensor, got \"{:.256}\" for two",
-                      spec.name));
-    }
-  }
-  return specs;
-}
-
 absl::StatusOr<SelectedWeights> SelectWeights(const ModuleConfig& config,
                                               const NamedTensors& tensors,
-                                              const WeightSource& source) {
+                                              const WeightSource& source,
+                                              const ForeignTensors& foreign) {
   ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
-  const std::vector<WeightSpec> own = ExpectedWeights(config);
-  ATTENTION_ASSIGN_OR_RETURN(const std::vector<WeightSpec> stored,
-                             ExpectedWeightsIn(config, source));
-  for (const WeightSpec& spec : stored) {
-    ATTENTION_RETURN_IF_ERROR(CheckTensor(spec, tensors));
-  }
-  ATTENTION_RETURN_IF_ERROR(
-      CheckNothingUnexpected(stored, source.prefix, tensors));
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<LocatedWeight> weights,
+                             LocateWeights(config, source));
   SelectedWeights selected;
-  for (std::size_t i = 0; i < own.size(); ++i) {
-    TensorView view = tensors.find(stored[i].name)->second;
-    if (source.transposed && view.shape.rank() == 2) {
-      view = selected.transposed.emplace_back(Transpose(view)).view();
+  for (const LocatedWeight& weight : weights) {
+    if (weight.is_zero) {
+      if (!Has(tensors, foreign, weight.stored.name)) continue;
+      return Invalid(std::format("zero biases: tensor \"{:.256}\" is there",
+                                 weight.stored.name));
     }
-    selected.tensors.emplace(own[i].name, view);
+    ATTENTION_RETURN_IF_ERROR(CheckTensor(weight, tensors));
   }
+  ATTENTION_RETURN_IF_ERROR(CheckNothingUnexpected(weights, source, tensors));
+  ATTENTION_RETURN_IF_ERROR(CheckIgnored(source, tensors, foreign));
+  for (const LocatedWeight& weight : weights) {
+    if (weight.is_zero) continue;
+    TensorView view = tensors.find(weight.stored.name)->second;
+    if (source.transposed && view.shape.rank() == 2) {
+      view = selected.made.emplace_back(Transpose(view)).view();
+    }
+    selected.tensors.emplace(weight.own.name, view);
+  }
+  AddZeroBiases(weights, &selected);
   return selected;
 }
 

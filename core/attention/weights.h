@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,10 @@ namespace attention {
 
 /// Tensors by name, such as a state_dict.
 using NamedTensors = std::map<std::string, TensorView, std::less<>>;
+
+/// Tensors of a dtype that is none of DataType's: the file's name of it, by
+/// tensor name.
+using ForeignTensors = std::map<std::string, std::string, std::less<>>;
 
 /// Parameters of y = x W^T + b. weight [out, in], bias [out]. No weight: none.
 struct LinearWeights {
@@ -61,17 +66,27 @@ struct ModuleWeights {
 /// Where in a set of tensors a module's parameters are, and how they lie.
 struct WeightSource {
   /// Put before every name. Tensors outside the prefix are ignored; every
-  /// tensor inside it must be the module's.
+  /// tensor inside it must be the module's or in `ignored`.
   std::string prefix = {};
   /// What a run of whole dot-separated components of a name is called instead.
   /// Applied from the left, the longest run first, each component once.
   std::map<std::string, std::string, std::less<>> renamed = {};
   /// Whether matrices are stored (in, out).
   bool transposed = false;
+  /// Biases of the module, by its own names, that are not among the tensors and
+  /// are zero.
+  std::set<std::string, std::less<>> zero_biases = {};
+  /// Tensors inside the prefix that are not the module's: their names behind
+  /// it, or leading runs of whole components of them.
+  std::set<std::string, std::less<>> ignored = {};
 
-  static constexpr std::size_t kMaxRenamed = 256;
+  /// Most entries of each list.
+  static constexpr std::size_t kMaxEntries = 256;
   /// Longest name of a tensor in a file, in bytes.
   static constexpr std::size_t kMaxNameBytes = 1024;
+
+  /// Whether a tensor is inside the prefix and `ignored`.
+  [[nodiscard]] bool Ignores(std::string_view name) const;
 };
 
 /// Name and shape of a tensor.
@@ -84,25 +99,28 @@ struct WeightSpec {
 [[nodiscard]] std::vector<WeightSpec> ExpectedWeights(
     const ModuleConfig& config);
 
-/// List them as they must be where `source` says.
+/// List them as they must be where `source` says, the zero biases left out.
 /// \return INVALID_ARGUMENT when the source is not valid: too many names, or
-///   empty, too long or ambiguous ones.
+///   empty, too long or ambiguous ones, a zero bias that is no bias of the
+///   module, or a tensor of the module that is ignored.
 [[nodiscard]] absl::StatusOr<std::vector<WeightSpec>> ExpectedWeightsIn(
     const ModuleConfig& config, const WeightSource& source);
 
 /// A module's tensors under its own names and as it has them.
 struct SelectedWeights {
-  NamedTensors tensors;            ///< views of the file's, or of `transposed`
-  std::vector<Tensor> transposed;  ///< those the source has the other way round
+  NamedTensors tensors;      ///< views of the file's, or of `made`
+  std::vector<Tensor> made;  ///< those transposed, and the zero biases
 };
 
 /// Find a module's tensors among others.
+/// \param foreign more tensors there are, which only `source.ignored` may name.
 /// \return INVALID_ARGUMENT when the config or the source is not valid, or when
-///   a tensor is missing, unexpected, of another shape or not floating.
+///   a tensor is missing, unexpected, of another shape or not floating, a zero
+///   bias is there, or what is ignored is not.
 /// Throws std::bad_alloc. Lifetime: borrows what `tensors` borrows.
 [[nodiscard]] absl::StatusOr<SelectedWeights> SelectWeights(
     const ModuleConfig& config, const NamedTensors& tensors,
-    const WeightSource& source);
+    const WeightSource& source, const ForeignTensors& foreign = {});
 
 /// Take the module's parameters from tensors, copying them; converted to the
 /// config's dtype when that is set.

@@ -122,7 +122,8 @@ TEST(WeightsTest, SaysWhatIsWrongWithATensor) {
   dict.Add("bias_k", DataType::kFloat32, {1, 1, 4});
   EXPECT_EQ(CollectWeights(Config(), dict.named).status().message(),
             "weights: tensor \"bias_k\" of shape (1, 1, 4) does not belong to "
-            "a module of this config");
+            "a module of this config; give the weights_prefix of those that "
+            "do, or name \"bias_k\" in weight_names.ignored");
 
   dict.named.erase("bias_k");
   dict.Add("out_proj.bias", DataType::kFloat32, {5});
@@ -250,7 +251,8 @@ TEST(WeightsTest, RefusesATensorItDoesNotKnowInsideThePrefix) {
                 .status()
                 .message(),
             "weights: tensor \"a.in_proj_bias\" of shape (12,) does not belong "
-            "to a module of this config");
+            "to a module of this config; give the weights_prefix of those that "
+            "do, or name \"in_proj_bias\" in weight_names.ignored");
 }
 
 TEST(WeightsTest, TransposesMatrices) {
