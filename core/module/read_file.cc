@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <format>
 #include <new>
 #include <system_error>
@@ -21,49 +20,47 @@ absl::Status ReadError(int error) {
       "cannot read the file: {}", std::generic_category().message(error)));
 }
 
-absl::StatusOr<std::size_t> CheckedSize(int file, std::size_t max_bytes) {
+}  // namespace
+
+absl::StatusOr<std::size_t> FileSize(int file) {
   struct stat info{};
   if (fstat(file, &info) != 0) return ReadError(errno);
   if (!S_ISREG(info.st_mode)) {
     return absl::InvalidArgumentError("not a regular file");
   }
-  const auto size = static_cast<std::uint64_t>(info.st_size);
-  if (size > max_bytes) {
-    return absl::ResourceExhaustedError(std::format(
-        "the file has {} bytes, expected at most {}", size, max_bytes));
-  }
-  return static_cast<std::size_t>(size);
+  return static_cast<std::size_t>(info.st_size);
 }
 
-absl::Status ReadAll(int file, AlignedBuffer& buffer) {
+absl::Status ReadAt(int file, std::size_t offset, std::span<std::byte> bytes) {
   std::size_t done = 0;
-  while (done < buffer.size()) {
+  while (done < bytes.size()) {
     // Linux reads at most about 2 GiB at once; asking for less is portable.
     constexpr std::size_t kMaxRead = std::size_t{1} << 30;
-    const ssize_t count = pread(file, buffer.data() + done,
-                                std::min(buffer.size() - done, kMaxRead),
-                                static_cast<off_t>(done));
+    const ssize_t count = pread(file, bytes.data() + done,
+                                std::min(bytes.size() - done, kMaxRead),
+                                static_cast<off_t>(offset + done));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return ReadError(errno);
     if (count == 0) {
       return absl::InternalError(
           std::format("the file ends after {} bytes, expected {}: it was "
                       "truncated while being read",
-                      done, buffer.size()));
+                      offset + done, offset + bytes.size()));
     }
     done += static_cast<std::size_t>(count);
   }
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<AlignedBuffer> ReadFile(int file, std::size_t max_bytes) {
-  ATTENTION_ASSIGN_OR_RETURN(const std::size_t size,
-                             CheckedSize(file, max_bytes));
+  ATTENTION_ASSIGN_OR_RETURN(const std::size_t size, FileSize(file));
+  if (size > max_bytes) {
+    return absl::ResourceExhaustedError(std::format(
+        "the file has {} bytes, expected at most {}", size, max_bytes));
+  }
   try {
     AlignedBuffer buffer(size);
-    ATTENTION_RETURN_IF_ERROR(ReadAll(file, buffer));
+    ATTENTION_RETURN_IF_ERROR(ReadAt(file, 0, {buffer.data(), buffer.size()}));
     return buffer;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(

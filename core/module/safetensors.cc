@@ -16,8 +16,6 @@
 namespace attention {
 namespace {
 
-constexpr std::size_t kLengthBytes = 8;
-
 /// The two parts behind the length.
 struct FileParts {
   std::string_view header;
@@ -31,29 +29,14 @@ struct CheckedEntry {
 };
 
 absl::StatusOr<FileParts> SplitFile(std::span<const std::byte> file) {
-  if (file.size() < kLengthBytes) {
-    return absl::InvalidArgumentError(
-        std::format("safetensors file: {} bytes, expected at least {}",
-                    file.size(), kLengthBytes));
-  }
-  std::uint64_t length = 0;
-  for (std::size_t i = kLengthBytes; i-- > 0;) {
-    length = length << 8 | std::to_integer<std::uint64_t>(file[i]);
-  }
-  if (length > SafetensorsView::kMaxHeaderBytes) {
-    return absl::InvalidArgumentError(std::format(
-        "safetensors file: the header has {} bytes, expected at most {}",
-        length, SafetensorsView::kMaxHeaderBytes));
-  }
-  const std::span<const std::byte> rest = file.subspan(kLengthBytes);
-  if (length > rest.size()) {
-    return absl::InvalidArgumentError(std::format(
-        "safetensors file: the header has {} bytes, the file only {} more",
-        length, rest.size()));
-  }
-  const std::span<const std::byte> header = rest.first(length);
-  return FileParts{{reinterpret_cast<const char*>(header.data()), length},
-                   rest.subspan(length)};
+  const std::string_view text(reinterpret_cast<const char*>(file.data()),
+                              file.size());
+  ATTENTION_ASSIGN_OR_RETURN(
+      const std::size_t length,
+      SafetensorsHeaderLength(text.substr(0, kSafetensorsStartBytes),
+                              file.size()));
+  return FileParts{text.substr(kSafetensorsLengthBytes, length),
+                   file.subspan(kSafetensorsLengthBytes + length)};
 }
 
 absl::Status EntryError(std::string_view name, std::string_view what) {
@@ -109,9 +92,9 @@ absl::Status CheckLayout(const SafetensorsHeader& header,
     covered = entry->second.end;
   }
   if (covered != data_bytes) {
-    return absl::InvalidArgumentError(
-        std::format("safetensors file: {} bytes of data, expected {}",
-                    data_bytes, covered));
+    return absl::InvalidArgumentError(std::format(
+        "safetensors file: {} bytes of data, expected {}{}", data_bytes,
+        covered, data_bytes < covered ? ": it is cut off" : ""));
   }
   return absl::OkStatus();
 }
@@ -155,6 +138,20 @@ absl::StatusOr<SafetensorsView> SafetensorsView::Parse(
     view.tensors_.emplace(name, tensor);
   }
   return view;
+}
+
+absl::Status SafetensorsView::Add(const SafetensorsView& other) {
+  for (const auto& [name, tensor] : other.tensors_) {
+    if (unsupported_.contains(name) || !tensors_.emplace(name, tensor).second) {
+      return EntryError(name, "in two files");
+    }
+  }
+  for (const auto& [name, dtype] : other.unsupported_) {
+    if (tensors_.contains(name) || !unsupported_.emplace(name, dtype).second) {
+      return EntryError(name, "in two files");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace attention

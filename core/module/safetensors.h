@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/weights.h"
 #include "core/tensor/tensor.h"
@@ -28,7 +29,7 @@ using SafetensorsMetadata = std::map<std::string, std::string, std::less<>>;
 /// than kMaxNameBytes, or a shape that is not a valid Shape. JSON whitespace
 /// around the header's object is accepted.
 ///
-/// Lifetime: borrows the file's bytes. Immutable, so thread-safe.
+/// Lifetime: borrows the file's bytes. Thread-compatible.
 /// Source: https://huggingface.co/docs/safetensors#format and the reference
 /// reader, safetensors/src/tensor.rs.
 class SafetensorsView {
@@ -44,13 +45,20 @@ class SafetensorsView {
   [[nodiscard]] static absl::StatusOr<SafetensorsView> Parse(
       std::span<const std::byte> file);
 
+  /// View no tensors.
+  SafetensorsView() = default;
+
+  /// View the tensors of another file too: the shards of a model.
+  /// \return INVALID_ARGUMENT naming a tensor that both have.
+  [[nodiscard]] absl::Status Add(const SafetensorsView& other);
+
   /// Tensors whose dtype has a DataType; not necessarily aligned.
   [[nodiscard]] const NamedTensors& tensors() const { return tensors_; }
 
   /// The other tensors: the file's name of their dtype, such as "F8_E4M3", by
   /// tensor name. Kept apart so that a file which also holds such tensors can
   /// still be opened for the sake of others.
-  [[nodiscard]] const SafetensorsMetadata& unsupported() const {
+  [[nodiscard]] const ForeignTensors& unsupported() const {
     return unsupported_;
   }
 
@@ -59,10 +67,8 @@ class SafetensorsView {
   }
 
  private:
-  SafetensorsView() = default;
-
   NamedTensors tensors_;
-  SafetensorsMetadata unsupported_;
+  ForeignTensors unsupported_;
   SafetensorsMetadata metadata_;
 };
 

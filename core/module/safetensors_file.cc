@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/module/safetensors_file.h"
 
+#include <algorithm>
 #include <span>
+#include <string>
 
 #include "core/module/read_file.h"
+#include "core/module/safetensors_header.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -15,6 +18,21 @@ absl::StatusOr<SafetensorsFile> SafetensorsFile::Read(int file,
       SafetensorsView view,
       SafetensorsView::Parse(std::span(bytes.data(), bytes.size())));
   return SafetensorsFile(std::move(bytes), std::move(view));
+}
+
+absl::StatusOr<SafetensorsMetadata> SafetensorsFile::ReadMetadata(int file) {
+  ATTENTION_ASSIGN_OR_RETURN(const std::size_t size, FileSize(file));
+  std::string start(std::min(size, kSafetensorsStartBytes), '\0');
+  ATTENTION_RETURN_IF_ERROR(
+      ReadAt(file, 0, std::as_writable_bytes(std::span(start))));
+  ATTENTION_ASSIGN_OR_RETURN(const std::size_t length,
+                             SafetensorsHeaderLength(start, size));
+  std::string json(length, '\0');
+  ATTENTION_RETURN_IF_ERROR(ReadAt(file, kSafetensorsLengthBytes,
+                                   std::as_writable_bytes(std::span(json))));
+  ATTENTION_ASSIGN_OR_RETURN(SafetensorsHeader header,
+                             ParseSafetensorsHeader(json));
+  return std::move(header.metadata);
 }
 
 }  // namespace attention

@@ -19,6 +19,14 @@ class SafetensorsFile {
   [[nodiscard]] static absl::StatusOr<SafetensorsFile> Read(
       int file, std::size_t max_bytes);
 
+  /// Read the metadata alone, whatever the tensors are.
+  /// \return the errors of FileSize, ReadAt and of reading a header.
+  [[nodiscard]] static absl::StatusOr<SafetensorsMetadata> ReadMetadata(
+      int file);
+
+  /// Length of the file.
+  [[nodiscard]] std::size_t num_bytes() const { return bytes_.size(); }
+
   /// Lifetime: borrows from this file.
   [[nodiscard]] const SafetensorsView& view() const { return view_; }
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/module/foreign_file.h"
 #include "core/module/quote.h"
 #include "core/tensor/shape.h"
 
@@ -258,6 +259,14 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   std::size_t num_offsets_ = 0;
 };
 
+// What is wrong with a file's start, or which other file it is of.
+absl::Status StartError(std::string_view start, const std::string& what) {
+  const std::string_view foreign = DescribeForeignFile(start);
+  return absl::InvalidArgumentError(
+      foreign.empty() ? "safetensors file: " + what
+                      : std::format("not a safetensors file but {}", foreign));
+}
+
 }  // namespace
 
 const SafetensorsDtype* FindSafetensorsDtype(std::string_view name) {
@@ -269,6 +278,42 @@ std::string_view SafetensorsDtypeName(DataType dtype) {
   return std::ranges::find(kDtypes, std::optional(dtype),
                            &SafetensorsDtype::dtype)
       ->name;
+}
+
+absl::StatusOr<std::size_t> SafetensorsHeaderLength(std::string_view start,
+                                                    std::size_t file_bytes) {
+  if (start.size() < kSafetensorsLengthBytes) {
+    return StartError(
+        start, std::format("{} bytes, expected at least {}: {}", start.size(),
+                           kSafetensorsLengthBytes,
+                           start.empty() ? "it is empty" : "it is cut off"));
+  }
+  std::uint64_t length = 0;
+  for (std::size_t i = kSafetensorsLengthBytes; i-- > 0;) {
+    length = length << 8 | static_cast<unsigned char>(start[i]);
+  }
+  if (length > SafetensorsView::kMaxHeaderBytes) {
+    return StartError(
+        start, std::format("the header has {} bytes, expected at most {}",
+                           length, SafetensorsView::kMaxHeaderBytes));
+  }
+  const std::size_t rest = file_bytes - kSafetensorsLengthBytes;
+  if (length > rest) {
+    return StartError(
+        start, std::format("the header has {} bytes, the file only {} more: it "
+                           "is cut off",
+                           length, rest));
+  }
+  // Only where no header can begin, by a brace or white space, may another
+  // file be seen: the length may look like anything.
+  constexpr std::string_view kBegin = "{ \t\r\n";
+  const std::string_view header = start.substr(kSafetensorsLengthBytes);
+  const bool is_header =
+      !header.empty() && kBegin.find(header.front()) != std::string_view::npos;
+  if (!is_header && !DescribeForeignFile(start).empty()) {
+    return StartError(start, "no header");
+  }
+  return static_cast<std::size_t>(length);
 }
 
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(

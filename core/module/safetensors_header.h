@@ -47,6 +47,18 @@ struct SafetensorsHeader {
 /// The header's key that is not a tensor.
 inline constexpr std::string_view kSafetensorsMetadataKey = "__metadata__";
 
+/// Bytes of the length before the header.
+inline constexpr std::size_t kSafetensorsLengthBytes = 8;
+/// Bytes of a file's start that say what it is, if it has as many.
+inline constexpr std::size_t kSafetensorsStartBytes = 512;
+
+/// Read the length of a file's header.
+/// \param start the file's first kSafetensorsStartBytes, or all of it.
+/// \return INVALID_ARGUMENT when it is too long or longer than the file, naming
+///   what the file is where that is known. Thread-safe.
+[[nodiscard]] absl::StatusOr<std::size_t> SafetensorsHeaderLength(
+    std::string_view start, std::size_t file_bytes);
+
 /// Read the JSON of a header under the limits of SafetensorsView, without ever
 /// building a tree: nesting deeper than the format's is refused on sight.
 /// \return INVALID_ARGUMENT. Thread-safe.

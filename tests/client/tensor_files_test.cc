@@ -115,14 +115,14 @@ TEST_F(TensorFilesTest, SaysWhatAFileOfAnotherKindIs) {
 
   EXPECT_THAT(
       TextOf(ReadTensorFile(folder_ / "npy.safetensors", "query").status()),
-      EndsWith("npy.safetensors is a .npy file, expected a safetensors file"));
+      HasSubstr("npy.safetensors: not a safetensors file but a NumPy array"));
   EXPECT_THAT(TextOf(ReadTensorFile(folder_ / "st.npy", "query").status()),
-              EndsWith("st.npy is a safetensors file, expected a .npy file"));
+              EndsWith("st.npy: not a .npy file but a safetensors file"));
   EXPECT_THAT(TextOf(ReadTensorFile(folder_ / "zip.npy", "query").status()),
-              HasSubstr("is a zip archive"));
+              HasSubstr("a zip archive"));
   EXPECT_THAT(
       TextOf(ReadSafetensorsMetadata(folder_ / "old.safetensors").status()),
-      HasSubstr("is a pickle"));
+      HasSubstr("but a pickle"));
 }
 
 TEST_F(TensorFilesTest, ReadsMetadataWithoutTheTensors) {
@@ -146,6 +146,20 @@ TEST_F(TensorFilesTest, RejectsMetadataOfTruncatedAndHugeHeaders) {
     EXPECT_EQ(
         ReadSafetensorsMetadata(folder_ / "m.safetensors").status().code(),
         absl::StatusCode::kInvalidArgument);
+  }
+}
+
+TEST_F(TensorFilesTest, NamesAnotherFileCalledSafetensors) {
+  const std::filesystem::path path = folder_ / "m.safetensors";
+  ASSERT_TRUE(
+      WriteTextFile(path, "version https://git-lfs.github.com/spec/v1\n").ok());
+
+  for (const absl::Status& status :
+       {ReadSafetensorsMetadata(path).status(),
+        ReadSafetensorsFile(path).status(),
+        ReadTensorFile(path.string(), "query").status()}) {
+    EXPECT_THAT(TextOf(status), HasSubstr("m.safetensors: not a safetensors "
+                                          "file but a git-LFS pointer"));
   }
 }
 

@@ -4,18 +4,19 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <format>
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "client/cpp/cli/npy.h"
+#include "core/module/foreign_file.h"
 #include "core/module/read_file.h"
 #include "core/module/safetensors_header.h"
 #include "core/module/safetensors_writer.h"
@@ -28,10 +29,6 @@ namespace {
 
 // The user's own files: as large as memory allows.
 constexpr std::size_t kMaxFileBytes = std::numeric_limits<std::size_t>::max();
-
-// The kinds of files, as errors call them.
-constexpr std::string_view kNpy = "a .npy file";
-constexpr std::string_view kSafetensors = "a safetensors file";
 
 // An open file, closed at the end of its scope.
 class OpenFile {
@@ -50,77 +47,43 @@ class OpenFile {
   int descriptor_;
 };
 
-// Read exactly `size` bytes at `offset`; false when the file ends before.
-bool ReadAt(int file, std::size_t offset, std::size_t size, char* bytes) {
-  while (size > 0) {
-    const ssize_t count = pread(file, bytes, size, static_cast<off_t>(offset));
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return false;
-    bytes += count;
-    offset += static_cast<std::size_t>(count);
-    size -= static_cast<std::size_t>(count);
-  }
-  return true;
-}
-
-// What a file is by its first bytes, whatever its name says; empty when that
-// cannot be told.
-std::string_view KindOf(int file) {
-  constexpr std::size_t kLongest = 9;
-  std::string start(kLongest, '\0');
-  if (!ReadAt(file, 0, start.size(), start.data())) return {};
-  if (start.starts_with("\x93NUMPY")) return kNpy;
-  if (start.starts_with("PK\3\4")) {
-    return "a zip archive, as torch.save and numpy.savez write";
-  }
-  if (start.starts_with("\x80\2")) return "a pickle, as torch.save wrote once";
-  // The header of a safetensors file is JSON behind its length.
-  if (start.back() == '{') return kSafetensors;
-  return {};
-}
-
-// Open a file and read it in some way; errors name the file, and what it is
-// when that is not what was expected.
+// Open a file and read it in some way; errors name the file.
 template <typename Read>
-auto ReadWith(const std::filesystem::path& path, std::string_view expected,
-              Read read) -> decltype(read(0)) {
+auto ReadWith(const std::filesystem::path& path, Read read)
+    -> decltype(read(0)) {
   const OpenFile file(path);
   if (file.descriptor() < 0) {
     return absl::NotFoundError(
         std::format("cannot open {}: {}", path.string(), std::strerror(errno)));
   }
   auto result = read(file.descriptor());
-  if (result.ok()) return result;
-  const std::string_view kind = KindOf(file.descriptor());
-  if (kind.empty() || kind == expected) {
-    return AnnotateStatus(path.string(), result.status());
-  }
-  return absl::InvalidArgumentError(
-      std::format("{} is {}, expected {}", path.string(), kind, expected));
+  if (!result.ok()) return AnnotateStatus(path.string(), result.status());
+  return result;
 }
 
-absl::StatusOr<SafetensorsMetadata> ReadMetadata(int file) {
-  const absl::Status too_short = absl::InvalidArgumentError(
-      "not a safetensors file: it ends within its header");
-  std::array<unsigned char, 8> prefix{};
-  if (!ReadAt(file, 0, prefix.size(), reinterpret_cast<char*>(prefix.data()))) {
-    return too_short;
+// What a file that is no .npy file is, by its first bytes; empty when that
+// cannot be told.
+std::string_view DescribeOther(std::span<const std::byte> file) {
+  const std::string_view start(
+      reinterpret_cast<const char*>(file.data()),
+      std::min(file.size(), kSafetensorsStartBytes));
+  if (start.starts_with("\x93NUMPY")) return {};
+  if (SafetensorsHeaderLength(start, file.size()).ok()) {
+    return "a safetensors file";
   }
-  std::uint64_t length = 0;
-  for (std::size_t i = 0; i < prefix.size(); ++i) {
-    length |= std::uint64_t{prefix[i]} << (8 * i);
-  }
-  if (length > SafetensorsView::kMaxHeaderBytes) {
-    return absl::InvalidArgumentError(std::format(
-        "not a safetensors file: its header is {} bytes long, expected at most "
-        "{}",
-        length, SafetensorsView::kMaxHeaderBytes));
-  }
-  std::string json(length, '\0');
-  if (!ReadAt(file, prefix.size(), json.size(), json.data())) return too_short;
-  ATTENTION_ASSIGN_OR_RETURN(SafetensorsHeader header,
-                             ParseSafetensorsHeader(json));
-  return std::move(header.metadata);
+  return DescribeForeignFile(start);
+}
+
+absl::StatusOr<Tensor> ReadNpy(int file) {
+  ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer buffer,
+                             ReadFile(file, kMaxFileBytes));
+  const std::span<const std::byte> bytes(buffer.data(), buffer.size());
+  absl::StatusOr<Tensor> tensor = ParseNpy(bytes);
+  if (tensor.ok()) return tensor;
+  const std::string_view other = DescribeOther(bytes);
+  if (other.empty()) return tensor;
+  return absl::InvalidArgumentError(
+      std::format("not a .npy file but {}", other));
 }
 
 std::string NamesOf(const NamedTensors& tensors) {
@@ -182,15 +145,14 @@ absl::Status WritePieces(const std::filesystem::path& path,
 
 absl::StatusOr<SafetensorsFile> ReadSafetensorsFile(
     const std::filesystem::path& path) {
-  return ReadWith(path, kSafetensors, [](int file) {
+  return ReadWith(path, [](int file) {
     return SafetensorsFile::Read(file, kMaxFileBytes);
   });
 }
 
 absl::StatusOr<SafetensorsMetadata> ReadSafetensorsMetadata(
     const std::filesystem::path& path) {
-  return ReadWith(path, kSafetensors,
-                  [](int file) { return ReadMetadata(file); });
+  return ReadWith(path, SafetensorsFile::ReadMetadata);
 }
 
 std::string CheckTensorLocation(const std::string& location) {
@@ -216,13 +178,7 @@ absl::StatusOr<Tensor> ReadTensorFile(std::string_view location,
         CheckTensorLocation(std::string(location)));
   }
   const std::filesystem::path path(parts->file);
-  if (parts->file.ends_with(".npy")) {
-    return ReadWith(path, kNpy, [](int file) -> absl::StatusOr<Tensor> {
-      ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
-                                 ReadFile(file, kMaxFileBytes));
-      return ParseNpy({bytes.data(), bytes.size()});
-    });
-  }
+  if (parts->file.ends_with(".npy")) return ReadWith(path, ReadNpy);
   ATTENTION_ASSIGN_OR_RETURN(const SafetensorsFile file,
                              ReadSafetensorsFile(path));
   const absl::StatusOr<TensorView> tensor =
@@ -254,13 +210,12 @@ absl::Status WriteTensorFile(const std::filesystem::path& path,
 }
 
 absl::StatusOr<std::string> ReadTextFile(const std::filesystem::path& path) {
-  return ReadWith(
-      path, "a text file", [](int file) -> absl::StatusOr<std::string> {
-        ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
-                                   ReadFile(file, kMaxFileBytes));
-        return std::string(reinterpret_cast<const char*>(bytes.data()),
-                           bytes.size());
-      });
+  return ReadWith(path, [](int file) -> absl::StatusOr<std::string> {
+    ATTENTION_ASSIGN_OR_RETURN(const AlignedBuffer bytes,
+                               ReadFile(file, kMaxFileBytes));
+    return std::string(reinterpret_cast<const char*>(bytes.data()),
+                       bytes.size());
+  });
 }
 
 absl::Status WriteTextFile(const std::filesystem::path& path,
