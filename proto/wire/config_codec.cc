@@ -353,6 +353,9 @@ WeightSource DecodeWeightSource(std::string_view prefix,
   source.prefix = prefix;
   source.renamed.insert(names.renamed().begin(), names.renamed().end());
   source.transposed = names.transposed();
+  source.zero_biases.insert(names.zero_biases().begin(),
+                            names.zero_biases().end());
+  source.ignored.insert(names.ignored().begin(), names.ignored().end());
   return source;
 }
 
@@ -360,6 +363,9 @@ v1::WeightNames EncodeWeightNames(const WeightSource& source) {
   v1::WeightNames names;
   names.mutable_renamed()->insert(source.renamed.begin(), source.renamed.end());
   names.set_transposed(source.transposed);
+  names.mutable_zero_biases()->Add(source.zero_biases.begin(),
+                                   source.zero_biases.end());
+  names.mutable_ignored()->Add(source.ignored.begin(), source.ignored.end());
   return names;
 }
 

@@ -17,6 +17,14 @@ struct StoredModule {
   std::string weights_digest;  ///< see WeightsDigest
 };
 
+/// Find a module's tensors in a file.
+/// \return as SelectWeights, and INVALID_ARGUMENT for a tensor of a dtype there
+///   is none of inside the prefix that is not ignored.
+/// Throws std::bad_alloc. Lifetime: borrows what `file` borrows. Thread-safe.
+[[nodiscard]] absl::StatusOr<SelectedWeights> SelectModule(
+    const SafetensorsView& file, const ModuleConfig& config,
+    const WeightSource& source);
+
 /// Copy a module's parameters out of a file.
 ///
 /// \param source says where in the file they are.

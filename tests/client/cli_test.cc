@@ -17,6 +17,7 @@ namespace attention {
 namespace {
 
 using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 // Nothing is sent by a wrong command line, so nobody need listen.
@@ -399,6 +400,20 @@ TEST_F(CliUploadTest, TakesConfigFromTheCommandLine) {
   EXPECT_EQ(upload.header.weights_prefix(), "layer.");
   EXPECT_TRUE(upload.header.replace());
   EXPECT_TRUE(upload.header.persist());
+}
+
+TEST_F(CliUploadTest, SaysHowTheFileDiffersFromTheModule) {
+  const CliResult result =
+      Run({"modules", "upload", "--zero-bias", "in_proj_bias", "--ignore",
+           "masked_bias", "--ignore", "norm1", "--zero-bias", "out_proj.bias",
+           "block", WriteWeights(""), "--config", config_});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  const v1::WeightNames names =
+      server_.modules.last_upload().header.weight_names();
+  EXPECT_THAT(names.zero_biases(),
+              ElementsAre("in_proj_bias", "out_proj.bias"));
+  EXPECT_THAT(names.ignored(), ElementsAre("masked_bias", "norm1"));
 }
 
 TEST_F(CliUploadTest, TakesConfigFromAFile) {

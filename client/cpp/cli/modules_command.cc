@@ -38,6 +38,8 @@ struct ModuleOptions {
   std::string prefix;
   std::vector<std::pair<std::string, std::string>> renamed;
   bool transposed = false;
+  std::vector<std::string> zero_biases;
+  std::vector<std::string> ignored;
   bool replace = false;
   bool persist = false;
 };
@@ -138,8 +140,11 @@ absl::StatusOr<int> UploadModule(const CommandContext& context,
                                  const ModuleOptions& options) {
   ATTENTION_ASSIGN_OR_RETURN(ModuleConfig config, ReadConfig(options));
   if (options.compute_dtype) SetComputeDtype(*options.compute_dtype, config);
-  WeightSource source{.prefix = options.prefix,
-                      .transposed = options.transposed};
+  WeightSource source{
+      .prefix = options.prefix,
+      .transposed = options.transposed,
+      .zero_biases = {options.zero_biases.begin(), options.zero_biases.end()},
+      .ignored = {options.ignored.begin(), options.ignored.end()}};
   for (const auto& [name, stored] : options.renamed) {
     source.renamed.emplace(name, stored);
   }
@@ -205,6 +210,19 @@ void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
       ->type_name("PART STORED");
   command.add_flag("--transposed", options.transposed,
                    "The file's matrices are (in, out), for y = x W");
+  command
+      .add_option("--zero-bias", options.zero_biases,
+                  "A bias of the module that the file does not have and that "
+                  "is zero, such as k_proj.bias; repeatable")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  command
+      .add_option("--ignore", options.ignored,
+                  "A tensor of the file, behind the prefix, that is not the "
+                  "module's, or the beginning of such names, such as "
+                  "masked_bias or norm1; repeatable")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
   command.add_flag("--replace", options.replace,
                    "Replace a served module of this name");
   command.add_flag("--persist", options.persist,

@@ -151,8 +151,11 @@ TEST(ConfigCodecTest, RefusesAStackWithoutLayerAndAnUnknownActivation) {
 }
 
 TEST(ConfigCodecTest, KeepsWhereTheWeightsAre) {
-  const WeightSource source = {
-      .prefix = "a.", .renamed = {{"linear1", "ffn.0"}}, .transposed = true};
+  const WeightSource source = {.prefix = "a.",
+                               .renamed = {{"linear1", "ffn.0"}},
+                               .transposed = true,
+                               .zero_biases = {"in_proj_bias", "out_proj.bias"},
+                               .ignored = {"masked_bias", "norm1"}};
 
   const WeightSource again =
       DecodeWeightSource(source.prefix, EncodeWeightNames(source));
@@ -160,6 +163,8 @@ TEST(ConfigCodecTest, KeepsWhereTheWeightsAre) {
   EXPECT_EQ(again.prefix, source.prefix);
   EXPECT_EQ(again.renamed, source.renamed);
   EXPECT_EQ(again.transposed, source.transposed);
+  EXPECT_EQ(again.zero_biases, source.zero_biases);
+  EXPECT_EQ(again.ignored, source.ignored);
 }
 
 TEST(ConfigCodecTest, WritesSnakeCase) {

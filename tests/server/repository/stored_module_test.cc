@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <span>
 
 #include "core/module/safetensors_writer.h"
@@ -66,6 +67,45 @@ TEST(ReadModuleTest, NamesAForeignDtypeOfAWeight) {
   EXPECT_EQ(module.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(module.status().message()),
               HasSubstr("'layer.0.out_proj.bias' has dtype I8"));
+}
+
+TEST(ReadModuleTest, IgnoresAForeignDtypeByName) {
+  const ModuleTensors tensors(SmallConfig());
+  NamedTensors model = tensors.views("layer.0.");
+  const Tensor mask(DataType::kBool, {0});
+  model.emplace("layer.0.bias", mask.view());
+  const std::string file = WithForeignDtype(FileOf(model));
+  const SafetensorsView view = SafetensorsView::Parse(AsBytes(file)).value();
+
+  const auto refused = ReadModule(view, SmallConfig(), {.prefix = "layer.0."});
+  const auto module = ReadModule(view, SmallConfig(),
+                                 {.prefix = "layer.0.", .ignored = {"bias"}});
+
+  EXPECT_THAT(std::string(refused.status().message()),
+              HasSubstr("weight_names.ignored"));
+  EXPECT_TRUE(module.ok()) << module.status();
+}
+
+TEST(ReadModuleTest, GivesZeroBiasesTheDigestOfWrittenZeros) {
+  const ModuleTensors tensors(SmallConfig(), DataType::kBFloat16);
+  NamedTensors named = tensors.views();
+  Tensor zeros(DataType::kBFloat16, {12});
+  std::memset(zeros.mutable_view().data, 0, zeros.num_bytes());
+  named["in_proj_bias"] = zeros.view();
+  const std::string written = FileOf(named);
+  named.erase("in_proj_bias");
+  const std::string without = FileOf(named);
+
+  const auto module =
+      ReadModule(SafetensorsView::Parse(AsBytes(without)).value(),
+                 SmallConfig(), {.zero_biases = {"in_proj_bias"}});
+
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(module->weights_digest,
+            ReadModule(SafetensorsView::Parse(AsBytes(written)).value(),
+                       SmallConfig())
+                .value()
+                .weights_digest);
 }
 
 TEST(ReadModuleTest, RefusesAnyForeignDtypeWithoutPrefix) {
