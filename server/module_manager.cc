@@ -85,7 +85,9 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
                                                    bool replace) {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   // Names nobody stored leave no trace in the registry.
-  if (!IsStored(name)) {
+  const absl::StatusOr<bool> is_stored = IsStored(name);
+  if (!is_stored.ok()) return InModule(name, is_stored.status());
+  if (!*is_stored) {
     return absl::NotFoundError(
         std::format("module '{}' is not in the repository", name));
   }
@@ -102,7 +104,12 @@ absl::Status ModuleManager::CheckUpload(
   const std::string& name = header.name();
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   const auto check = [&]() -> absl::Status {
-    ATTENTION_RETURN_IF_ERROR(DecodeModuleConfig(header.config()).status());
+    ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
+                               DecodeModuleConfig(header.config()));
+    ATTENTION_RETURN_IF_ERROR(
+        ExpectedWeightsIn(config, DecodeWeightSource(header.weights_prefix(),
+                                                     header.weight_names()))
+            .status());
     if (header.persist() && repository_ == nullptr) {
       return absl::FailedPreconditionError(
           "persist is set, but the server has no module repository");
@@ -115,10 +122,10 @@ absl::Status ModuleManager::CheckUpload(
     if (record.ok() && record->module != nullptr) {
       return absl::AlreadyExistsError("already served; set replace");
     }
-    if (header.persist() && IsStored(name)) {
-      return absl::AlreadyExistsError("already in the repository; set replace");
-    }
-    return absl::OkStatus();
+    if (!header.persist()) return absl::OkStatus();
+    ATTENTION_ASSIGN_OR_RETURN(const bool is_stored, IsStored(name));
+    if (!is_stored) return absl::OkStatus();
+    return absl::AlreadyExistsError("already in the repository; set replace");
   };
   return InModule(name, check());
 }
@@ -136,10 +143,11 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
   const WeightSource source =
       DecodeWeightSource(header.weights_prefix(), header.weight_names());
   // Stored once it is known to work, and before it is served.
-  const auto commit = [&] {
-    return header.persist() ? repository_->Store(header.name(), config,
-                                                 view->tensors(), source)
-                            : absl::OkStatus();
+  const auto commit = [&]() -> absl::Status {
+    if (!header.persist()) return absl::OkStatus();
+    ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
+                               SelectModule(*view, config, source));
+    return repository_->Store(header.name(), config, selected.tensors);
   };
   absl::StatusOr<StoredModule> stored =
       view.ok() ? ReadModule(*view, config, source) : view.status();
@@ -212,7 +220,9 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::Describe(
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
   if (record.ok()) return EncodeRecord(*record);
-  if (!IsStored(name)) return record.status();
+  const absl::StatusOr<bool> is_stored = IsStored(name);
+  if (!is_stored.ok()) return InModule(name, is_stored.status());
+  if (!*is_stored) return record.status();
   return AvailableInfo(name);
 }
 
@@ -235,8 +245,9 @@ absl::StatusOr<std::vector<std::string>> ModuleManager::StoredNames() const {
   return repository_->List();
 }
 
-bool ModuleManager::IsStored(const std::string& name) const {
-  return repository_ != nullptr && repository_->Contains(name);
+absl::StatusOr<bool> ModuleManager::IsStored(const std::string& name) const {
+  if (repository_ == nullptr) return false;
+  return repository_->Contains(name);
 }
 
 }  // namespace attention

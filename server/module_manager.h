@@ -67,7 +67,8 @@ class ModuleManager {
   // Return the module, counted as loaded as long as anyone holds it.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const AttentionModule>> Count(
       std::shared_ptr<const AttentionModule> module);
-  [[nodiscard]] bool IsStored(const std::string& name) const;
+  // Whether the repository has it. \return an error when that cannot be told.
+  [[nodiscard]] absl::StatusOr<bool> IsStored(const std::string& name) const;
 
   ModuleRegistry& registry_;
   const std::unique_ptr<ModuleRepository> repository_;

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/repository/module_repository.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 
-#include <cerrno>
 #include <format>
+#include <new>
 #include <set>
 #include <span>
 
 #include "attention/v1/repository.pb.h"
-#include "core/module/quote.h"
 #include "core/module/read_file.h"
 #include "core/module/safetensors_file.h"
 #include "core/module/safetensors_writer.h"
@@ -20,6 +18,7 @@
 #include "proto/wire/json.h"
 #include "server/repository/module_name.h"
 #include "server/repository/temporary_file.h"
+#include "server/repository/weights_files.h"
 
 namespace attention {
 namespace {
@@ -27,6 +26,8 @@ namespace {
 constexpr std::string_view kExtension = ".safetensors";
 constexpr std::string_view kConfigFile = "config.json";
 constexpr std::string_view kDefaultWeightsFile = "model.safetensors";
+// How often what is swapped meanwhile is looked at.
+constexpr int kAttempts = 8;
 
 std::string FilePath(std::string_view name) {
   return std::string(name).append(kExtension);
@@ -36,35 +37,84 @@ std::string FolderPath(std::string_view name, std::string_view file) {
   return std::format("{}/{}", name, file);
 }
 
-bool HasFileForm(int directory, std::string_view name) {
-  const std::optional<mode_t> type = EntryType(directory, FilePath(name));
-  return type.has_value() && type != S_IFDIR;
+// Type of what a directory's entry leads to: of a link that is not followed,
+// that it is one. NOT_FOUND when there is no entry.
+absl::StatusOr<mode_t> TypeOfEntry(const LinkedDirectory& directory,
+                                   const std::string& name) {
+  ATTENTION_ASSIGN_OR_RETURN(const mode_t type,
+                             EntryType(directory.fd(), name));
+  if (type != S_IFLNK) return type;
+  return directory.TypeOf(directory.folder(), name).value_or(type);
 }
 
-bool HasFolderForm(int directory, std::string_view name) {
-  return EntryType(directory, FolderPath(name, kConfigFile)).has_value();
+absl::StatusOr<bool> HasFileForm(const LinkedDirectory& directory,
+                                 std::string_view name) {
+  const absl::StatusOr<mode_t> type = TypeOfEntry(directory, FilePath(name));
+  if (absl::IsNotFound(type.status())) return false;
+  if (!type.ok()) return type.status();
+  return *type != S_IFDIR;
 }
 
-absl::StatusOr<v1::StoredModuleConfig> ParseStoredModuleConfig(
-    std::string_view json) {
+absl::StatusOr<bool> HasFolderForm(const LinkedDirectory& directory,
+                                   std::string_view name) {
+  const absl::StatusOr<mode_t> type = TypeOfEntry(directory, std::string(name));
+  if (absl::IsNotFound(type.status())) return false;
+  if (!type.ok()) return type.status();
+  // Nobody knows what is behind a link that is not followed, unless its name
+  // says that it is a file.
+  if (*type == S_IFLNK) return !name.ends_with(kExtension);
+  if (*type != S_IFDIR) return false;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const absl::StatusOr<Folder> folder =
+        directory.OpenFolder(directory.folder(), name);
+    if (!folder.ok()) return !absl::IsNotFound(folder.status());
+    // Nor what is in a folder that may not be searched.
+    const absl::Status config =
+        EntryType(folder->fd.get(), std::string(kConfigFile)).status();
+    if (!absl::IsNotFound(config)) return true;
+    // Unless the folder was swapped for another meanwhile.
+    if (directory.RealPath(directory.folder(), name) ==
+        RealPathOf(folder->fd)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// The forms a module has, one or both; NOT_FOUND when it has none.
+struct Forms {
+  bool file = false;
+  bool folder = false;
+};
+
+absl::StatusOr<Forms> FormsOf(const LinkedDirectory& directory,
+                              std::string_view name) {
+  ATTENTION_ASSIGN_OR_RETURN(const bool file, HasFileForm(directory, name));
+  ATTENTION_ASSIGN_OR_RETURN(const bool folder, HasFolderForm(directory, name));
+  if (!file && !folder) return absl::NotFoundError("not in the repository");
+  return Forms{file, folder};
+}
+
+// A caller takes NOT_FOUND for an unknown module; this one is there, broken.
+absl::Status NotUnknown(const absl::Status& status) {
+  return absl::IsNotFound(status) ? absl::InvalidArgumentError(status.message())
+                                  : status;
+}
+
+absl::StatusOr<v1::StoredModuleConfig> ReadStoredModuleConfig(
+    const LinkedDirectory& directory, const Folder& folder) {
+  ATTENTION_ASSIGN_OR_RETURN(const UniqueFd file,
+                             directory.OpenFile(folder, kConfigFile));
+  ATTENTION_ASSIGN_OR_RETURN(
+      const AlignedBuffer json,
+      ReadFile(file.get(), ModuleRepository::kMaxConfigBytes));
   v1::StoredModuleConfig message;
-  ATTENTION_RETURN_IF_ERROR(ParseJson(json, &message));
+  ATTENTION_RETURN_IF_ERROR(ParseJson(
+      {reinterpret_cast<const char*>(json.data()), json.size()}, &message));
   if (message.weights_file().empty()) {
     message.set_weights_file(std::string(kDefaultWeightsFile));
   }
   return message;
-}
-
-absl::StatusOr<v1::StoredModuleConfig> ReadStoredModuleConfig(
-    int directory, std::string_view name) {
-  ATTENTION_ASSIGN_OR_RETURN(
-      const UniqueFd file,
-      OpenBeneath(directory, FolderPath(name, kConfigFile)));
-  ATTENTION_ASSIGN_OR_RETURN(
-      const AlignedBuffer json,
-      ReadFile(file.get(), ModuleRepository::kMaxConfigBytes));
-  return ParseStoredModuleConfig(
-      {reinterpret_cast<const char*>(json.data()), json.size()});
 }
 
 /// Write the pieces of a file under a temporary name, then put it in its place.
@@ -83,46 +133,77 @@ absl::Status WriteFile(int directory, const std::string& name,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModuleRepository>> ModuleRepository::Open(
-    const std::string& directory, std::size_t max_module_bytes) {
-  const std::string where = std::format("module repository {}", directory);
-  UniqueFd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoStatus(errno, where);
-  if (const absl::Status swept = SweepTemporaries(fd.get()); !swept.ok()) {
-    return AnnotateStatus(where, swept);
+    const std::string& directory, std::size_t max_module_bytes,
+    const std::vector<std::string>& link_roots) {
+  const auto open =
+      [](std::string_view what,
+         const std::string& path) -> absl::StatusOr<LinkedDirectory> {
+    absl::StatusOr<LinkedDirectory> opened = LinkedDirectory::Open(path, {});
+    if (opened.ok()) return opened;
+    return AnnotateStatus(std::format("{} {}", what, path), opened.status());
+  };
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory opened,
+                             open("module repository", directory));
+  for (const std::string& link_root : link_roots) {
+    ATTENTION_RETURN_IF_ERROR(open("modules' link root", link_root).status());
+  }
+  if (const absl::Status swept = SweepTemporaries(opened.fd()); !swept.ok()) {
+    return AnnotateStatus(std::format("module repository {}", directory),
+                          swept);
   }
   return std::unique_ptr<ModuleRepository>(
-      new ModuleRepository(std::move(fd), max_module_bytes));
+      new ModuleRepository(directory, link_roots, max_module_bytes));
+}
+
+absl::StatusOr<LinkedDirectory> ModuleRepository::OpenDirectory() const {
+  absl::StatusOr<LinkedDirectory> directory =
+      LinkedDirectory::Open(path_, link_roots_);
+  if (directory.ok()) return directory;
+  // A caller takes NOT_FOUND for an unknown module.
+  const absl::Status status =
+      absl::IsNotFound(directory.status())
+          ? absl::InternalError(directory.status().message())
+          : directory.status();
+  return AnnotateStatus("the module repository", status);
 }
 
 absl::StatusOr<std::vector<std::string>> ModuleRepository::List() const {
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory directory, OpenDirectory());
   ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
-                             ListDirectory(directory_.get()));
+                             ListDirectory(directory.fd()));
   std::set<std::string> names;
   for (const std::string_view entry : entries) {
-    if (ValidateModuleName(entry).ok() &&
-        HasFolderForm(directory_.get(), entry)) {
-      names.emplace(entry);
+    if (ValidateModuleName(entry).ok()) {
+      ATTENTION_ASSIGN_OR_RETURN(const bool found,
+                                 HasFolderForm(directory, entry));
+      if (found) names.emplace(entry);
     }
     if (!entry.ends_with(kExtension)) continue;
     const std::string_view stem =
         entry.substr(0, entry.size() - kExtension.size());
-    if (ValidateModuleName(stem).ok() && HasFileForm(directory_.get(), stem)) {
-      names.emplace(stem);
-    }
+    if (!ValidateModuleName(stem).ok()) continue;
+    ATTENTION_ASSIGN_OR_RETURN(const bool found, HasFileForm(directory, stem));
+    if (found) names.emplace(stem);
   }
   return std::vector<std::string>(names.begin(), names.end());
 }
 
-bool ModuleRepository::Contains(std::string_view name) const {
-  return ValidateModuleName(name).ok() &&
-         (HasFileForm(directory_.get(), name) ||
-          HasFolderForm(directory_.get(), name));
+absl::StatusOr<bool> ModuleRepository::Contains(std::string_view name) const {
+  if (!ValidateModuleName(name).ok()) return false;
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory directory, OpenDirectory());
+  const absl::Status found = FormsOf(directory, name).status();
+  if (absl::IsNotFound(found)) return false;
+  if (!found.ok()) return found;
+  return true;
 }
 
 absl::Status ModuleRepository::CheckStore(std::string_view name) const {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
-  if (HasFolderForm(directory_.get(), name) ||
-      EntryType(directory_.get(), FilePath(name)) == S_IFDIR) {
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory directory, OpenDirectory());
+  ATTENTION_ASSIGN_OR_RETURN(const bool has_folder,
+                             HasFolderForm(directory, name));
+  const absl::StatusOr<mode_t> type = TypeOfEntry(directory, FilePath(name));
+  if (has_folder || (type.ok() && *type == S_IFDIR)) {
     return absl::AlreadyExistsError(
         "in the repository as a folder, which is not overwritten");
   }
@@ -132,23 +213,28 @@ absl::Status ModuleRepository::CheckStore(std::string_view name) const {
 absl::StatusOr<StoredModule> ModuleRepository::Load(
     std::string_view name) const {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
-  const bool has_file = HasFileForm(directory_.get(), name);
-  const bool has_folder = HasFolderForm(directory_.get(), name);
-  if (!has_file && !has_folder) {
-    return absl::NotFoundError("not in the repository");
-  }
-  if (has_file && has_folder) {
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory directory, OpenDirectory());
+  ATTENTION_ASSIGN_OR_RETURN(const Forms forms, FormsOf(directory, name));
+  if (forms.file && forms.folder) {
     return absl::FailedPreconditionError(
         std::format("in the repository twice, as {} and as {}; expected one",
                     FilePath(name), FolderPath(name, kConfigFile)));
   }
-  return has_file ? LoadFile(name) : LoadFolder(name);
+  try {
+    absl::StatusOr<StoredModule> module =
+        forms.file ? LoadFile(directory, name) : LoadFolder(directory, name);
+    if (module.ok()) return module;
+    return NotUnknown(module.status());
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the module's files");
+  }
 }
 
 absl::StatusOr<StoredModule> ModuleRepository::LoadFile(
-    std::string_view name) const {
-  ATTENTION_ASSIGN_OR_RETURN(const UniqueFd fd,
-                             OpenBeneath(directory_.get(), FilePath(name)));
+    const LinkedDirectory& directory, std::string_view name) const {
+  ATTENTION_ASSIGN_OR_RETURN(
+      const UniqueFd fd,
+      directory.OpenFile(directory.folder(), FilePath(name)));
   ATTENTION_ASSIGN_OR_RETURN(
       const SafetensorsFile file,
       SafetensorsFile::Read(fd.get(), max_module_bytes_));
@@ -166,26 +252,43 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFile(
 }
 
 absl::StatusOr<StoredModule> ModuleRepository::LoadFolder(
-    std::string_view name) const {
+    const LinkedDirectory& directory, std::string_view name) const {
+  // A volume of Kubernetes is updated by swapping a link on the way to its
+  // files, for a folder of a name never used before. If config.json lies where
+  // it lay before, so did all that was read between.
+  const std::string config_path = FolderPath(name, kConfigFile);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    const std::string before =
+        directory.RealPath(directory.folder(), config_path);
+    absl::StatusOr<StoredModule> module = ReadFolder(directory, name);
+    if (directory.RealPath(directory.folder(), config_path) == before) {
+      return module;
+    }
+  }
+  return absl::AbortedError(std::format(
+      "its folder was replaced {} times while it was read", kAttempts));
+}
+
+absl::StatusOr<StoredModule> ModuleRepository::ReadFolder(
+    const LinkedDirectory& directory, std::string_view name) const {
+  ATTENTION_ASSIGN_OR_RETURN(const Folder folder,
+                             directory.OpenFolder(directory.folder(), name));
   const absl::StatusOr<v1::StoredModuleConfig> stored =
-      ReadStoredModuleConfig(directory_.get(), name);
+      ReadStoredModuleConfig(directory, folder);
   if (!stored.ok()) return AnnotateStatus(kConfigFile, stored.status());
   const absl::StatusOr<ModuleConfig> config =
       DecodeModuleConfig(stored->config());
   if (!config.ok()) return AnnotateStatus(kConfigFile, config.status());
-  const absl::StatusOr<UniqueFd> fd =
-      OpenBeneath(directory_.get(), FolderPath(name, stored->weights_file()));
-  // A caller takes NOT_FOUND for an unknown module; this one is there, broken.
-  if (absl::IsNotFound(fd.status())) {
-    return absl::InvalidArgumentError(fd.status().message());
-  }
-  if (!fd.ok()) return fd.status();
+  const WeightSource source =
+      DecodeWeightSource(stored->weights_prefix(), stored->weight_names());
   ATTENTION_ASSIGN_OR_RETURN(
-      const SafetensorsFile file,
-      SafetensorsFile::Read(fd->get(), max_module_bytes_));
-  return ReadModule(
-      file.view(), *config,
-      DecodeWeightSource(stored->weights_prefix(), stored->weight_names()));
+      const WeightsFiles files,
+      WeightsFiles::Read(
+          [&](std::string_view path) {
+            return directory.OpenFile(folder, path);
+          },
+          stored->weights_file(), source.prefix, max_module_bytes_));
+  return ReadModule(files.view(), *config, source);
 }
 
 absl::Status ModuleRepository::Store(std::string_view name,
@@ -193,6 +296,7 @@ absl::Status ModuleRepository::Store(std::string_view name,
                                      const NamedTensors& tensors,
                                      const WeightSource& source) const {
   ATTENTION_RETURN_IF_ERROR(CheckStore(name));
+  ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory directory, OpenDirectory());
   ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
                              SelectWeights(config, tensors, source));
   ATTENTION_ASSIGN_OR_RETURN(
@@ -205,7 +309,7 @@ absl::Status ModuleRepository::Store(std::string_view name,
         content.num_bytes(), max_module_bytes_));
   }
   const absl::Status written =
-      WriteFile(directory_.get(), FilePath(name), content);
+      WriteFile(directory.fd(), FilePath(name), content);
   // A caller takes NOT_FOUND for an unknown module, but here it is the
   // directory that is gone.
   if (absl::IsNotFound(written)) {

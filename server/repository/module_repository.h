@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "core/attention/config.h"
 #include "core/attention/weights.h"
+#include "server/repository/linked_directory.h"
 #include "server/repository/stored_module.h"
-#include "server/repository/unix_file.h"
 
 namespace attention {
 
@@ -24,8 +24,9 @@ namespace attention {
 ///     and the weights file that names (model.safetensors by default).
 /// Both at once is an error when it is loaded.
 ///
-/// Nothing outside the directory is ever opened: names are checked and symbolic
-/// links inside it are not followed (the directory itself may be one).
+/// Symbolic links are followed where they end inside the directory or inside
+/// one of the link roots; nothing else is ever opened. The directory itself may
+/// be a link: it is looked up anew for each call, so that it may be swapped.
 /// Error texts leave it to the caller to name the module.
 /// Thread-safe, and safe against other processes using the directory.
 class ModuleRepository {
@@ -36,33 +37,43 @@ class ModuleRepository {
   static constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
 
   /// Open a directory, and remove what interrupted writers left there.
-  /// \param max_module_bytes longest file Load reads and Store writes.
-  /// \return an error naming the directory when it is none or not readable.
+  /// \param max_module_bytes most bytes of a module's files that Load reads and
+  ///   Store writes.
+  /// \param link_roots other directories that links may lead into.
+  /// \return an error naming the directory that is none or not readable.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ModuleRepository>> Open(
-      const std::string& directory, std::size_t max_module_bytes);
+      const std::string& directory, std::size_t max_module_bytes,
+      const std::vector<std::string>& link_roots = {});
 
   /// List the names of the modules, ascending. Files are not read, so loading
-  /// one of them may still fail.
-  /// \return INTERNAL when the directory cannot be read.
+  /// one of them may still fail. A folder that may not be searched and a link
+  /// that is not followed count as modules, so that loading them says why.
+  /// \return FAILED_PRECONDITION when the directory may not be read, INTERNAL
+  ///   when it is gone or reading fails.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> List() const;
 
-  /// Return whether List would name it, without listing: three look-ups.
-  [[nodiscard]] bool Contains(std::string_view name) const;
+  /// Return whether List would name it, without listing: a few look-ups.
+  /// \return as List.
+  [[nodiscard]] absl::StatusOr<bool> Contains(std::string_view name) const;
 
   /// Check that Store may write a name.
   /// \return ALREADY_EXISTS when it exists in folder form, INVALID_ARGUMENT
   ///   when it is not valid.
   [[nodiscard]] absl::Status CheckStore(std::string_view name) const;
 
-  /// Read a module.
+  /// Read a module. One whose folder's files are swapped all at once by a link,
+  /// as in a volume of Kubernetes, is read before or after, never in between.
   /// \return NOT_FOUND when there is none, INVALID_ARGUMENT when the name or
-  ///   its files are not valid, RESOURCE_EXHAUSTED when a file is longer than
-  ///   max_module_bytes or memory is exhausted, FAILED_PRECONDITION when both
-  ///   forms exist or a file may not be read, INTERNAL when reading fails.
+  ///   its files are not valid or a link is not followed, RESOURCE_EXHAUSTED
+  ///   when its files are longer than max_module_bytes or memory is exhausted,
+  ///   FAILED_PRECONDITION when both forms exist or a file may not be read,
+  ///   ABORTED when its folder changes time and again, INTERNAL when reading
+  ///   fails.
   [[nodiscard]] absl::StatusOr<StoredModule> Load(std::string_view name) const;
 
   /// Write a module as one file, replacing an older one atomically: whatever
-  /// happens meanwhile, the name holds the old module or the new one.
+  /// happens meanwhile, the name holds the old module or the new one. A link of
+  /// that name is replaced itself; nothing is ever written through one.
   ///
   /// \param tensors as for ReadModule; only the module's own are written,
   ///   the module's own names.
@@ -76,15 +87,22 @@ class ModuleRepository {
                                    const WeightSource& source = {}) const;
 
  private:
-  ModuleRepository(UniqueFd directory, std::size_t max_module_bytes)
-      : directory_(std::move(directory)), max_module_bytes_(max_module_bytes) {}
+  ModuleRepository(std::string directory, std::vector<std::string> link_roots,
+                   std::size_t max_module_bytes)
+      : path_(std::move(directory)),
+        link_roots_(std::move(link_roots)),
+        max_module_bytes_(max_module_bytes) {}
 
+  [[nodiscard]] absl::StatusOr<LinkedDirectory> OpenDirectory() const;
   [[nodiscard]] absl::StatusOr<StoredModule> LoadFile(
-      std::string_view name) const;
+      const LinkedDirectory& directory, std::string_view name) const;
   [[nodiscard]] absl::StatusOr<StoredModule> LoadFolder(
-      std::string_view name) const;
+      const LinkedDirectory& directory, std::string_view name) const;
+  [[nodiscard]] absl::StatusOr<StoredModule> ReadFolder(
+      const LinkedDirectory& directory, std::string_view name) const;
 
-  const UniqueFd directory_;
+  const std::string path_;
+  const std::vector<std::string> link_roots_;
   const std::size_t max_module_bytes_;
 };
 

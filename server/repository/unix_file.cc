@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <format>
 #include <memory>
@@ -14,7 +13,6 @@
 #include <vector>
 
 #include "core/module/quote.h"
-#include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
@@ -34,8 +32,8 @@ absl::StatusCode CodeOfErrno(int error) {
     case EPERM:
     case EROFS:
       return absl::StatusCode::kFailedPrecondition;
-    case ELOOP:    // a symbolic link, where none is followed
-    case ENOTDIR:  // likewise, or a file, where a folder is expected
+    case ELOOP:    // too many symbolic links
+    case ENOTDIR:  // a file, where a folder is expected
     case EISDIR:
     case ENXIO:  // a socket
     case ENAMETOOLONG:
@@ -48,33 +46,6 @@ absl::StatusCode CodeOfErrno(int error) {
 struct CloseDirectory {
   void operator()(DIR* directory) const { closedir(directory); }
 };
-
-absl::StatusOr<std::vector<std::string>> SplitPath(std::string_view path) {
-  std::vector<std::string> components;
-  for (std::size_t start = 0; start <= path.size();) {
-    const std::size_t end = std::min(path.find('/', start), path.size());
-    const std::string_view component = path.substr(start, end - start);
-    if (component.empty() || component == "." || component == ".." ||
-        component.find('\0') != std::string_view::npos) {
-      return absl::InvalidArgumentError(std::format(
-          "path {}: expected a relative path without empty, \".\" and \"..\" "
-          "components",
-          Quote(path)));
-    }
-    components.emplace_back(component);
-    start = end + 1;
-  }
-  return components;
-}
-
-absl::Status OpenError(int error, std::optional<mode_t> type,
-                       std::string_view path) {
-  if (type == S_IFLNK) {
-    return absl::InvalidArgumentError(std::format(
-        "cannot open {}: symbolic links are not followed", Quote(path)));
-  }
-  return ErrnoStatus(error, std::format("cannot open {}", Quote(path)));
-}
 
 }  // namespace
 
@@ -92,29 +63,10 @@ absl::Status ErrnoStatus(int error, std::string_view what) {
           std::format("{}: {}", what, std::generic_category().message(error))};
 }
 
-absl::StatusOr<UniqueFd> OpenBeneath(int directory, std::string_view path) {
-  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> components,
-                             SplitPath(path));
-  // One component at a time, because O_NOFOLLOW concerns only the last.
-  UniqueFd opened;
-  for (std::size_t i = 0; i < components.size(); ++i) {
-    const bool is_last = i + 1 == components.size();
-    const int parent = opened.valid() ? opened.get() : directory;
-    const int kind = is_last ? O_NONBLOCK : O_DIRECTORY;
-    UniqueFd next(openat(parent, components[i].c_str(),
-                         O_RDONLY | O_NOFOLLOW | O_CLOEXEC | kind));
-    if (!next.valid()) {
-      return OpenError(errno, EntryType(parent, components[i]), path);
-    }
-    opened = std::move(next);
-  }
-  return opened;
-}
-
-std::optional<mode_t> EntryType(int directory, const std::string& name) {
+absl::StatusOr<mode_t> EntryType(int directory, const std::string& name) {
   struct stat info{};
   if (fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-    return std::nullopt;
+    return ErrnoStatus(errno, std::format("cannot look up {}", Quote(name)));
   }
   return info.st_mode & S_IFMT;
 }

@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <cstddef>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,17 +40,11 @@ class UniqueFd {
 /// \param what begins the text: "cannot write module 'a'".
 [[nodiscard]] absl::Status ErrnoStatus(int error, std::string_view what);
 
-/// Open a file for reading by its path relative to `directory`, which it cannot
-/// leave: no component may be empty, "." or "..", and no symbolic link is
-/// followed. Does not block on a FIFO.
-/// \return INVALID_ARGUMENT for such a path, else as ErrnoStatus.
-[[nodiscard]] absl::StatusOr<UniqueFd> OpenBeneath(int directory,
-                                                   std::string_view path);
-
-/// Return the type (S_IFMT bits of st_mode) of an entry of `directory`, links
-/// not followed; nothing when there is none.
-[[nodiscard]] std::optional<mode_t> EntryType(int directory,
-                                              const std::string& name);
+/// Return the type (S_IFMT bits of st_mode) of an entry of `directory`; of a
+/// symbolic link, that it is one.
+/// \return as ErrnoStatus: NOT_FOUND only when there is none.
+[[nodiscard]] absl::StatusOr<mode_t> EntryType(int directory,
+                                               const std::string& name);
 
 /// List the names in a directory, "." and ".." excepted, in no order.
 /// \return as ErrnoStatus, also when its entries may not be reached.

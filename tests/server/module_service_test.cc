@@ -5,10 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/module/attention_module.h"
+#include "core/module/safetensors.h"
+#include "core/module/safetensors_writer.h"
 #include "core/onednn/compute_path.h"
 #include "proto/wire/config_codec.h"
 #include "proto/wire/tensor_codec.h"
@@ -215,6 +218,67 @@ TEST_F(ModuleServiceTest, SaysWhyAFileIsNotLoaded) {
   EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
   EXPECT_EQ(info_.state(), v1::MODULE_STATE_FAILED);
   EXPECT_FALSE(info_.error().empty());
+}
+
+TEST_F(ModuleServiceTest, StoresZeroBiasesAndNothingIgnored) {
+  // The module's own file, without its biases and with other tensors.
+  const TestModule module = MakeTestModule();
+  const SafetensorsView view =
+      SafetensorsView::Parse(std::as_bytes(std::span(module.file))).value();
+  NamedTensors tensors = view.tensors();
+  const std::vector<std::byte> zeros(std::size_t{24} * sizeof(float));
+  tensors["in_proj_bias"] = {zeros.data(), DataType::kFloat32, {24}};
+  tensors["out_proj.bias"] = {zeros.data(), DataType::kFloat32, {8}};
+  const auto file = [&] {
+    return SerializeSafetensors(tensors).value().ToString();
+  };
+  ASSERT_TRUE(UploadAs("m", {module.config, file()}, false, false).ok());
+  const std::string digest = info_.weights_digest();
+  tensors.erase("in_proj_bias");
+  tensors.erase("out_proj.bias");
+  tensors["ids"] = {zeros.data(), DataType::kInt64, {1}};
+  v1::UploadModuleHeader header = module.Header("n");
+  header.set_persist(true);
+  v1::WeightNames& names = *header.mutable_weight_names();
+  names.add_zero_biases("in_proj_bias");
+  names.add_zero_biases("out_proj.bias");
+  names.add_ignored("ids");
+
+  const grpc::Status status = Upload(server_.modules(), header, file(), &info_);
+
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(info_.weights_digest(), digest);
+  ASSERT_TRUE(Load("n", true).ok());
+  EXPECT_EQ(info_.weights_digest(), digest);
+  const std::string stored = directory_.Read("n.safetensors");
+  EXPECT_EQ(SafetensorsView::Parse(std::as_bytes(std::span(stored)))
+                .value()
+                .tensors()
+                .size(),
+            4U);
+}
+
+TEST_F(ModuleServiceTest, RefusesAWrongZeroBiasBeforeItReadsTheFile) {
+  v1::UploadModuleHeader header = MakeTestModule().Header("m");
+  header.mutable_weight_names()->add_zero_biases("k_proj.bias");
+
+  const grpc::Status status =
+      Upload(server_.modules(), header, "no safetensors");
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("no bias \"k_proj.bias\""));
+}
+
+TEST_F(ModuleServiceTest, NamesWhatWasUploadedInThePlaceOfWeights) {
+  TestModule module = MakeTestModule();
+  module.file = std::string("PK\x03\x04") + std::string(100, 'x');
+
+  const grpc::Status status = UploadAs("m", module, false, false);
+
+  EXPECT_EQ(status.error_code(), grpc::INVALID_ARGUMENT);
+  EXPECT_EQ(status.error_message(),
+            "module 'm': not a safetensors file but a PyTorch checkpoint (a "
+            "zip archive); convert it with attention-convert");
 }
 
 TEST_F(ModuleServiceTest, DoesNotLoadWhatIsNotStored) {

@@ -4,14 +4,9 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <memory>
 #include <string>
 
-#include "core/module/safetensors_writer.h"
-#include "proto/wire/config_codec.h"
-#include "server/repository/module_repository.h"
-#include "tests/server/repository/module_tensors.h"
-#include "tests/server/repository/temporary_directory.h"
+#include "tests/server/repository/module_files.h"
 
 namespace attention {
 namespace {
@@ -21,26 +16,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
-constexpr std::string_view kConfigJson =
-    R"({"config": {"multi_head_attention": {"embed_dim": 4, "num_heads": 2}}})";
-
-std::unique_ptr<ModuleRepository> OpenRepository(
-    const TemporaryDirectory& directory, std::size_t max_bytes = kMaxBytes) {
-  return ModuleRepository::Open(directory.path().string(), max_bytes).value();
-}
-
-std::string WeightsFile(const std::string& prefix = "",
-                        const SafetensorsMetadata& metadata = {}) {
-  const ModuleTensors tensors(SmallConfig());
-  return SerializeSafetensors(tensors.views(prefix), metadata)
-      .value()
-      .ToString();
-}
-
-std::string OneFileForm() {
-  return WeightsFile("", {{"config", ModuleConfigToJson(SmallConfig())}});
-}
-
 void ExpectLoadError(const TemporaryDirectory& directory, absl::StatusCode code,
                      const std::string& text) {
   const auto module = OpenRepository(directory)->Load("m");
@@ -58,12 +33,12 @@ TEST(ModuleRepositoryContainsTest, KnowsBothFormsAndNothingElse) {
   directory.Write("odd.safetensors/config.json", "");
   const auto repository = OpenRepository(directory);
 
-  EXPECT_TRUE(repository->Contains("file"));
-  EXPECT_TRUE(repository->Contains("folder"));
-  EXPECT_TRUE(repository->Contains("odd.safetensors"));
+  EXPECT_TRUE(repository->Contains("file").value());
+  EXPECT_TRUE(repository->Contains("folder").value());
+  EXPECT_TRUE(repository->Contains("odd.safetensors").value());
   for (const char* name : {"empty", "odd", "absent", "file.safetensors", "",
                            ".", "empty/../folder", "folder/config.json"}) {
-    EXPECT_FALSE(repository->Contains(name)) << name;
+    EXPECT_FALSE(repository->Contains(name).value()) << name;
   }
 }
 

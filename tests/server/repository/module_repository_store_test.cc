@@ -7,14 +7,11 @@
 #include <atomic>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "server/repository/module_repository.h"
-#include "tests/server/repository/module_tensors.h"
-#include "tests/server/repository/temporary_directory.h"
+#include "tests/server/repository/module_files.h"
 
 namespace attention {
 namespace {
@@ -22,13 +19,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-constexpr std::size_t kMaxBytes = std::size_t{1} << 20;
-
-std::unique_ptr<ModuleRepository> OpenRepository(
-    const TemporaryDirectory& directory, std::size_t max_bytes = kMaxBytes) {
-  return ModuleRepository::Open(directory.path().string(), max_bytes).value();
-}
 
 /// Keeps files of this process from growing beyond a size, as a full disk
 /// would.
