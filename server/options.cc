@@ -123,8 +123,15 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddFlag(app, "--modules", options.modules,
           "Directory of the module repository")
       ->type_name("DIR");
+  AddFlag(app, "--modules-link-root", options.modules_link_roots,
+          "Directory that symbolic links in the repository may lead into, "
+          "beside the repository itself. Repeatable")
+      ->type_name("DIR")
+      ->delimiter(',');
   AddFlag(app, "--load", options.load,
-          "Modules of the repository to serve from the start, or 'all'")
+          "Modules of the repository to serve from the start: names, which "
+          "must load, else the server exits, or 'all', of which those that "
+          "cannot be loaded are reported, or both: all,NAME")
       ->type_name("NAME")
       ->default_str("")
       ->delimiter(',');
@@ -226,6 +233,8 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
       "Every option can also be set by the environment variable named beside "
       "it; an option goes before its variable.\n"
       "Exit codes: 0 after SIGTERM or SIGINT, 1 cannot serve, 2 bad option.\n"
+      "Health: SERVING once the modules to load have been tried; each module "
+      "under its own name, NOT_SERVING when 'all' could not load it.\n"
       "Example: attention-server --modules modules --load all "
       "--listen 127.0.0.1:50051");
   AddOptions(app, options, grace);
@@ -234,6 +243,9 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
     TakeInvalidEnvironment(app);
     if (!options.load.empty() && options.modules.empty()) {
       throw CLI::RequiresError("--load", "--modules");
+    }
+    if (!options.modules_link_roots.empty() && options.modules.empty()) {
+      throw CLI::RequiresError("--modules-link-root", "--modules");
     }
   } catch (const CLI::CallForHelp&) {
     return EarlyExit{.code = 0, .text = app.help()};

@@ -13,8 +13,9 @@ namespace attention {
 /// configuration. `attention-server --help` describes each.
 struct ServerOptions {
   std::vector<std::string> listen = {"127.0.0.1:50051"};
-  std::string modules;            ///< directory; empty: no repository
-  std::vector<std::string> load;  ///< names, or "all"
+  std::string modules;  ///< directory; empty: no repository
+  std::vector<std::string> modules_link_roots;
+  std::vector<std::string> load;  ///< names, and "all"
   std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
   bool pin_threads = false;       ///< each to a CPU of its own
   std::size_t max_message_bytes = std::size_t{256} << 20;

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <format>
+#include <set>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -57,6 +58,20 @@ void LogComputePaths(std::size_t threads) {
     spdlog::info("{} modules: {} in {}, {} threads", DataTypeName(asked),
                  path.name(), DataTypeName(path.dtype), threads);
   }
+}
+
+// What became of all modules of the repository.
+void LogLoaded(std::size_t num_stored, const std::vector<std::string>& failed) {
+  if (failed.empty()) {
+    spdlog::info("serving all {} modules of the repository", num_stored);
+    return;
+  }
+  std::string names;
+  for (const std::string& name : failed) {
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  spdlog::error("{} of {} modules of the repository are not served: {}",
+                failed.size(), num_stored, names);
 }
 
 }  // namespace
@@ -129,7 +144,8 @@ absl::Status Server::Start(const std::stop_token& stop) {
   if (!options_.modules.empty()) {
     ATTENTION_ASSIGN_OR_RETURN(
         repository,
-        ModuleRepository::Open(options_.modules, options_.max_module_bytes));
+        ModuleRepository::Open(options_.modules, options_.max_module_bytes,
+                               options_.modules_link_roots));
   }
   parts_ = std::make_unique<Parts>(options_, timeouts_, state_,
                                    std::move(repository));
@@ -164,17 +180,31 @@ absl::Status Server::Listen() {
 }
 
 absl::Status Server::LoadModules(const std::stop_token& stop) {
-  std::vector<std::string> names = options_.load;
-  if (std::ranges::find(names, kAllModules) != names.end()) {
-    ATTENTION_ASSIGN_OR_RETURN(names, parts_->manager.StoredNames());
-  }
-  for (const std::string& name : names) {
-    if (stop.stop_requested()) {
-      return absl::CancelledError("stopped while loading modules");
-    }
+  const absl::Status stopped =
+      absl::CancelledError("stopped while loading modules");
+  std::set<std::string> named(options_.load.begin(), options_.load.end());
+  const bool all = named.erase(std::string(kAllModules)) > 0;
+  for (const std::string& name : named) {
+    if (stop.stop_requested()) return stopped;
     ATTENTION_RETURN_IF_ERROR(
         parts_->manager.Load(name, /*replace=*/true).status());
   }
+  if (!all) return absl::OkStatus();
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> stored,
+                             parts_->manager.StoredNames());
+  std::vector<std::string> failed;
+  for (const std::string& name : stored) {
+    if (named.contains(name)) continue;
+    if (stop.stop_requested()) return stopped;
+    const absl::Status loaded =
+        parts_->manager.Load(name, /*replace=*/true).status();
+    if (loaded.ok()) continue;
+    // One bad module keeps none of the others from being served.
+    spdlog::error("not served: {}", StatusText(loaded));
+    SetHealth(name, false);
+    failed.push_back(name);
+  }
+  LogLoaded(stored.size(), failed);
   return absl::OkStatus();
 }
 

@@ -29,8 +29,9 @@ class Server {
   /// UNAVAILABLE and health says NOT_SERVING.
   /// \param stop ends loading early, between two modules: CANCELLED.
   /// \return one line saying what cannot be done: an address that cannot be
-  ///   listened on, a repository that cannot be read, a module that cannot be
-  ///   loaded.
+  ///   listened on, a repository that cannot be read, a module named in the
+  ///   options that cannot be loaded. Of "all" those that cannot be are logged
+  ///   and remembered as failed.
   [[nodiscard]] absl::Status Start(const std::stop_token& stop = {});
 
   /// Addresses listened on, as in the options but with the ports chosen.

@@ -61,8 +61,10 @@ absl::StatusOr<std::shared_ptr<const AttentionModule>> ModuleRegistry::Find(
     return absl::UnavailableError(
         std::format("module {} is still loading", Quote(name)));
   }
+  const bool failed = found != entries_.end() && !found->second.error.empty();
   return absl::NotFoundError(
-      std::format("no module {} is served", Quote(name)));
+      std::format("no module {} is served{}", Quote(name),
+                  failed ? ": its last load failed" : ""));
 }
 
 absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(

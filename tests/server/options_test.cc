@@ -111,6 +111,23 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_EQ(options.drain_grace, std::chrono::seconds(5));
 }
 
+TEST(OptionsTest, TakesDirectoriesThatLinksMayLeadInto) {
+  EXPECT_THAT(ParseGood({"--modules", "dir", "--modules-link-root", "a",
+                         "--modules-link-root", "b"})
+                  .modules_link_roots,
+              ElementsAre("a", "b"));
+  const Environment environment(
+      {{"ATTENTION_MODULES", "dir"}, {"ATTENTION_MODULES_LINK_ROOT", "a,b"}});
+  EXPECT_THAT(ParseGood({}).modules_link_roots, ElementsAre("a", "b"));
+}
+
+TEST(OptionsTest, DirectoriesForLinksNeedARepository) {
+  const auto parsed = Parse({"--modules-link-root", "a"});
+
+  ASSERT_TRUE(std::holds_alternative<EarlyExit>(parsed));
+  EXPECT_EQ(std::get<EarlyExit>(parsed).code, kExitUsageError);
+}
+
 TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
   const Environment environment({{"ATTENTION_LISTEN", "127.0.0.1:1,unix:/s"},
                                  {"ATTENTION_MODULES", "dir"},
