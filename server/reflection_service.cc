@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "proto/wire/status_codec.h"
 #include "server/message_bytes.h"
 #include "server/served_services.h"

@@ -5,7 +5,7 @@
 #include <format>
 #include <string>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "proto/wire/status_codec.h"
 #include "server/served_services.h"
 

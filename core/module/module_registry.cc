@@ -6,7 +6,7 @@
 #include <format>
 #include <utility>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_text.h"
 
 namespace attention {

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/module/quote.h"
 #include "core/module/safetensors_header.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "core/module/foreign_file.h"
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/shape.h"
 
 namespace attention {

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "core/module/quote.h"
 #include "core/module/safetensors.h"
+#include "core/tensor/quote.h"
 
 namespace attention {
 namespace {

@@ -11,7 +11,7 @@
 #include <climits>
 #include <format>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {

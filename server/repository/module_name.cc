@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <format>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 
 namespace attention {
 namespace {

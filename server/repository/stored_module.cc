@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "server/repository/weights_digest.h"
 

@@ -12,7 +12,7 @@
 #include <system_error>
 #include <vector>
 
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 
 namespace attention {
 namespace {

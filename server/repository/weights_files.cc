@@ -4,9 +4,9 @@
 #include <format>
 #include <map>
 
-#include "core/module/quote.h"
 #include "core/module/read_file.h"
 #include "core/module/safetensors_index.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 

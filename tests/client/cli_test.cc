@@ -466,9 +466,8 @@ TEST_F(CliUploadTest, DoesNotSendAFileOfAnotherKind) {
                                 folder_ / "model.pt", "--config", config_});
 
   EXPECT_EQ(result.exit_code, kExitFailed);
-  EXPECT_THAT(result.err, HasSubstr("model.pt is a zip archive, as torch.save "
-                                    "and numpy.savez write, expected a "
-                                    "safetensors file"));
+  EXPECT_THAT(result.err, HasSubstr("model.pt: not a safetensors file but a PyTorch "
+                                    "checkpoint"));
   EXPECT_EQ(server_.modules.last_upload().header.name(), "");
 }
 

@@ -20,7 +20,7 @@ EDGES = {
     "core/module": ["core/onednn"],
     "core/serving": ["core/module"],
     "core/usage": [],
-    "proto/wire": ["proto", "core/attention"],
+    "proto/wire": ["proto", "core/attention", "core/usage"],
     "server/repository": ["core/module", "proto/wire"],
     "server": ["server/repository", "core/serving", "proto/wire", "core/usage"],
     "client/cpp": ["proto/wire", "core/module"],

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {

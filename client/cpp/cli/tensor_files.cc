@@ -64,9 +64,8 @@ auto ReadWith(const std::filesystem::path& path, Read read)
 // What a file that is no .npy file is, by its first bytes; empty when that
 // cannot be told.
 std::string_view DescribeOther(std::span<const std::byte> file) {
-  const std::string_view start(
-      reinterpret_cast<const char*>(file.data()),
-      std::min(file.size(), kSafetensorsStartBytes));
+  const std::string_view start(reinterpret_cast<const char*>(file.data()),
+                               std::min(file.size(), kSafetensorsStartBytes));
   if (start.starts_with("\x93NUMPY")) return {};
   if (SafetensorsHeaderLength(start, file.size()).ok()) {
     return "a safetensors file";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/module/quote.h"
+#include "core/tensor/quote.h"
 
 #include <gtest/gtest.h>
 
