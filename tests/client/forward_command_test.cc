@@ -31,6 +31,12 @@ class ForwardCommandTest : public testing::Test {
     return path;
   }
 
+  std::string WriteText(const std::string& name, std::string_view text) {
+    std::string path = folder_ / name;
+    EXPECT_TRUE(WriteTextFile(path, text).ok());
+    return path;
+  }
+
   FakeServer server_;
   TempFolder folder_;
   Tensor query_ = RandomTensor(DataType::kFloat32, Shape{2, 3, 8}, /*seed=*/7);
@@ -183,19 +189,85 @@ TEST_F(ForwardCommandTest, DrawsWeights) {
   EXPECT_EQ(result.exit_code, kExitOk) << result.err;
   EXPECT_THAT(result.out,
               AllOf(HasSubstr("sequence 0, head 1"), HasSubstr("|@@@@@@|"),
-                    HasSubstr("2 of 4 matrices shown")));
+                    HasSubstr("sequence 1, head 1"),
+                    HasSubstr("2 of 4 matrices shown large")));
+}
+
+TEST_F(ForwardCommandTest, LabelsWeights) {
+  const std::string path = WriteText("tokens.txt", "the\ncat\nsat\n");
+
+  const CliResult result =
+      Forward({"--random", "3,8", "--weights", "--query-tokens", path});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("  cat |@@@@@@|\n"),
+                                HasSubstr("|\n       t c s\n")));
+}
+
+TEST_F(ForwardCommandTest, LabelsOfKeysAreTheirOwnWhereKeysAreSent) {
+  const std::string key = Write("key.npy", {{"output", other_.view()}});
+  const std::string query = Write("query.npy", {{"output", query_.view()}});
+  const std::string path = WriteText("tokens.txt", "the\ncat\nsat\n");
+
+  const CliResult numbered = Forward(
+      {"--query", query, "--key", key, "--weights", "--query-tokens", path});
+  const CliResult labelled =
+      Forward({"--query", query, "--key", key, "--weights", "--query-tokens",
+               path, "--key-tokens", WriteText("k.json", R"(["x","y","z"])")});
+
+  EXPECT_THAT(numbered.out, HasSubstr("|\n       0 1 2\n"));
+  EXPECT_THAT(labelled.out, HasSubstr("|\n       x y z\n"));
+}
+
+TEST_F(ForwardCommandTest, LabelsTheColumnsThatTheModuleAppends) {
+  server_.modules.module.mutable_config()
+      ->mutable_multi_head_attention()
+      ->set_add_zero_attn(true);
+  const std::string path = WriteText("tokens.json", R"(["the", "cat"])");
+
+  const CliResult result =
+      Forward({"--random", "3,8", "--weights", "--key-tokens", path});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("|\n     t c (\n"));
+}
+
+TEST_F(ForwardCommandTest, LabelsMustFit) {
+  const std::string path = WriteText("tokens.txt", "the\ncat\n");
+
+  const CliResult queries =
+      Forward({"--random", "3,8", "--weights", "--query-tokens", path});
+  const CliResult keys =
+      Forward({"--random", "3,8", "--weights", "--key-tokens", path});
+
+  EXPECT_EQ(queries.exit_code, kExitFailed);
+  EXPECT_THAT(queries.err,
+              HasSubstr("--query-tokens: got 2 labels, expected 3"));
+  EXPECT_THAT(keys.err, HasSubstr("--key-tokens: got 2 labels, expected 3"));
+}
+
+TEST_F(ForwardCommandTest, LabelsThatNobodySeesAreAnError) {
+  const std::string path = WriteText("tokens.txt", "the\n");
+
+  const CliResult result = Forward({"--random", "3,8", "--query-tokens", path});
+
+  EXPECT_EQ(result.exit_code, kExitUsage);
+  EXPECT_THAT(result.err, HasSubstr("--weights or --weights-html"));
 }
 
 TEST_F(ForwardCommandTest, WritesPageWithOnePanelPerHead) {
   const std::string path = folder_ / "weights.html";
+  const std::string tokens = WriteText("tokens.txt", "the\ncat\nsat\n");
 
-  const CliResult result = Forward({"--random", "3,8", "--weights-html", path});
+  const CliResult result = Forward(
+      {"--random", "3,8", "--weights-html", path, "--query-tokens", tokens});
 
   EXPECT_EQ(result.exit_code, kExitOk) << result.err;
   const auto page = ReadTextFile(path);
   ASSERT_TRUE(page.ok()) << page.status();
   EXPECT_THAT(*page, AllOf(HasSubstr("\"title\":\"head 0\""),
                            HasSubstr("\"title\":\"head 1\""),
+                           HasSubstr("\"keys\":[[\"the\",\"cat\",\"sat\"]]"),
                            Not(HasSubstr("\"title\":\"head 2\""))));
 }
 

@@ -7,12 +7,13 @@
 #include <limits>
 
 #include "client/cpp/cli/color_map.h"
-#include "client/cpp/cli/heatmap_html.h"
+#include "client/cpp/cli/heatmap_terminal.h"
 #include "core/tensor/convert.h"
 
 namespace attention {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -21,6 +22,7 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 WeightsPanel MakePanel(std::size_t rows, std::size_t columns,
                        std::vector<double> values) {
   return {.title = "head 0",
+          .head = "head 0",
           .num_rows = rows,
           .num_columns = columns,
           .values = std::move(values)};
@@ -41,24 +43,98 @@ Tensor MakeWeights(const Shape& shape) {
 TEST(HeatmapTest, DrawsPlainShadesFromZeroToMaximum) {
   EXPECT_EQ(RenderHeatmap(MakePanel(2, 2, {0.0, 0.25, 0.125, 0.25}), {}),
             "head 0 (rows: 2 queries, columns: 2 keys)\n"
-            "  |  @@|\n"
-            "  |++@@|\n"
+            "  0 |  @@|\n"
+            "  1 |++@@|\n"
+            "     0 1\n"
             "  0   ..::--++**##%%@@ 0.25\n");
 }
 
 TEST(HeatmapTest, DrawsUnicodeShades) {
-  const std::string text = RenderHeatmap(MakePanel(1, 2, {0.0, 1.0}),
-                                         {.style = HeatmapStyle::kShades});
+  const std::string text =
+      RenderHeatmap(MakePanel(1, 2, {0.0, 1.0}),
+                    {.terminal = {.style = HeatmapStyle::kShades}});
 
   EXPECT_THAT(text, HasSubstr("|  ██|"));
 }
 
 TEST(HeatmapTest, DrawsColors) {
-  const std::string text = RenderHeatmap(MakePanel(1, 2, {0.0, 1.0}),
-                                         {.style = HeatmapStyle::kColor});
+  const std::string text =
+      RenderHeatmap(MakePanel(1, 3, {0.0, 1.0, kNaN}),
+                    {.terminal = {.style = HeatmapStyle::kColor}});
 
   EXPECT_THAT(text, HasSubstr("\x1b[48;2;68;1;84m  \x1b[0m"
-                              "\x1b[48;2;253;231;37m  \x1b[0m"));
+                              "\x1b[48;2;253;231;37m  \x1b[0m"
+                              "\x1b[97;48;2;214;69;65m??\x1b[0m"));
+}
+
+TEST(HeatmapTest, ScaleIsTheGivenOne) {
+  const std::string text =
+      RenderHeatmap(MakePanel(1, 2, {0.25, 0.5}), {.max = 0.5 * 9 / 8});
+
+  EXPECT_THAT(text, HasSubstr("|==%%|"));
+  EXPECT_THAT(text, HasSubstr("@@ 0.5625\n"));
+}
+
+TEST(HeatmapTest, LabelsRowsAndColumns) {
+  const std::string text =
+      RenderHeatmap(MakePanel(2, 3, {0, 0, 1, 1, 0, 0}),
+                    {.query_labels = {"the", "cat"},
+                     .key_labels = {"le", "chat", "a very long label"}});
+
+  EXPECT_THAT(text, HasSubstr("  the |    @@|\n"
+                              "  cat |@@    |\n"
+                              "       l c a\n"
+                              "       e h\n"
+                              "         a v\n"
+                              "         t e\n"
+                              "           r\n"
+                              "           y\n"
+                              "\n"
+                              "           l\n"
+                              "           o\n"
+                              "           ~\n"));
+}
+
+TEST(HeatmapTest, AlignsWideCombiningAndHostileLabels) {
+  const std::string text =
+      RenderHeatmap(MakePanel(4, 1, {0, 0, 0, 1}),
+                    {.query_labels = {"猫", "e\u0301", "\x1b[2J\n",
+                                      "Donaudampfschifffahrt"}});
+
+  EXPECT_THAT(text, HasSubstr("                猫 |  |\n"
+                              "                 e\u0301 |  |\n"
+                              "       \\u001b[2J\\n |  |\n"
+                              "  Donaudampfschif~ |@@|\n"));
+}
+
+TEST(HeatmapTest, NumbersKeysThatAreTooManyForLabels) {
+  const std::vector<std::string> labels(100, "key");
+
+  const std::string text =
+      RenderHeatmap(MakePanel(1, 100, std::vector<double>(100, 1.0)),
+                    {.terminal = {.width = 46}, .key_labels = labels});
+
+  EXPECT_THAT(text, HasSubstr("     0   10  20  30  40  50  60  70  80  90\n"));
+}
+
+TEST(HeatmapTest, NumbersRowsOfSeveralQueriesByTheFirst) {
+  const std::string text =
+      RenderHeatmap(MakePanel(4, 1, {0, 0, 1, 0}),
+                    {.max_rows = 2, .query_labels = {"a", "b", "c", "d"}});
+
+  EXPECT_THAT(text, HasSubstr("  0 a |  |\n  2 c |@@|\n"));
+}
+
+TEST(HeatmapTest, KeepsToTheWidthOfTheTerminal) {
+  for (const std::size_t width : {20U, 40U, 80U, 200U}) {
+    const std::string text = RenderHeatmap(
+        MakePanel(1, 300, std::vector<double>(300, 1.0)),
+        {.terminal = {.width = width}, .query_labels = {"a long label"}});
+
+    const std::size_t start = text.find('\n') + 1;
+    EXPECT_LE(text.find('\n', start) - start, width);
+    EXPECT_GE(text.find('\n', start) - start + 2, width);
+  }
 }
 
 TEST(HeatmapTest, PlainStyleIsAscii) {
@@ -69,38 +145,79 @@ TEST(HeatmapTest, PlainStyleIsAscii) {
 }
 
 TEST(HeatmapTest, ShowsNaN) {
+  const std::string text = RenderHeatmap(MakePanel(1, 2, {kNaN, 1.0}), {});
+
+  EXPECT_THAT(text, HasSubstr("|??@@|"));
+  EXPECT_THAT(text, HasSubstr("?? NaN"));
+}
+
+TEST(HeatmapTest, NamesQueriesThatSeeNoKey) {
+  std::vector<double> values(40, kNaN);
+  values[2] = values[3] = values[9] = 1.0;  // rows 1 and 4
+
+  const std::string text = RenderHeatmap(MakePanel(20, 2, values), {});
+
+  EXPECT_THAT(text, HasSubstr("queries that see no key (NaN): 0, 2-3, 5-19\n"));
   EXPECT_THAT(RenderHeatmap(MakePanel(1, 2, {kNaN, 1.0}), {}),
-              HasSubstr("|??@@|"));
+              Not(HasSubstr("see no key")));
 }
 
 TEST(HeatmapTest, DrawsPanelsWithoutWeights) {
   EXPECT_THAT(RenderHeatmap(MakePanel(2, 0, {}), {}), HasSubstr("0 keys"));
   EXPECT_THAT(RenderHeatmap(MakePanel(0, 2, {}), {}), HasSubstr("0 queries"));
+  EXPECT_THAT(RenderHeatmap(MakePanel(0, 200, {}), {}), HasSubstr("0 queries"));
   EXPECT_THAT(RenderHeatmap(MakePanel(1, 1, {0.0}), {}), HasSubstr("|  |"));
 }
 
 TEST(HeatmapTest, SaysWhenItShrinksAPanel) {
-  const std::string text =
-      RenderHeatmap(MakePanel(4, 4, std::vector<double>(16, 1.0)),
-                    {.max_rows = 2, .max_columns = 4});
+  const std::string text = RenderHeatmap(
+      MakePanel(4, 4, std::vector<double>(16, 1.0)), {.max_rows = 2});
 
-  EXPECT_THAT(text, HasSubstr("shown as 2 x 4 cells, each the mean of about "
-                              "2.0 x 1.0 weights"));
+  EXPECT_THAT(text, HasSubstr("shown as 2 x 4 cells, each the largest of up to "
+                              "2 x 1 weights"));
 }
 
-TEST(SubsampleTest, TakesMeansOfBlocks) {
+TEST(OverviewTest, DrawsEveryPanelOnOneScale) {
+  const Tensor weights = MakeWeights(Shape{2, 2, 2, 4});
+
+  const std::string text =
+      RenderOverview(WeightsPanels(weights.view(), /*per_head=*/true),
+                     /*max_panels=*/64, /*max=*/31.0, {.width = 46});
+
+  EXPECT_EQ(text,
+            "sequence 0, head 0    sequence 0, head 1  \n"
+            "|..::|                |-===|              \n"
+            "\n"
+            "sequence 1, head 0    sequence 1, head 1  \n"
+            "|***#|                |%%@@|              \n"
+            "\n"
+            "  0   ..::--++**##%%@@ 31\n");
+}
+
+TEST(OverviewTest, DrawsNoMoreThanTold) {
+  const Tensor weights = MakeWeights(Shape{3, 1, 1});
+
+  const std::string text =
+      RenderOverview(WeightsPanels(weights.view(), /*per_head=*/true),
+                     /*max_panels=*/2, /*max=*/1.0, {});
+
+  EXPECT_THAT(text, HasSubstr("head 1"));
+  EXPECT_THAT(text, Not(HasSubstr("head 2")));
+}
+
+TEST(SubsampleTest, TakesTheLargestOfBlocks) {
   const WeightsPanel small =
-      Subsample(MakePanel(2, 4, {0, 2, 4, 6, 8, 10, 12, 14}), 1, 2);
+      Subsample(MakePanel(2, 4, {0, 2, 14, 6, 8, 10, 12, 4}), 1, 2);
 
   EXPECT_EQ(small.num_rows, 1U);
   EXPECT_EQ(small.num_columns, 2U);
-  EXPECT_THAT(small.values, testing::ElementsAre(5.0, 9.0));
+  EXPECT_THAT(small.values, ElementsAre(10.0, 14.0));
 }
 
 TEST(SubsampleTest, CoversEveryElementOfUnevenBlocks) {
   const WeightsPanel small = Subsample(MakePanel(1, 5, {1, 2, 3, 4, 5}), 1, 2);
 
-  EXPECT_THAT(small.values, testing::ElementsAre(1.5, 4.0));
+  EXPECT_THAT(small.values, ElementsAre(2.0, 5.0));
 }
 
 TEST(SubsampleTest, IgnoresNaNUnlessABlockHasNothingElse) {
@@ -111,64 +228,38 @@ TEST(SubsampleTest, IgnoresNaNUnlessABlockHasNothingElse) {
   EXPECT_TRUE(std::isnan(small.values[1]));
 }
 
-TEST(SelectPanelsTest, TakesEachHeadOfTheFirstSequences) {
+TEST(WeightsPanelsTest, ReadsEachHeadOfEachSequence) {
   const Tensor weights = MakeWeights(Shape{3, 2, 1, 2});
 
-  const Panels panels = SelectPanels(
-      weights.view(), {.batched = true, .per_head = true, .max_sequences = 2});
+  const WeightsPanels panels(weights.view(), /*per_head=*/true);
 
-  EXPECT_EQ(panels.num_available, 6U);
-  ASSERT_EQ(panels.panels.size(), 4U);
-  EXPECT_EQ(panels.panels[3].title, "sequence 1, head 1");
-  EXPECT_THAT(panels.panels[3].values, testing::ElementsAre(6.0, 7.0));
+  EXPECT_EQ(panels.size(), 6U);
+  EXPECT_EQ(panels.Max(), 11.0);
+  const WeightsPanel panel = panels.Read(3);
+  EXPECT_EQ(panel.title, "sequence 1, head 1");
+  EXPECT_EQ(panel.sequence, 1U);
+  EXPECT_THAT(panel.values, ElementsAre(6.0, 7.0));
 }
 
-TEST(SelectPanelsTest, TakesAveragedAndUnbatchedWeights) {
+TEST(WeightsPanelsTest, ReadsAveragedAndUnbatchedWeights) {
   const Tensor weights = MakeWeights(Shape{2, 2});
+  const Tensor batch = MakeWeights(Shape{2, 2, 2});
 
-  const Panels panels =
-      SelectPanels(weights.view(), {.batched = false, .per_head = false});
+  const WeightsPanels panels(weights.view(), /*per_head=*/false);
+  const WeightsPanels batched(batch.view(), /*per_head=*/false);
+  const WeightsPanels heads(batch.view(), /*per_head=*/true);
 
-  ASSERT_EQ(panels.panels.size(), 1U);
-  EXPECT_EQ(panels.panels[0].title, "mean over heads");
-  EXPECT_EQ(panels.panels[0].max(), 3.0);
+  ASSERT_EQ(panels.size(), 1U);
+  EXPECT_EQ(panels.Read(0).title, "mean over heads");
+  EXPECT_EQ(panels.Read(0).max(), 3.0);
+  EXPECT_EQ(batched.Read(1).title, "sequence 1, mean over heads");
+  EXPECT_EQ(heads.Read(1).title, "head 1");
 }
 
 TEST(ColorMapTest, InterpolatesAndClamps) {
   EXPECT_EQ(ColorOf(-1.0).red, 68);
   EXPECT_EQ(ColorOf(2.0).red, 253);
   EXPECT_EQ(ColorOf(1.0 / 16.0).red, 70);
-}
-
-TEST(HeatmapPageTest, EmbedsDataAndLoadsNothing) {
-  const Panels panels = {{MakePanel(1, 2, {0.25, kNaN})}, 1};
-
-  const std::string page = RenderHeatmapPage("title", panels);
-
-  EXPECT_THAT(page, HasSubstr("\"values\":[0.25,null]"));
-  for (const char* const loader :
-       {"http:", "https:", "src=", "href=", "url("}) {
-    EXPECT_THAT(page, Not(HasSubstr(loader)));
-  }
-}
-
-TEST(HeatmapPageTest, EscapesTitle) {
-  const std::string page = RenderHeatmapPage("<b>&\"", {{}, 0});
-
-  EXPECT_THAT(page, HasSubstr("<h1>&lt;b&gt;&amp;&quot;</h1>"));
-  EXPECT_THAT(page, Not(HasSubstr("<b>")));
-}
-
-TEST(HeatmapPageTest, ShrinksLargePanelsAndSaysWhatIsLeftOut) {
-  const std::size_t side = 2 * kMaxHtmlPanelSide;
-  const Panels panels = {
-      {MakePanel(side, side, std::vector<double>(side * side, 1.0))}, 5};
-
-  const std::string page = RenderHeatmapPage("title", panels);
-
-  EXPECT_THAT(page, HasSubstr("the first 1 of 5 matrices"));
-  EXPECT_THAT(page, HasSubstr("\"rows\":256,\"columns\":256,"
-                              "\"totalRows\":512"));
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "client/cpp/attention_client.h"
-#include "client/cpp/cli/heatmap.h"
+#include "client/cpp/cli/heatmap_terminal.h"
 
 namespace CLI {
 class App;
@@ -32,7 +32,7 @@ inline constexpr int kExitSignalBase = 128;
 /// Where a command writes, and what the global options say.
 struct CommandContext {
   std::ostream& out;
-  HeatmapStyle heatmap_style = HeatmapStyle::kPlain;
+  Terminal terminal = {};
   /// A terminal on which one line may be rewritten while a run goes on, and
   /// its width; null: there is none.
   std::ostream* progress = nullptr;

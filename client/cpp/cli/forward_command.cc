@@ -5,14 +5,15 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <utility>
 
 #include "client/cpp/cli/cli.h"
 #include "client/cpp/cli/compare.h"
 #include "client/cpp/cli/forward_options.h"
-#include "client/cpp/cli/heatmap_html.h"
 #include "client/cpp/cli/tensor_files.h"
 #include "client/cpp/cli/tensor_summary.h"
 #include "client/cpp/cli/usage.h"
+#include "client/cpp/cli/weights_view.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -28,6 +29,8 @@ constexpr char kFooter[] =
     "    --key-padding-mask padding.npy --output answer.npy\n"
     "  attention-client forward block --inputs case.safetensors --per-head \\\n"
     "    --expect answer.safetensors --weights-html weights.html\n"
+    "  attention-client forward block --query q.npy --weights \\\n"
+    "    --query-tokens words.txt\n"
     "  attention-client forward block --query model.safetensors:x \\\n"
     "    --causal top-left --output answer.safetensors --need-weights\n";
 
@@ -38,15 +41,8 @@ struct ForwardCommandOptions {
   ForwardOptions forward;
   std::string output;
   std::string expect;
-  bool weights = false;
-  std::string weights_html;
+  WeightsViewOptions weights;
 };
-
-PanelSelection SelectionFor(const TensorView& weights, bool per_head) {
-  const std::size_t unbatched_rank = per_head ? 3 : 2;
-  return {.batched = weights.shape.rank() > unbatched_rank,
-          .per_head = per_head};
-}
 
 void PrintSummary(const ForwardResult& result, Milliseconds round_trip,
                   std::ostream& out) {
@@ -60,36 +56,6 @@ void PrintSummary(const ForwardResult& result, Milliseconds round_trip,
       result.module_version(), result.batch_size(), round_trip.count(),
       Milliseconds(timing.decode).count(), Milliseconds(timing.queue).count(),
       Milliseconds(timing.compute).count());
-}
-
-// Draw the first sequence's weights.
-void DrawWeights(const TensorView& weights, bool per_head,
-                 const CommandContext& context) {
-  const Panels panels = SelectPanels(weights, SelectionFor(weights, per_head));
-  for (const WeightsPanel& panel : panels.panels) {
-    context.out << '\n'
-                << RenderHeatmap(panel, {.style = context.heatmap_style});
-  }
-  if (panels.panels.size() < panels.num_available) {
-    context.out << std::format(
-        "({} of {} matrices shown; --weights-html shows more)\n",
-        panels.panels.size(), panels.num_available);
-  }
-}
-
-absl::Status WriteWeightsPage(const TensorView& weights,
-                              const ForwardCommandOptions& options) {
-  PanelSelection selection = SelectionFor(weights, options.forward.per_head);
-  selection.max_heads = kMaxHtmlPanels;
-  selection.max_sequences = kMaxHtmlPanels;
-  Panels panels = SelectPanels(weights, selection);
-  if (panels.panels.size() > kMaxHtmlPanels) {
-    panels.panels.resize(kMaxHtmlPanels);
-  }
-  return WriteTextFile(
-      options.weights_html,
-      RenderHeatmapPage(std::format("Attention weights of {}", options.module),
-                        panels));
 }
 
 // Compare one tensor; false when it is not what the file expects.
@@ -137,28 +103,27 @@ absl::Status WriteOutput(const ForwardResult& result, const std::string& path) {
   return WriteTensorFile(path, tensors);
 }
 
-// Show, store and compare an answer.
-absl::StatusOr<int> Deliver(const CommandContext& context,
-                            const ForwardCommandOptions& options,
-                            const ForwardResult& result,
-                            Milliseconds round_trip) {
+// Show or store an answer.
+absl::Status Deliver(const CommandContext& context,
+                     const ForwardCommandOptions& options,
+                     const ForwardResult& result, Milliseconds round_trip) {
   if (options.output.empty()) {
     PrintSummary(result, round_trip, context.out);
-  } else {
-    ATTENTION_RETURN_IF_ERROR(WriteOutput(result, options.output));
-    context.out << std::format("wrote {}\n", options.output);
+    return absl::OkStatus();
   }
-  if (options.weights && result.weights()) {
-    DrawWeights(*result.weights(), options.forward.per_head, context);
-  }
-  if (!options.weights_html.empty() && result.weights()) {
-    ATTENTION_RETURN_IF_ERROR(WriteWeightsPage(*result.weights(), options));
-    context.out << std::format("wrote {}\n", options.weights_html);
-  }
-  if (options.expect.empty()) return kExitOk;
-  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsFile expected,
-                             ReadSafetensorsFile(options.expect));
-  return CheckExpected(result, expected, context.out);
+  ATTENTION_RETURN_IF_ERROR(WriteOutput(result, options.output));
+  context.out << std::format("wrote {}\n", options.output);
+  return absl::OkStatus();
+}
+
+WeightsView ViewOf(const ForwardResult& result,
+                   const ForwardCommandOptions& options, HeatmapLabels labels) {
+  return {.module = options.module,
+          .weights = *result.weights(),
+          .per_head = options.forward.per_head,
+          .labels = std::move(labels),
+          .query_lengths = options.forward.query_lengths,
+          .key_lengths = options.forward.key_lengths};
 }
 
 absl::StatusOr<int> RunForward(const CommandContext& context,
@@ -168,11 +133,23 @@ absl::StatusOr<int> RunForward(const CommandContext& context,
       const InputTensors tensors,
       LoadInputs(options.forward, options.module, client));
   const AttentionInputs inputs = MakeInputs(options.forward, tensors);
+  ATTENTION_ASSIGN_OR_RETURN(
+      HeatmapLabels labels,
+      LoadLabels(options.weights, /*keys_are_queries=*/!inputs.key));
   const auto sent = std::chrono::steady_clock::now();
   ATTENTION_ASSIGN_OR_RETURN(const ForwardResult result,
                              client.Forward(options.module, inputs));
   const Milliseconds round_trip = std::chrono::steady_clock::now() - sent;
-  return Deliver(context, options, result, round_trip);
+  ATTENTION_RETURN_IF_ERROR(Deliver(context, options, result, round_trip));
+  if (result.weights()) {
+    ATTENTION_RETURN_IF_ERROR(
+        ShowWeights(ViewOf(result, options, std::move(labels)), options.weights,
+                    client, context));
+  }
+  if (options.expect.empty()) return kExitOk;
+  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsFile expected,
+                             ReadSafetensorsFile(options.expect));
+  return CheckExpected(result, expected, context.out);
 }
 
 void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
@@ -199,16 +176,7 @@ void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
       ->group(kGroup)
       ->type_name("FILE")
       ->check(CheckExistingFile);
-  command
-      .add_flag("--weights", options.weights,
-                "Draw the attention weights; implies --need-weights")
-      ->group(kGroup);
-  command
-      .add_option("--weights-html", options.weights_html,
-                  "Write a page with the weights of each head; implies "
-                  "--per-head")
-      ->group(kGroup)
-      ->type_name("FILE");
+  AddWeightsViewOptions(command, kGroup, options.weights);
 }
 
 }  // namespace
@@ -225,8 +193,9 @@ void AddForwardCommand(CLI::App& app, Command& selected) {
   command.footer(kFooter);
   command.callback([options, &selected] {
     ForwardOptions& forward = options->forward;
-    forward.per_head |= !options->weights_html.empty();
-    forward.need_weights |= options->weights || forward.per_head;
+    forward.per_head |= !options->weights.html.empty();
+    forward.need_weights |= options->weights.terminal || forward.per_head;
+    CheckWeightsViewOptions(options->weights);
     selected = [options](const CommandContext& context) {
       return RunForward(context, *options);
     };

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
@@ -15,37 +16,51 @@
 
 namespace {
 
-// A terminal that has colours says so: https://github.com/termstandard/colors
-attention::HeatmapStyle StyleOfOutput() {
-  using attention::HeatmapStyle;
-  if (isatty(STDOUT_FILENO) == 0) return HeatmapStyle::kPlain;
-  const char* const colors = std::getenv("COLORTERM");
-  const std::string_view depth = colors == nullptr ? "" : colors;
-  const bool wanted = std::getenv("NO_COLOR") == nullptr;
-  return wanted && (depth == "truecolor" || depth == "24bit")
-             ? HeatmapStyle::kColor
-             : HeatmapStyle::kShades;
+std::string_view Environment(const char* name) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
-// The columns of the terminal at stderr; 0 when there is none.
-std::size_t ColumnsOfErrors() {
-  winsize size{};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) return 0;
-  constexpr std::size_t kUnknown = 80;
-  return size.ws_col > 0 ? size.ws_col : kUnknown;
+// A terminal that has colours says so: https://github.com/termstandard/colors;
+// a user who wants none says so: https://no-color.org
+attention::HeatmapStyle StyleOfOutput() {
+  using attention::HeatmapStyle;
+  if (isatty(STDOUT_FILENO) == 0 || Environment("TERM") == "dumb") {
+    return HeatmapStyle::kPlain;
+  }
+  const std::string_view depth = Environment("COLORTERM");
+  const bool has_colors = depth == "truecolor" || depth == "24bit";
+  return has_colors && Environment("NO_COLOR").empty() ? HeatmapStyle::kColor
+                                                       : HeatmapStyle::kShades;
+}
+
+// The columns of a terminal; 0 when the file is none.
+std::size_t ColumnsOf(int file) {
+  winsize size = {};
+  if (ioctl(file, TIOCGWINSZ, &size) != 0) return 0;
+  return size.ws_col > 0 ? size.ws_col : attention::Terminal().width;
+}
+
+// COLUMNS, else what the terminal says.
+std::size_t WidthOfOutput() {
+  const std::string_view columns = Environment("COLUMNS");
+  std::size_t width = 0;
+  std::from_chars(columns.data(), columns.data() + columns.size(), width);
+  if (width == 0) width = ColumnsOf(STDOUT_FILENO);
+  return width > 0 ? width : attention::Terminal().width;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::size_t columns = ColumnsOfErrors();
-  const int exit_code =
-      attention::RunCli(argc, argv,
-                        {.out = std::cout,
-                         .heatmap_style = StyleOfOutput(),
-                         .progress = columns > 0 ? &std::cerr : nullptr,
-                         .progress_columns = columns},
-                        std::cerr);
+  const std::size_t columns = ColumnsOf(STDERR_FILENO);
+  const int exit_code = attention::RunCli(
+      argc, argv,
+      {.out = std::cout,
+       .terminal = {.style = StyleOfOutput(), .width = WidthOfOutput()},
+       .progress = columns > 0 ? &std::cerr : nullptr,
+       .progress_columns = columns},
+      std::cerr);
   // A full disk, or a reader that is gone.
   std::cout.flush();
   if (std::cout || exit_code != attention::kExitOk) return exit_code;
