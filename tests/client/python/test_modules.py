@@ -114,6 +114,21 @@ def test_what_a_file_lacks_and_has_too_much_is_in_the_header():
     assert b"masked_bias" in rest[0].data
 
 
+def test_zero_biases_and_ignored_tensors(client, name):
+    weights = {n: w for n, w in WEIGHTS.items() if n != "in_proj_bias"}
+    mask = {"masked_bias": np.zeros(1, np.uint8)}
+    client.upload(
+        name,
+        CONFIG,
+        {**weights, **mask},
+        zero_biases=["in_proj_bias"],
+        ignored=["masked_bias"],
+    )
+
+    want = {**WEIGHTS, "in_proj_bias": 0 * WEIGHTS["in_proj_bias"]}
+    assert_close(client.forward(name, QUERY).output, attention(want, QUERY)[0])
+
+
 def test_an_upload_that_has_the_services_names_says_nothing_of_names():
     header = next(_modules.to_messages(Upload("x", CONFIG, WEIGHTS))).header
 
