@@ -91,9 +91,9 @@ std::string RenderHeatmapPage(std::string_view title,
                               const WeightsPanels& panels,
                               const HeatmapLabels& labels) {
   const std::string data = ToScriptText(PageData(title, panels, labels));
-  return absl::StrReplaceAll(kHeatmapHtml, {{"{{style}}", kHeatmapCss},
-                                            {"{{script}}", kHeatmapJs},
-                                            {"{{data}}", data}});
+  return absl::StrReplaceAll(HeatmapHtml(), {{"{{style}}", HeatmapCss()},
+                                             {"{{script}}", HeatmapJs()},
+                                             {"{{data}}", data}});
 }
 
 }  // namespace attention

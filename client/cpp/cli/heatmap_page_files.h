@@ -4,8 +4,8 @@
 namespace attention {
 
 /// The files in page/ at build time, both scripts as one.
-extern const char kHeatmapHtml[];
-extern const char kHeatmapCss[];
-extern const char kHeatmapJs[];
+[[nodiscard]] const char* HeatmapHtml();
+[[nodiscard]] const char* HeatmapCss();
+[[nodiscard]] const char* HeatmapJs();
 
 }  // namespace attention

@@ -38,15 +38,16 @@ std::string Repeat(std::string_view text, std::size_t count) {
 // Draw a value in [0, 1], or NaN, as `width` characters.
 std::string Cell(double value, HeatmapStyle style, std::size_t width) {
   if (std::isnan(value)) {
-    const std::string unknown(width, '?');
+    const std::string unknown = Repeat("?", width);
     return style == HeatmapStyle::kColor
                ? std::format("\x1b[97;48;2;214;69;65m{}\x1b[0m", unknown)
                : unknown;
   }
   switch (style) {
     case HeatmapStyle::kPlain:
-      return std::string(width,
-                         kPlainShades[ShadeIndex(value, kPlainShades.size())]);
+      return Repeat(
+          kPlainShades.substr(ShadeIndex(value, kPlainShades.size()), 1),
+          width);
     case HeatmapStyle::kShades:
       return Repeat(kBlockShades[ShadeIndex(value, kBlockShades.size())],
                     width);
@@ -56,7 +57,7 @@ std::string Cell(double value, HeatmapStyle style, std::size_t width) {
                          color.blue, std::string(width, ' '));
     }
   }
-  return std::string(width, '?');
+  return Repeat("?", width);
 }
 
 // How values become shades: 0 to max.
@@ -115,9 +116,10 @@ RowLabels LabelRows(const WeightsPanel& panel, std::size_t num_cells,
   for (std::size_t row = 0; row < num_cells; ++row) {
     const std::size_t query = CellStart(row, num_cells, panel.num_rows);
     std::string label = std::to_string(query);
-    if (!tokens.empty()) {
-      label = num_cells < panel.num_rows ? label + " " + tokens[query]
-                                         : tokens[query];
+    if (!tokens.empty() && num_cells == panel.num_rows) {
+      label = tokens[query];
+    } else if (!tokens.empty()) {
+      label = std::format("{} {}", query, tokens[query]);
     }
     labels.push_back(
         Elide(CellsOf(label), kMaxRowLabel, Ellipsis(options.terminal.style)));

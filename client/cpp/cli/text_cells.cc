@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <format>
+#include <span>
 #include <utility>
 
 namespace attention {
@@ -40,8 +41,7 @@ class ScopedUtf8 {
 
 using Range = std::pair<char32_t, char32_t>;
 
-template <std::size_t kSize>
-bool IsIn(const std::array<Range, kSize>& ranges, char32_t character) {
+bool IsIn(std::span<const Range> ranges, char32_t character) {
   return std::ranges::any_of(ranges, [character](const Range& range) {
     return range.first <= character && character <= range.second;
   });
@@ -119,7 +119,8 @@ std::string Join(const std::vector<TextCell>& cells) {
 }
 
 std::string Padding(const std::vector<TextCell>& cells, std::size_t width) {
-  return std::string(width - std::min(width, WidthOf(cells)), ' ');
+  std::string padding(width - std::min(width, WidthOf(cells)), ' ');
+  return padding;
 }
 
 }  // namespace
@@ -130,6 +131,7 @@ std::vector<TextCell> CellsOf(std::string_view text) {
   while (!text.empty()) {
     wchar_t character = 0;
     std::mbstate_t state = {};
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): with a state of our own it is safe
     std::size_t size = mbrtowc(&character, text.data(), text.size(), &state);
     if (size == 0) size = 1;  // the null character
     if (size > text.size()) {

@@ -124,8 +124,8 @@ absl::StatusOr<TokenLists> FitLabels(TokenLists labels,
 
 const std::vector<std::string>& LabelsOf(const TokenLists& labels,
                                          std::size_t sequence) {
-  static const std::vector<std::string> kNone;
-  if (labels.empty()) return kNone;
+  static const std::vector<std::string> none;
+  if (labels.empty()) return none;
   return labels.size() == 1 ? labels[0] : labels[sequence];
 }
 

@@ -43,10 +43,10 @@ bool IsShorterThan(const TokenLists& labels, std::size_t count) {
 
 absl::Status CompleteLabels(const WeightsPanels& panels,
                             const AttentionClient& client, WeightsView& view) {
-  LabelledAxis queries = {.name = "--query-tokens",
-                          .num_sequences = panels.num_sequences(),
-                          .count = panels.num_rows(),
-                          .lengths = view.query_lengths};
+  const LabelledAxis queries = {.name = "--query-tokens",
+                                .num_sequences = panels.num_sequences(),
+                                .count = panels.num_rows(),
+                                .lengths = view.query_lengths};
   LabelledAxis keys = {.name = "--key-tokens",
                        .num_sequences = panels.num_sequences(),
                        .count = panels.num_columns(),
