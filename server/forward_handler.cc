@@ -66,7 +66,7 @@ absl::Status ForwardHandler::Admit(ForwardCall& call,
   if (answer_bytes > parts_.max_message_bytes) {
     return absl::ResourceExhaustedError(std::format(
         "the answer would take {} bytes (output {}, weights {}), expected at "
-        "most {}",
+        "most {} (--max-message-bytes)",
         answer_bytes, work.batch.shapes.output.ToString(),
         work.batch.shapes.weights ? work.batch.shapes.weights->ToString()
                                   : "none",

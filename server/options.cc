@@ -112,14 +112,7 @@ void AddSize(CLI::App& app, const std::string& flag, std::size_t& value,
       });
 }
 
-void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
-  AddFlag(app, "--listen", options.listen,
-          "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
-          "unix:PATH (mode 0600). Repeatable")
-      ->type_name("ADDRESS")
-      ->default_str(options.listen.front())
-      ->delimiter(',')
-      ->check(CheckListenAddress);
+void AddModuleOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--modules", options.modules,
           "Directory of the module repository")
       ->type_name("DIR");
@@ -135,16 +128,9 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
       ->type_name("NAME")
       ->default_str("")
       ->delimiter(',');
-  AddFlag(app, "--threads", options.threads,
-          "Threads that compute; by default the cores usable")
-      ->type_name("N")
-      ->check(InRange(1, kMaxThreads));
-  app.add_flag(
-         "--pin-threads", options.pin_threads,
-         "Keep each compute thread on a CPU of its own; for machines that "
-         "serve nothing else")
-      ->envname(EnvironmentName("--pin-threads"))
-      ->check(CheckSwitch);
+}
+
+void AddLimits(CLI::App& app, ServerOptions& options) {
   AddSize(app, "--max-message-bytes", options.max_message_bytes,
           "Longest request and answer, such as 256MiB; at most 2147483647");
   AddSize(app, "--max-module-bytes", options.max_module_bytes,
@@ -156,6 +142,28 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddSize(app, "--max-queue-bytes", options.max_queue_bytes,
           "Memory for requests and answers in flight, scratch included; a "
           "request counts twice while it is parsed");
+}
+
+void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
+  AddFlag(app, "--listen", options.listen,
+          "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
+          "unix:PATH (mode 0600). Repeatable")
+      ->type_name("ADDRESS")
+      ->default_str(options.listen.front())
+      ->delimiter(',')
+      ->check(CheckListenAddress);
+  AddModuleOptions(app, options);
+  AddFlag(app, "--threads", options.threads,
+          "Threads that compute; by default the cores usable")
+      ->type_name("N")
+      ->check(InRange(1, kMaxThreads));
+  app.add_flag(
+         "--pin-threads", options.pin_threads,
+         "Keep each compute thread on a CPU of its own; for machines that "
+         "serve nothing else")
+      ->envname(EnvironmentName("--pin-threads"))
+      ->check(CheckSwitch);
+  AddLimits(app, options);
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")
       ->check(AnyOf({"debug", "info", "warning", "error", "off"}));

@@ -51,7 +51,7 @@ absl::Status AttentionClient::Connection::ToStatus(
           "{}; is the server running at {}, and neither loading nor draining?",
           ConnectionText(StatusText(result)), target_));
     case absl::StatusCode::kResourceExhausted:
-      // By gRPC itself, before the server's code sees the message; or here.
+      // By gRPC itself, before the server's code sees the message.
       if (StatusText(result).find("message larger than max") ==
           std::string_view::npos) {
         return result;

@@ -142,6 +142,7 @@ absl::Status CheckUnix(std::string_view target, std::string_view scheme) {
       target, scheme, sizeof(sockaddr_un::sun_path) - 1));
 }
 
+// Also of the addresses that mean all of this machine's.
 bool IsLoopback(std::string_view host) {
   std::string name(host.substr(0, host.find('%')));
   std::ranges::transform(name, name.begin(), [](unsigned char c) {
@@ -150,11 +151,12 @@ bool IsLoopback(std::string_view host) {
   if (name == "localhost" || name == "localhost.") return true;
   in_addr ipv4{};
   if (inet_pton(AF_INET, name.c_str(), &ipv4) == 1) {
-    return ntohl(ipv4.s_addr) >> 24 == IN_LOOPBACKNET;
+    return ntohl(ipv4.s_addr) >> 24 == IN_LOOPBACKNET ||
+           ipv4.s_addr == INADDR_ANY;
   }
   in6_addr ipv6{};
   if (inet_pton(AF_INET6, name.c_str(), &ipv6) != 1) return false;
-  return IN6_IS_ADDR_LOOPBACK(&ipv6) ||
+  return IN6_IS_ADDR_LOOPBACK(&ipv6) || IN6_IS_ADDR_UNSPECIFIED(&ipv6) ||
          (IN6_IS_ADDR_V4MAPPED(&ipv6) && ipv6.s6_addr[12] == IN_LOOPBACKNET);
 }
 

@@ -78,9 +78,9 @@ absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(
         std::format("another load of module {} is under way", Quote(name)));
   }
   if (entry.serving != nullptr && !replace) {
-    return absl::AlreadyExistsError(std::format(
-        "module {} is served already, in version {}; set replace to replace it",
-        Quote(name), entry.serving->version()));
+    return absl::AlreadyExistsError(
+        std::format("module {} is served already, in version {}; set replace",
+                    Quote(name), entry.serving->version()));
   }
   if (is_new) entry.version = version_floor_;
   ++entry.version;

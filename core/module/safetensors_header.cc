@@ -297,19 +297,19 @@ absl::StatusOr<std::size_t> SafetensorsHeaderLength(std::string_view start,
         start, std::format("the header has {} bytes, expected at most {}",
                            length, SafetensorsView::kMaxHeaderBytes));
   }
-  const std::size_t rest = file_bytes - kSafetensorsLengthBytes;
-  if (length > rest) {
-    return StartError(
-        start, std::format("the header has {} bytes, the file only {} more: it "
-                           "is cut off",
-                           length, rest));
-  }
   // Only where no header can begin, by a brace or white space, may another
   // file be seen: the length may look like anything.
   constexpr std::string_view kBegin = "{ \t\r\n";
   const std::string_view header = start.substr(kSafetensorsLengthBytes);
   const bool is_header =
       !header.empty() && kBegin.find(header.front()) != std::string_view::npos;
+  const std::size_t rest = file_bytes - kSafetensorsLengthBytes;
+  if (length > rest) {
+    return StartError(is_header ? std::string_view() : start,
+                      std::format("the header has {} bytes, the file only {} "
+                                  "more: it is cut off",
+                                  length, rest));
+  }
   if (!is_header && !DescribeForeignFile(start).empty()) {
     return StartError(start, "no header");
   }

@@ -49,6 +49,7 @@ check_tree_is_possible() {
 # to see, or in the checkout where the environment has that directory itself.
 working_directory() {
   case $PWD/ in
+    "$ROOT"/*) echo "$PWD" ;;
     // | /bin/* | /boot/* | /dev/* | /etc/* | /lib*/* | /proc/* | /run/* | /sbin/* | /sys/* | /usr/* | \
       /var/ | /var/cache/* | /var/lib/*)
       say "The environment has a $PWD of its own: working in $ROOT."

@@ -42,11 +42,15 @@ TEST_F(CliTest, TargetComesFromTheEnvironmentAndTheFlagWins) {
 }
 
 TEST_F(CliTest, ErrorsNameTheOptionThatHelps) {
-  const std::vector<std::pair<grpc::StatusCode, std::string>> hints = {
-      {grpc::StatusCode::ALREADY_EXISTS, "; use --replace\n"},
-      {grpc::StatusCode::DEADLINE_EXCEEDED, "; use --timeout SECONDS\n"}};
-  for (const auto& [code, hint] : hints) {
-    server_.attention.status = {code, "no"};
+  const std::vector<std::pair<grpc::Status, std::string>> hints = {
+      {{grpc::StatusCode::ALREADY_EXISTS, "already served; set replace"},
+       "already served; set replace by --replace\n"},
+      {{grpc::StatusCode::ALREADY_EXISTS, "a folder, not overwritten"},
+       "a folder, not overwritten\n"},
+      {{grpc::StatusCode::DEADLINE_EXCEEDED, "no"},
+       "; use --timeout SECONDS\n"}};
+  for (const auto& [status, hint] : hints) {
+    server_.attention.status = status;
 
     EXPECT_THAT(Run({"forward", "block", "--random", "1,4,8"}).err,
                 testing::EndsWith(hint));

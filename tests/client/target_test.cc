@@ -74,7 +74,8 @@ TEST(TargetTest, KnowsWhatIsOnThisMachine) {
        {"localhost:50051", "LocalHost:50051", "localhost.:1", "127.0.0.1:1",
         "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "dns:localhost:1",
         "dns:///127.0.0.1:1", "ipv4:127.0.0.1:1,127.0.0.2:1", "ipv6:[::1]:1",
-        "unix:/run/attention.sock", "unix-abstract:attention"}) {
+        "0.0.0.0:1", "[::]:1", "unix:/run/attention.sock",
+        "unix-abstract:attention"}) {
     EXPECT_TRUE(IsLocalTarget(target)) << target;
   }
   for (const char* const target :

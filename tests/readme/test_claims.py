@@ -33,8 +33,8 @@ def server_options(programs):
     text = output(programs / "attention-server", "--help")
     for line in re.findall(r"^  (--.*\(Env:.*\))$", text, re.M):
         flag, rest, variable = re.fullmatch(r"(--[a-z-]+)(.*)\(Env:(\w+)\)", line).groups()
-        defaults = re.findall(r"(?<!in )\[([^\[\]]*)\]", re.sub(r":SIZE \[.*?\]", "", rest))
-        options[flag] = ("".join(defaults).replace("{}", ""), variable)
+        defaults = re.findall(r"\[([^\[\]]*)\]", rest)
+        options[flag] = ("".join(defaults), variable)
     assert len(options) > 10
     return options
 

@@ -36,21 +36,17 @@ constexpr char kFooter[] =
     "then\n";
 
 // What the command line can do about an error.
-std::string_view Hint(absl::StatusCode code) {
-  switch (code) {
-    case absl::StatusCode::kAlreadyExists:
-      return "; use --replace";
-    case absl::StatusCode::kDeadlineExceeded:
-      return "; use --timeout SECONDS";
-    default:
-      return "";
-  }
+std::string_view Hint(const absl::Status& status) {
+  if (absl::IsDeadlineExceeded(status)) return "; use --timeout SECONDS";
+  // A folder of the repository is never replaced.
+  if (StatusText(status).ends_with("set replace")) return " by --replace";
+  return "";
 }
 
 std::string ErrorText(const absl::Status& status) {
   return std::format("error: {}: {}{}\n",
                      absl::StatusCodeToString(status.code()),
-                     StatusText(status), Hint(status.code()));
+                     StatusText(status), Hint(status));
 }
 
 void AddGlobalOptions(CLI::App& app, CommandContext& context) {

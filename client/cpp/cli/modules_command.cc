@@ -181,24 +181,8 @@ void Select(CLI::App& command, const std::shared_ptr<ModuleOptions>& options,
   });
 }
 
-void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
-  command
-      .add_option("FILE", options.file,
-                  "Weights: a .safetensors file with PyTorch's names")
-      ->required()
-      ->type_name("")
-      ->check(CheckExistingFile);
-  command
-      .add_option("--config", options.config,
-                  "Configuration: a JSON file, or JSON text beginning with '{' "
-                  "(default: \"config\" of the file's __metadata__)")
-      ->type_name("JSON");
-  AddChoice<std::optional<DataType>, DataType>(
-      command, "--compute-dtype", options.compute_dtype,
-      {{"float32", DataType::kFloat32}, {"bfloat16", DataType::kBFloat16}})
-      ->description(
-          "What to compute in, instead of what the configuration says; "
-          "bfloat16 is faster and keeps 2 or 3 digits");
+// How the file differs from what the module calls its weights.
+void AddNamesOptions(CLI::App& command, ModuleOptions& options) {
   command
       .add_option("--prefix", options.prefix,
                   "Prefix of the weights' names in the file")
@@ -223,6 +207,27 @@ void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
                   "masked_bias or norm1; repeatable")
       ->type_name("NAME")
       ->allow_extra_args(false);
+}
+
+void AddUploadOptions(CLI::App& command, ModuleOptions& options) {
+  command
+      .add_option("FILE", options.file,
+                  "Weights: a .safetensors file with PyTorch's names")
+      ->required()
+      ->type_name("")
+      ->check(CheckExistingFile);
+  command
+      .add_option("--config", options.config,
+                  "Configuration: a JSON file, or JSON text beginning with '{' "
+                  "(default: \"config\" of the file's __metadata__)")
+      ->type_name("JSON");
+  AddChoice<std::optional<DataType>, DataType>(
+      command, "--compute-dtype", options.compute_dtype,
+      {{"float32", DataType::kFloat32}, {"bfloat16", DataType::kBFloat16}})
+      ->description(
+          "What to compute in, instead of what the configuration says; "
+          "bfloat16 is faster and keeps 2 or 3 digits");
+  AddNamesOptions(command, options);
   command.add_flag("--replace", options.replace,
                    "Replace a served module of this name");
   command.add_flag("--persist", options.persist,

@@ -4,7 +4,12 @@
 import re
 
 import pytest
-from attention_client import AsyncAttentionClient, AttentionClient, TooLargeError
+from attention_client import (
+    AsyncAttentionClient,
+    AttentionClient,
+    TooLargeError,
+    _target,
+)
 from numpy_attention import CONFIG, make_weights
 
 KINDS = [AttentionClient, AsyncAttentionClient]
@@ -100,3 +105,20 @@ def test_channel_options_go_before_the_clients_own(address, client, name, option
 def test_a_channel_option_is_a_name_with_a_number_or_a_string(address):
     with pytest.raises(TypeError, match="options: expected names with integers"):
         AttentionClient(address, options={"grpc.keepalive_time_ms": None})
+
+
+@pytest.mark.parametrize(
+    ("target", "local"),
+    [
+        ("localhost:1", True),
+        ("127.8.9.10:1", True),
+        ("0.0.0.0:1", True),
+        ("[::]:1", True),
+        ("[::1]:1", True),
+        ("10.0.0.1:1", False),
+        ("[::2]:1", False),
+        ("127.example.org:1", False),
+    ],
+)
+def test_what_is_on_this_machine(target, local):
+    assert _target.is_local(target) == local

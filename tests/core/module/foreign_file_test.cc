@@ -107,6 +107,11 @@ TEST(CutOffFileTest, IsNamed) {
       R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
   EXPECT_THAT(MessageOf(SafetensorsBytes(header.size(), header.substr(1), "")),
               HasSubstr("it is cut off"));
+  // Lengths that look like "<" and "{".
+  for (const std::size_t length : {std::size_t{'<'}, std::size_t{'{'}}) {
+    EXPECT_THAT(MessageOf(SafetensorsBytes(length, header, "")),
+                HasSubstr("it is cut off"));
+  }
   EXPECT_THAT(MessageOf(SafetensorsBytes(header, "012")),
               HasSubstr("it is cut off"));
 }
