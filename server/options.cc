@@ -120,6 +120,7 @@ void AddModuleOptions(CLI::App& app, ServerOptions& options) {
           "Directory that symbolic links in the repository may lead into, "
           "beside the repository itself. Repeatable")
       ->type_name("DIR")
+      ->default_str("")
       ->delimiter(',');
   AddFlag(app, "--load", options.load,
           "Modules of the repository to serve from the start: names, which "
