@@ -32,9 +32,9 @@ class CliTest : public testing::Test {
 
 TEST_F(CliTest, TargetComesFromTheEnvironmentAndTheFlagWins) {
   setenv("ATTENTION_TARGET", server_.target().c_str(), /*overwrite=*/1);
-  const CliResult from_environment = RunClient(kNobody, {"health"});
+  const CliResult from_environment = RunClient("127.0.0.1:1", {"health"});
   const CliResult from_flag =
-      RunClient(kNobody, {"health", "--target", "nowhere"});
+      RunClient("127.0.0.1:1", {"health", "--target", "nowhere"});
   unsetenv("ATTENTION_TARGET");
 
   EXPECT_EQ(from_environment.exit_code, kExitOk) << from_environment.err;
