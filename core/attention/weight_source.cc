@@ -113,15 +113,15 @@ absl::Status CheckSource(const WeightSource& source) {
 // Every zero bias is a bias of the module.
 absl::Status CheckZeroBiases(const WeightSource& source,
                              const std::vector<WeightSpec>& specs) {
-  for (const std::string& name : source.zero_biases) {
-    const bool is_there =
-        IsBias(name) &&
-        std::ranges::find(specs, name, &WeightSpec::name) != specs.end();
-    if (is_there) continue;
-    return Invalid(std::format(
-        "zero biases: a module of this config has no bias \"{:.256}\"", name));
+  std::set<std::string_view> unknown(source.zero_biases.begin(),
+                                     source.zero_biases.end());
+  for (const WeightSpec& spec : specs) {
+    if (IsBias(spec.name)) unknown.erase(spec.name);
   }
-  return absl::OkStatus();
+  if (unknown.empty()) return absl::OkStatus();
+  return Invalid(std::format(
+      "zero biases: a module of this config has no bias \"{:.256}\"",
+      *unknown.begin()));
 }
 
 // A weight's place is a name of its own, of a decent length, and not ignored.

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <string>
+#include <vector>
 
 #include "core/attention/weights.h"
 #include "core/tensor/random_tensor.h"
@@ -139,6 +141,25 @@ TEST(ZeroBiasesTest, MayBeANormsOrAWholeStacks) {
   ASSERT_TRUE(source.zero_biases.contains("layers.0.norm1.bias"));
 
   EXPECT_TRUE(CollectWeights(config, file.views(), source).ok());
+}
+
+TEST(ZeroBiasesTest, MayBeTheMostOfTheLargestStack) {
+  const TransformerEncoderConfig config = {
+      .layer =
+          TransformerEncoderLayerConfig{
+              .d_model = 4, .nhead = 2, .dim_feedforward = 6},
+      .num_layers = kMaxLayers};
+  const std::vector<WeightSpec> all = ExpectedWeights(config);
+  WeightSource source;
+  for (const WeightSpec& spec : all | std::views::reverse) {
+    if (source.zero_biases.size() == WeightSource::kMaxEntries) break;
+    if (spec.name.ends_with("bias")) source.zero_biases.insert(spec.name);
+  }
+
+  const auto left = ExpectedWeightsIn(config, source);
+
+  ASSERT_TRUE(left.ok()) << left.status();
+  EXPECT_EQ(left->size(), all.size() - WeightSource::kMaxEntries);
 }
 
 TEST(ZeroBiasesTest, AreNeverFilledInUnasked) {
