@@ -44,16 +44,23 @@ absl::Status CheckPath(std::string_view path) {
   return absl::OkStatus();
 }
 
-// Whether one of a path's components is a symbolic link.
-bool PassesALink(const Folder& base, std::string_view path) {
+UniqueFd OpenPath(const Folder& base, std::string_view path) {
+  return UniqueFd(
+      openat(base.fd.get(), std::string(path).c_str(), O_PATH | O_CLOEXEC));
+}
+
+// Whether it is a symbolic link for which there is nothing at a path, rather
+// than that one of the path's names is not there.
+bool LinkLeadsNowhere(const Folder& base, std::string_view path) {
   for (std::size_t end = 0; end < path.size();) {
     end = std::min(path.find('/', end + 1), path.size());
+    const std::string_view passed = path.substr(0, end);
     const absl::StatusOr<mode_t> type =
-        EntryType(base.fd.get(), std::string(path.substr(0, end)));
+        EntryType(base.fd.get(), std::string(passed));
     if (!type.ok()) return false;
-    if (*type == S_IFLNK) return true;
+    if (*type == S_IFLNK && !OpenPath(base, passed).valid()) return true;
   }
-  return false;
+  return true;  // all are there by now, so that a link was swapped
 }
 
 // What an error text calls a path.
@@ -98,21 +105,19 @@ absl::StatusOr<UniqueFd> LinkedDirectory::Resolve(const Folder& base,
                                                   std::string_view path) const {
   ATTENTION_RETURN_IF_ERROR(CheckPath(path));
   UniqueFd fd;
+  int error = ENOENT;
   // What a link was swapped for is there the next time.
   constexpr int kAttempts = 4;
-  for (int attempt = 0; attempt < kAttempts && !fd.valid(); ++attempt) {
-    fd = UniqueFd(
-        openat(base.fd.get(), std::string(path).c_str(), O_PATH | O_CLOEXEC));
-    if (fd.valid()) break;
-    const int error = errno;
-    if (error != ENOENT || !PassesALink(base, path)) {
-      return ErrnoStatus(error,
-                         std::format("cannot open {}", Name(base, path)));
-    }
+  for (int attempt = 0; attempt < kAttempts && error == ENOENT; ++attempt) {
+    fd = OpenPath(base, path);
+    error = fd.valid() ? 0 : errno;
   }
-  if (!fd.valid()) {
+  if (error == ENOENT && LinkLeadsNowhere(base, path)) {
     return CannotOpen(absl::StatusCode::kInvalidArgument, Name(base, path),
                       "a symbolic link that leads nowhere");
+  }
+  if (error != 0) {
+    return ErrnoStatus(error, std::format("cannot open {}", Name(base, path)));
   }
   const std::string real_path = RealPathOf(fd);
   const bool allowed = std::ranges::any_of(

@@ -192,6 +192,21 @@ TEST_F(LinkedRepositoryTest, NamesADanglingLinkInAFolder) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("leads nowhere"));
 }
 
+TEST_F(LinkedRepositoryTest, BlamesNoLinkForAFileThatIsMissing) {
+  fs::create_directory(directory_.path() / "weights");
+  directory_.Write("m/config.json",
+                   ConfigJsonWith(R"("weights_file": "sub/x.safetensors")"));
+  Link("../weights", "m/sub");
+
+  ExpectRefused("cannot open 'm/sub/x.safetensors': No such file");
+
+  Link("nothing", "weights/x.safetensors");
+  ExpectRefused("a symbolic link that leads nowhere");
+
+  fs::remove_all(directory_.path() / "weights");
+  ExpectRefused("a symbolic link that leads nowhere");
+}
+
 TEST_F(LinkedRepositoryTest, EndsALoop) {
   Link("b", "a");
   Link("a", "b");
