@@ -173,17 +173,17 @@ absl::StatusOr<std::vector<std::string>> ModuleRepository::List() const {
                              ListDirectory(directory.fd()));
   std::set<std::string> names;
   for (const std::string_view entry : entries) {
-    if (ValidateModuleName(entry).ok()) {
-      ATTENTION_ASSIGN_OR_RETURN(const bool found,
-                                 HasFolderForm(directory, entry));
-      if (found) names.emplace(entry);
+    if (ValidateModuleName(entry).ok() &&
+        HasFolderForm(directory, entry).value_or(true)) {
+      names.emplace(entry);
     }
     if (!entry.ends_with(kExtension)) continue;
     const std::string_view stem =
         entry.substr(0, entry.size() - kExtension.size());
-    if (!ValidateModuleName(stem).ok()) continue;
-    ATTENTION_ASSIGN_OR_RETURN(const bool found, HasFileForm(directory, stem));
-    if (found) names.emplace(stem);
+    if (ValidateModuleName(stem).ok() &&
+        HasFileForm(directory, stem).value_or(true)) {
+      names.emplace(stem);
+    }
   }
   return std::vector<std::string>(names.begin(), names.end());
 }

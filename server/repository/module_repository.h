@@ -46,14 +46,15 @@ class ModuleRepository {
       const std::vector<std::string>& link_roots = {});
 
   /// List the names of the modules, ascending. Files are not read, so loading
-  /// one of them may still fail. A folder that may not be searched and a link
-  /// that is not followed count as modules, so that loading them says why.
+  /// one of them may still fail. A folder that may not be searched, a link that
+  /// is not followed and an entry that cannot be looked up count as modules, so
+  /// that loading them says why.
   /// \return FAILED_PRECONDITION when the directory may not be read, INTERNAL
   ///   when it is gone or reading fails.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> List() const;
 
   /// Return whether List would name it, without listing: a few look-ups.
-  /// \return as List.
+  /// \return as List; INTERNAL for an entry that cannot be looked up.
   [[nodiscard]] absl::StatusOr<bool> Contains(std::string_view name) const;
 
   /// Check that Store may write a name.

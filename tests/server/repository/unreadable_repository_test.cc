@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files the server may not read, such as those saved with mode 0600, and the
-// lost+found of a volume.
+// lost+found of a volume; and one that the file system cannot look up.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "tests/server/repository/module_files.h"
+
+// In the place of libc's: a file system that has lost one entry's inode.
+extern "C" int fstatat(int directory, const char* name, struct stat* info,
+                       int flags) noexcept {
+  if (std::string_view(name) == "stale.safetensors") {
+    errno = ESTALE;
+    return -1;
+  }
+  return static_cast<int>(
+      syscall(SYS_newfstatat, directory, name, info, flags));
+}
 
 namespace attention {
 namespace {
@@ -16,6 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 
 class UnreadableRepositoryTest : public ::testing::Test {
  protected:
@@ -85,6 +102,23 @@ TEST_F(UnreadableRepositoryTest, SaysThatItMayNotBeReadOrSearched) {
               absl::StatusCode::kFailedPrecondition);
     EXPECT_EQ(repository->List().status().code(),
               absl::StatusCode::kFailedPrecondition);
+  }
+}
+
+TEST_F(UnreadableRepositoryTest, ListsWhatCannotBeLookedUpAndTheOthers) {
+  ActAs(getuid());
+  directory_.Write("stale.safetensors", OneFileForm());
+  const auto repository = OpenRepository(directory_);
+
+  const auto names = repository->List();
+
+  ASSERT_TRUE(names.ok()) << names.status();
+  EXPECT_THAT(*names, IsSupersetOf({"good", "stale"}));
+  for (const absl::Status& status : {repository->Load("stale").status(),
+                                     repository->Contains("stale").status()}) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("cannot look up 'stale.safetensors'"));
   }
 }
 
