@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <format>
 #include <new>
 #include <set>
@@ -102,9 +103,8 @@ absl::Status NotUnknown(const absl::Status& status) {
 }
 
 absl::StatusOr<v1::StoredModuleConfig> ReadStoredModuleConfig(
-    const LinkedDirectory& directory, const Folder& folder) {
-  ATTENTION_ASSIGN_OR_RETURN(const UniqueFd file,
-                             directory.OpenFile(folder, kConfigFile));
+    const WeightsFiles::Opener& open) {
+  ATTENTION_ASSIGN_OR_RETURN(const UniqueFd file, open(kConfigFile));
   ATTENTION_ASSIGN_OR_RETURN(
       const AlignedBuffer json,
       ReadFile(file.get(), ModuleRepository::kMaxConfigBytes));
@@ -254,27 +254,38 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFile(
 absl::StatusOr<StoredModule> ModuleRepository::LoadFolder(
     const LinkedDirectory& directory, std::string_view name) const {
   // A volume of Kubernetes is updated by swapping a link on the way to its
-  // files, for a folder of a name never used before. If config.json lies where
-  // it lay before, so did all that was read between.
-  const std::string config_path = FolderPath(name, kConfigFile);
+  // files, for a folder of a name never used before. If every path leads where
+  // it led before it was opened, no link on its way was swapped since.
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    const std::string before =
-        directory.RealPath(directory.folder(), config_path);
-    absl::StatusOr<StoredModule> module = ReadFolder(directory, name);
-    if (directory.RealPath(directory.folder(), config_path) == before) {
-      return module;
-    }
+    RealPaths real_paths;
+    absl::StatusOr<StoredModule> module =
+        ReadFolder(directory, name, &real_paths);
+    const bool unchanged =
+        std::ranges::all_of(real_paths, [&](const auto& path) {
+          return directory.RealPath(directory.folder(), path.first) ==
+                 path.second;
+        });
+    if (unchanged) return module;
   }
   return absl::AbortedError(std::format(
-      "its folder was replaced {} times while it was read", kAttempts));
+      "its files were replaced {} times while they were read", kAttempts));
 }
 
 absl::StatusOr<StoredModule> ModuleRepository::ReadFolder(
-    const LinkedDirectory& directory, std::string_view name) const {
+    const LinkedDirectory& directory, std::string_view name,
+    RealPaths* real_paths) const {
+  const auto note = [&](const std::string& path) {
+    real_paths->emplace(path, directory.RealPath(directory.folder(), path));
+  };
+  note(std::string(name));
   ATTENTION_ASSIGN_OR_RETURN(const Folder folder,
                              directory.OpenFolder(directory.folder(), name));
+  const auto open = [&](std::string_view path) {
+    note(FolderPath(name, path));
+    return directory.OpenFile(folder, path);
+  };
   const absl::StatusOr<v1::StoredModuleConfig> stored =
-      ReadStoredModuleConfig(directory, folder);
+      ReadStoredModuleConfig(open);
   if (!stored.ok()) return AnnotateStatus(kConfigFile, stored.status());
   const absl::StatusOr<ModuleConfig> config =
       DecodeModuleConfig(stored->config());
@@ -283,11 +294,8 @@ absl::StatusOr<StoredModule> ModuleRepository::ReadFolder(
       DecodeWeightSource(stored->weights_prefix(), stored->weight_names());
   ATTENTION_ASSIGN_OR_RETURN(
       const WeightsFiles files,
-      WeightsFiles::Read(
-          [&](std::string_view path) {
-            return directory.OpenFile(folder, path);
-          },
-          stored->weights_file(), source.prefix, max_module_bytes_));
+      WeightsFiles::Read(open, stored->weights_file(), source.prefix,
+                         max_module_bytes_));
   return ReadModule(files.view(), *config, source);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -62,13 +63,13 @@ class ModuleRepository {
   ///   when it is not valid.
   [[nodiscard]] absl::Status CheckStore(std::string_view name) const;
 
-  /// Read a module. One whose folder's files are swapped all at once by a link,
-  /// as in a volume of Kubernetes, is read before or after, never in between.
+  /// Read a module. Where a link is swapped to replace files all at once, as in
+  /// a volume of Kubernetes, all of them are read before or all after.
   /// \return NOT_FOUND when there is none, INVALID_ARGUMENT when the name or
   ///   its files are not valid or a link is not followed, RESOURCE_EXHAUSTED
   ///   when its files are longer than max_module_bytes or memory is exhausted,
   ///   FAILED_PRECONDITION when both forms exist or a file may not be read,
-  ///   ABORTED when its folder changes time and again, INTERNAL when reading
+  ///   ABORTED when its files change time and again, INTERNAL when reading
   ///   fails.
   [[nodiscard]] absl::StatusOr<StoredModule> Load(std::string_view name) const;
 
@@ -88,6 +89,9 @@ class ModuleRepository {
                                    const WeightSource& source = {}) const;
 
  private:
+  // Paths in the repository, and where they led before they were opened.
+  using RealPaths = std::map<std::string, std::string>;
+
   ModuleRepository(std::string directory, std::vector<std::string> link_roots,
                    std::size_t max_module_bytes)
       : path_(std::move(directory)),
@@ -100,7 +104,8 @@ class ModuleRepository {
   [[nodiscard]] absl::StatusOr<StoredModule> LoadFolder(
       const LinkedDirectory& directory, std::string_view name) const;
   [[nodiscard]] absl::StatusOr<StoredModule> ReadFolder(
-      const LinkedDirectory& directory, std::string_view name) const;
+      const LinkedDirectory& directory, std::string_view name,
+      RealPaths* real_paths) const;
 
   const std::string path_;
   const std::vector<std::string> link_roots_;

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <filesystem>
 #include <format>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -59,13 +60,20 @@ class Swapper {
   std::jthread thread_;
 };
 
-// Loads a module while its files are swapped. Its dropout says by what seed
-// its weights are made.
-void ExpectOneGeneration(const TemporaryDirectory& directory,
-                         const Swapper& swapper) {
+// Enough for whatever happens now and then to happen.
+constexpr int kMaxLoads = 20'000;
+
+// Loads a module while its files are swapped.
+template <typename IsOneGeneration>
+void LoadWhileSwapped(const TemporaryDirectory& directory,
+                      const Swapper& swapper,
+                      IsOneGeneration is_one_generation) {
   const auto repository = OpenRepository(directory);
   int num_loaded = 0;
-  for (int i = 0; i < 200 || num_loaded == 0 || swapper.num_swaps < 50; ++i) {
+  const auto is_enough = [&] {
+    return num_loaded > 0 && swapper.num_swaps >= 50;
+  };
+  for (int i = 0; i < 200 || (!is_enough() && i < kMaxLoads); ++i) {
     const auto module = repository->Load("m");
     if (!module.ok()) {
       ASSERT_EQ(module.status().code(), absl::StatusCode::kAborted)
@@ -73,15 +81,24 @@ void ExpectOneGeneration(const TemporaryDirectory& directory,
       continue;
     }
     ++num_loaded;
-    const auto& config = std::get<MultiHeadAttentionConfig>(module->config);
+    ASSERT_TRUE(is_one_generation(*module));
+  }
+  EXPECT_GT(num_loaded, 0);
+  EXPECT_GE(swapper.num_swaps, 50);
+}
+
+// The same, of a module whose dropout says by what seed its weights are made.
+void ExpectOneGeneration(const TemporaryDirectory& directory,
+                         const Swapper& swapper) {
+  LoadWhileSwapped(directory, swapper, [](const StoredModule& module) {
+    const auto& config = std::get<MultiHeadAttentionConfig>(module.config);
     const auto seed = static_cast<std::uint64_t>(config.dropout * 4);
     const ModuleTensors tensors(SmallConfig(), DataType::kFloat32, seed);
     const TensorView expected = tensors.views().at("out_proj.weight");
-    const Tensor& weight = module->weights.layers[0].attention.output.weight;
-    ASSERT_TRUE(
-        std::ranges::equal(std::span(weight.view().data, weight.num_bytes()),
-                           std::span(expected.data, expected.num_bytes())));
-  }
+    const Tensor& weight = module.weights.layers[0].attention.output.weight;
+    return std::ranges::equal(std::span(weight.view().data, weight.num_bytes()),
+                              std::span(expected.data, expected.num_bytes()));
+  });
 }
 
 std::string ConfigOfGeneration(int i) {
@@ -133,6 +150,44 @@ TEST_F(SwappedRepositoryTest, LoadsOneGenerationOfAFileOfAVolume) {
   ExpectOneGeneration(directory_, swapper);
 }
 
+// A config that stays where it is, and shards that do not.
+TEST_F(SwappedRepositoryTest, LoadsOneGenerationOfShardsBesideAConfig) {
+  directory_.Write("m/config.json",
+                   ConfigJsonWith(R"("weights_file": "weights/..data/)"
+                                  R"(model.safetensors.index.json")"));
+  std::set<std::string> digests;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    directory_.Write(
+        "whole.safetensors",
+        WeightsFile("", {{"config", ModuleConfigToJson(SmallConfig())}}, seed));
+    digests.insert(
+        OpenRepository(directory_)->Load("whole").value().weights_digest);
+  }
+  const Swapper swapper(
+      directory_.path() / "m/weights",
+      [this](const std::string& generation, int i) {
+        const std::string folder = "m/weights/" + generation;
+        const ModuleTensors tensors(SmallConfig(), DataType::kFloat32,
+                                    static_cast<std::uint64_t>(i % 4));
+        std::string weight_map;
+        for (const auto& [name, tensor] : tensors.views()) {
+          const std::string shard = name + ".safetensors";
+          weight_map += std::format(
+              R"({}"{}": "{}")", weight_map.empty() ? "" : ", ", name, shard);
+          directory_.Write(
+              folder + "/" + shard,
+              SerializeSafetensors({{name, tensor}}).value().ToString());
+        }
+        directory_.Write(
+            folder + "/model.safetensors.index.json",
+            std::format(R"({{"weight_map": {{{}}}}})", weight_map));
+      });
+
+  LoadWhileSwapped(directory_, swapper, [&](const StoredModule& module) {
+    return digests.contains(module.weights_digest);
+  });
+}
+
 // A name that is a file one moment and a link out the next.
 TEST_F(SwappedRepositoryTest, NeverReadsWhatALinkWasSwappedFor) {
   outside_.Write("secret", WeightsFile("", {{"config", "secret"}}));
@@ -147,12 +202,18 @@ TEST_F(SwappedRepositoryTest, NeverReadsWhatALinkWasSwappedFor) {
     }
   });
 
-  for (int i = 0; i < 1000; ++i) {
+  int num_loaded = 0;
+  int num_refused = 0;
+  const auto is_enough = [&] { return num_loaded > 0 && num_refused > 0; };
+  for (int i = 0; i < 1000 || (!is_enough() && i < kMaxLoads); ++i) {
     const absl::Status status = repository->Load("m").status();
+    ++(status.ok() ? num_loaded : num_refused);
     if (status.ok()) continue;
     ASSERT_THAT(std::string(status.message()),
                 HasSubstr("leads out of the module repository"));
   }
+  EXPECT_GT(num_loaded, 0);
+  EXPECT_GT(num_refused, 0);
 }
 
 }  // namespace
