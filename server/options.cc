@@ -125,7 +125,8 @@ void AddModuleOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--load", options.load,
           "Modules of the repository to serve from the start: names, which "
           "must load, else the server exits, or 'all', of which those that "
-          "cannot be loaded are reported, or both: all,NAME")
+          "can be loaded are served, be it none, and the others reported, or "
+          "both: all,NAME")
       ->type_name("NAME")
       ->default_str("")
       ->delimiter(',');

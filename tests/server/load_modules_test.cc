@@ -4,6 +4,7 @@
 #include <grpcpp/client_context.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <string>
 
@@ -89,6 +90,24 @@ TEST_F(LoadModulesTest, RemembersWhyAModuleOfAllIsNotServed) {
   const grpc::Status status = server.Forward(MakeRequest("bad"));
   EXPECT_EQ(status.error_code(), grpc::NOT_FOUND);
   EXPECT_THAT(status.error_message(), HasSubstr("its last load failed"));
+}
+
+// A module may still be loaded or uploaded, and the listing says why.
+TEST_F(LoadModulesTest, ServesWhatAllCanLoadEvenIfThatIsNothing) {
+  for (const char* name : {"m.safetensors", "n.safetensors"}) {
+    std::filesystem::remove(directory_.path() / name);
+  }
+  options_.load = {"all"};
+
+  TestServer server(options_);
+
+  EXPECT_EQ(HealthOf(server, ""), kServing);
+  EXPECT_EQ(HealthOf(server, "bad"), kNotServing);
+  const auto modules = List(server);
+  EXPECT_EQ(modules.size(), 1U);
+  EXPECT_EQ(modules.at("bad").state(), v1::MODULE_STATE_FAILED);
+  const TestModule module = MakeTestModule();
+  EXPECT_TRUE(Upload(server.modules(), module.Header("new"), module.file).ok());
 }
 
 TEST_F(LoadModulesTest, NeedsTheModulesThatAreNamed) {
