@@ -235,9 +235,8 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFile(
   ATTENTION_ASSIGN_OR_RETURN(
       const UniqueFd fd,
       directory.OpenFile(directory.folder(), FilePath(name)));
-  ATTENTION_ASSIGN_OR_RETURN(
-      const SafetensorsFile file,
-      SafetensorsFile::Read(fd.get(), max_module_bytes_));
+  ATTENTION_ASSIGN_OR_RETURN(const SafetensorsFile file,
+                             ReadWeightsFile(fd, max_module_bytes_));
   const SafetensorsMetadata& metadata = file.view().metadata();
   const auto config_json = metadata.find(kConfigKey);
   if (config_json == metadata.end()) {
@@ -313,7 +312,8 @@ absl::Status ModuleRepository::Store(std::string_view name,
                                                ModuleConfigToJson(config)}}));
   if (content.num_bytes() > max_module_bytes_) {
     return absl::ResourceExhaustedError(std::format(
-        "would be stored as a file of {} bytes, expected at most {}",
+        "would be stored as a file of {} bytes, expected at most {} "
+        "(--max-module-bytes)",
         content.num_bytes(), max_module_bytes_));
   }
   const absl::Status written =

@@ -42,6 +42,17 @@ bool Has(const SafetensorsView& view, std::string_view name) {
 
 }  // namespace
 
+absl::StatusOr<SafetensorsFile> ReadWeightsFile(const UniqueFd& file,
+                                                std::size_t max_bytes) {
+  absl::StatusOr<SafetensorsFile> read =
+      SafetensorsFile::Read(file.get(), max_bytes);
+  const bool is_too_long = absl::IsResourceExhausted(read.status()) &&
+                           FileSize(file.get()).value_or(0) > max_bytes;
+  if (!is_too_long) return read;
+  return absl::ResourceExhaustedError(
+      std::format("{} (--max-module-bytes)", StatusText(read.status())));
+}
+
 absl::StatusOr<WeightsFiles> WeightsFiles::Read(const Opener& open,
                                                 const std::string& path,
                                                 std::string_view prefix,
@@ -58,7 +69,7 @@ absl::Status WeightsFiles::ReadFile(const Opener& open, std::string_view path,
                                     std::size_t max_bytes) {
   ATTENTION_ASSIGN_OR_RETURN(const UniqueFd fd, open(path));
   ATTENTION_ASSIGN_OR_RETURN(SafetensorsFile file,
-                             SafetensorsFile::Read(fd.get(), max_bytes));
+                             ReadWeightsFile(fd, max_bytes));
   files_.push_back(std::move(file));
   return view_.Add(files_.back().view());
 }

@@ -15,6 +15,13 @@
 
 namespace attention {
 
+/// Read a file of a module's weights.
+/// \param max_bytes what --max-module-bytes leaves for it.
+/// \return the errors of SafetensorsFile::Read; of a longer file, naming the
+///   flag.
+[[nodiscard]] absl::StatusOr<SafetensorsFile> ReadWeightsFile(
+    const UniqueFd& file, std::size_t max_bytes);
+
 /// The files a module's weights are in, read into memory: one safetensors file,
 /// or those shards of a model that have tensors of the module.
 /// Move-only; moving keeps the view valid. Thread-compatible.

@@ -12,6 +12,7 @@ namespace attention {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -178,9 +179,30 @@ TEST(ModuleRepositoryLoadTest, RefusesAFileThatIsTooLong) {
   const TemporaryDirectory directory;
   directory.Write("m.safetensors", OneFileForm());
 
-  const auto module = OpenRepository(directory, /*max_bytes=*/100)->Load("m");
+  directory.Write("n/config.json", kConfigJson);
+  directory.Write("n/model.safetensors", WeightsFile());
+  const auto repository = OpenRepository(directory, /*max_bytes=*/100);
 
-  EXPECT_EQ(module.status().code(), absl::StatusCode::kResourceExhausted);
+  for (const char* name : {"m", "n"}) {
+    const absl::Status status = repository->Load(name).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_THAT(std::string(status.message()),
+                EndsWith("expected at most 100 (--max-module-bytes)"));
+  }
+}
+
+// No flag makes them longer.
+TEST(ModuleRepositoryLoadTest, NamesNoFlagForAConfigThatIsTooLong) {
+  const TemporaryDirectory directory;
+  directory.Write("m/config.json",
+                  std::string(ModuleRepository::kMaxConfigBytes + 1, ' '));
+  directory.Write("m/model.safetensors", WeightsFile());
+
+  const absl::Status status = OpenRepository(directory)->Load("m").status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()),
+              EndsWith("expected at most 1048576"));
 }
 
 TEST(ModuleRepositoryLoadTest, RefusesAnUnknownFieldOfTheConfig) {

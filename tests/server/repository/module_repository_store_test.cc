@@ -17,6 +17,7 @@ namespace attention {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -154,6 +155,8 @@ TEST(ModuleRepositoryStoreTest, RefusesWhatItWouldNotLoad) {
       repository->Store("m", SmallConfig(), tensors.views());
 
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()),
+              EndsWith("expected at most 500 (--max-module-bytes)"));
   EXPECT_THAT(directory.Names(), IsEmpty());
 }
 

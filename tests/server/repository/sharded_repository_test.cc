@@ -12,6 +12,7 @@
 namespace attention {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr std::string_view kIndexFile = "model.safetensors.index.json";
@@ -94,8 +95,9 @@ TEST_F(ShardedRepositoryTest, BoundsItsShardsTogether) {
   const std::size_t both = size("1.safetensors") + size("2.safetensors");
 
   EXPECT_TRUE(Load("layers.0.", both).ok());
-  EXPECT_EQ(Load("layers.0.", both - 1).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  const absl::Status status = Load("layers.0.", both - 1).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), EndsWith("(--max-module-bytes)"));
 }
 
 TEST_F(ShardedRepositoryTest, FollowsTheLinksOfAHubsCache) {
