@@ -53,7 +53,8 @@ def scaled_dot_product_attention(
         dropout_p: probability with which weights are zeroed, always.
         is_causal: query i sees key j where j <= i; not with attn_mask.
         scale: of the scores; default 1 / sqrt(D).
-        enable_gqa: whether heads of query share those of key and value.
+        enable_gqa: whether heads of query share those of key and value; needs
+            PyTorch 2.5, whose rules it is checked by.
         client: the client of the server.
         compute_dtype: what to compute in, but for float64 tensors: "float32", or
             "bfloat16", which is faster and keeps 2 or 3 digits.

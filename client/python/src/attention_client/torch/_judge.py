@@ -60,14 +60,9 @@ def autocast_dtype(tensor: Any) -> Optional[torch.dtype]:
     if isinstance(tensor, torch.fx.Proxy):
         return None
     kind = tensor.device.type
-    if hasattr(torch, "get_autocast_dtype"):
-        if kind != "meta" and torch.is_autocast_enabled(kind):
-            return torch.get_autocast_dtype(kind)
-        return None
-    if kind == "cpu":  # PyTorch before 2.4.
-        enabled = torch.is_autocast_cpu_enabled()
-        return torch.get_autocast_cpu_dtype() if enabled else None
-    return torch.get_autocast_gpu_dtype() if torch.is_autocast_enabled() else None
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
 
 
 @contextlib.contextmanager

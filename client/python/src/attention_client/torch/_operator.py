@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Tuple
 from weakref import WeakValueDictionary
 
 import torch
@@ -33,8 +33,6 @@ _DEFAULTS: Dict[str, Any] = {
     "is_causal": False,
 }
 _REFUSAL = "no_gradient(str callee, Tensor gradient, Tensor tensor) -> Tensor"
-
-_SUPPORTED = hasattr(torch.library, "register_autograd")
 
 # Clients by target: the caller's, while they live; else those made here.
 _clients: WeakValueDictionary[str, AttentionClient] = WeakValueDictionary()
@@ -92,11 +90,6 @@ def call(
     callee: str, inputs: Any, seed: Any, training: bool, options: Dict[str, Any]
 ) -> Tuple[Any, Any]:
     """Record a call; returns output and weights as recorded."""
-    if not _SUPPORTED:
-        raise RuntimeError(
-            "torch.compile, torch.export and tracing of what a server computes need "
-            f"PyTorch 2.4 or newer, got {torch.__version__}"
-        )
     query, key, value = inputs
     output, weights = torch.ops.attention_client.forward(
         callee,
@@ -185,4 +178,4 @@ def _register() -> torch.library.Library:
     return library
 
 
-_library: Optional[torch.library.Library] = _register() if _SUPPORTED else None
+_library = _register()
