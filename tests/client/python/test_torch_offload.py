@@ -149,6 +149,19 @@ def test_a_layer_in_two_places_stays_one(client):
 
 
 @torch.no_grad()
+def test_a_layer_twice_in_one_module_stays_one(client):
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+    x = torch.rand(2, 5, 32)
+    want = layer(layer(x))
+
+    model = offload(nn.Sequential(layer, layer), client)
+
+    assert isinstance(model[0], RemoteTransformerEncoderLayer)
+    assert model[0] is model[1]
+    torch.testing.assert_close(model(x), want)
+
+
+@torch.no_grad()
 def test_a_model_computed_in_bfloat16(client):
     here = nn.Sequential(
         nn.TransformerEncoderLayer(32, 4, 64, batch_first=True),

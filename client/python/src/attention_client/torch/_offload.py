@@ -74,6 +74,7 @@ def _replaced(module: Any, remote: _Remote, done: Dict[int, Any]) -> Any:
     elif forward is nn.MultiheadAttention.forward:
         done[id(module)] = remote(module, RemoteMultiheadAttention)
         return done[id(module)]
-    for name, child in module.named_children():
-        setattr(module, name, _replaced(child, remote, done))
+    for name, child in module._modules.items():  # named_children() skips the second.
+        if child is not None:
+            setattr(module, name, _replaced(child, remote, done))
     return module
