@@ -10,7 +10,10 @@ from attention_client import (
     ModuleExistsError,
     UnknownModuleError,
 )
-from attention_client.torch import RemoteMultiheadAttention
+from attention_client.torch import (
+    RemoteMultiheadAttention,
+    scaled_dot_product_attention,
+)
 from torch import nn
 
 E, H, N, L, S = 16, 4, 3, 5, 7
@@ -332,3 +335,17 @@ def test_unload_frees_the_server(client):
 
     with pytest.raises(UnknownModuleError):
         remote(*[torch.rand(L, N, E)] * 3)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+@torch.no_grad()
+def test_nested_tensors_are_refused_with_what_works(client, layout):
+    remote = RemoteMultiheadAttention(nn.MultiheadAttention(16, 4), client)
+    sequences = [torch.rand(3, 16), torch.rand(5, 16)]
+    nested = torch.nested.nested_tensor(sequences, layout=layout)
+
+    with pytest.raises(AssertionError, match="nested tensors: pass a padded batch"):
+        remote(nested, nested, nested)
+    with pytest.raises(RuntimeError, match="nested tensors: pass a padded batch"):
+        scaled_dot_product_attention(nested, nested, nested, client=client)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from attention_client.torch import offload, scaled_dot_product_attention
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
@@ -160,6 +161,25 @@ def test_a_gradient_is_refused_when_it_is_asked_for(there, backend):
         output.sum().backward()
 
 
+def test_a_graph_keeps_no_inputs_for_a_gradient_it_refuses(there):
+    def bytes_kept(function):
+        kept = {}
+
+        def keep(tensor):
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            function()
+        return sum(kept.values())
+
+    x = torch.rand(N, L, E, requires_grad=True)
+    mask = torch.zeros(L, L)
+    attention = torch.compile(there.attention, backend="eager")
+
+    assert bytes_kept(lambda: attention(x, x, x, attn_mask=mask)) < x.nbytes
+
+
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_what_follows_can_be_trained(client, backend):
     model = nn.Sequential(nn.TransformerEncoderLayer(E, H, 32), nn.Linear(E, 1))
@@ -254,6 +274,45 @@ def test_the_function_is_recorded_too(client, graph):
     torch.testing.assert_close(recorded(*inputs), here(*inputs))
 
 
+def scaled(query, key, value, scale, dropout_p=0.0, **options):
+    return scaled_dot_product_attention(
+        query, key, value, None, dropout_p, scale=scale, **options
+    )
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@torch.no_grad()
+def test_the_functions_numbers_may_change(client, backend):
+    there = torch.compile(scaled, backend=backend, fullgraph=True)
+    inputs = torch.rand(3, N, H, L, E)
+
+    for scale in (0.5, 0.7, 0.9):
+        want = F.scaled_dot_product_attention(*inputs, scale=scale)
+        torch.testing.assert_close(there(*inputs, scale, client=client), want)
+    for dropout_p in (0.3, 0.6, 1.0):
+        torch.manual_seed(5)
+        got = there(*inputs, 0.5, dropout_p, client=client)
+        torch.manual_seed(5)
+        want = scaled(*inputs, 0.5, dropout_p, client=client)
+        torch.testing.assert_close(got, want)
+
+
+def by_length(query, key, value, **options):
+    """As networks that scale with the logarithm, or so, of the length."""
+    return scaled(query, key, value, 1 / key.shape[-2], **options)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@torch.no_grad()
+def test_the_functions_scale_may_come_from_a_dynamic_shape(client, backend):
+    there = torch.compile(by_length, backend=backend, fullgraph=True, dynamic=True)
+
+    for length in (L, 7, 4):
+        inputs = torch.rand(3, N, H, length, E)
+        want = F.scaled_dot_product_attention(*inputs, scale=1 / length)
+        torch.testing.assert_close(there(*inputs, client=client), want)
+
+
 @torch.no_grad()
 def test_vmap_calls_for_each(client):
     here = nn.MultiheadAttention(E, H).eval()
@@ -279,6 +338,30 @@ def test_a_masked_function_under_vmap(client):
 
     want = F.scaled_dot_product_attention(query, key, value, masks)
     torch.testing.assert_close(got, want)
+
+
+@torch.no_grad()
+def test_a_batch_of_keys_alone_under_vmap(client):
+    query, keys = torch.rand(N, H, L, E), torch.rand(2, N, H, L, E)
+
+    def there(key):
+        return scaled_dot_product_attention(query, key, key, client=client)
+
+    got = torch.vmap(there)(keys)
+
+    want = [F.scaled_dot_product_attention(query, key, key) for key in keys]
+    torch.testing.assert_close(got, torch.stack(want))
+
+
+@torch.no_grad()
+def test_fakes_of_keys_alone_are_recorded(client):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    query = torch.rand(N, H, L, E)
+    key = mode.from_tensor(torch.rand(N, H, L, E))
+
+    got = scaled_dot_product_attention(query, key, key, client=client)
+
+    assert isinstance(got, FakeTensor) and got.shape == query.shape
 
 
 def test_a_script_is_refused_with_what_works(there):

@@ -16,6 +16,13 @@ from ._remote import RemoteModule, Target
 from ._stand_in import StandIn, kinds_of
 
 _KIND = "multi_head_attention"
+_OPTIONS = (
+    "key_padding_mask",
+    "need_weights",
+    "attn_mask",
+    "average_attn_weights",
+    "is_causal",
+)
 
 
 class Attention(_remote.Layer):
@@ -47,7 +54,7 @@ class Attention(_remote.Layer):
         seed: Any,
     ) -> Tuple[Any, Any]:
         """Output and weights, as the layer's forward."""
-        dtype, *others = self.stand_in.check(inputs, options, modes)
+        dtype, *others = self.stand_in.check(inputs, _as_named(options), modes)
         query, key, value = _remote.in_dtype(inputs, dtype)
         padding, mask = options["key_padding_mask"], options["attn_mask"]
         decided = options["need_weights"] or padding is not None
@@ -83,11 +90,16 @@ class Attention(_remote.Layer):
             (*query.shape[:-1], attention.embed_dim),
             (*batch, *heads, query.shape[length], key.shape[length] + appended),
         ]
-        dtypes = self.stand_in.answer_dtypes(inputs, options, modes)
+        dtypes = self.stand_in.answer_dtypes(inputs, _as_named(options), modes)
         return list(zip(shapes, dtypes))
 
 
 _operator.register("Attention", Attention.described)
+
+
+def _as_named(options: Dict[str, Any]) -> Dict[str, Any]:
+    """The options that the layer's forward has."""
+    return {name: options[name] for name in _OPTIONS}
 
 
 class RemoteMultiheadAttention(RemoteModule):

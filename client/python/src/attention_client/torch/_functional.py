@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import sys
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 from weakref import WeakKeyDictionary
@@ -68,23 +69,42 @@ def scaled_dot_product_attention(
         AttentionError: the call failed.
     """
     attn_mask, causal = _causality(query, key, attn_mask, is_causal)
-    fields = (dropout_p, causal, scale, enable_gqa, compute_dtype)
-    inputs, options = (query, key, value), {"attn_mask": attn_mask}
-    seed = _remote.dropout_seed(True, dropout_p)
-    if _operator.is_traced(query):
-        callee = _callee(client.target, *fields)
-        return _operator.call(callee, inputs, seed, False, options)[0]
+    fields = (causal, enable_gqa, compute_dtype)
+    inputs, options = (query, key, value, attn_mask), (dropout_p, scale)
+    tracer = _operator.fx_tracer((*inputs, *options))
+    if tracer is not None:
+        recorded = (_callee(client, *fields), *inputs, *options)
+        return tracer.create_proxy("call_function", _recorded, recorded, {})
+    _judge.refuse_nested(inputs[:3], RuntimeError)
+    if torch.compiler.is_dynamo_compiling():
+        return _recorded(_callee_of_id(id(client), *fields), *inputs, *options)
+    if _operator.is_traced(inputs):
+        return _recorded(_callee(client, *fields), *inputs, *options)
     _operator.adopt(client)
-    modes = _judge.modes_of(query, False)
-    return Function(*fields).answer(client, inputs, options, modes, seed)[0]
+    modes, seed = _judge.modes_of(query, False), _remote.dropout_seed(True, dropout_p)
+    named = {"attn_mask": attn_mask, "dropout_p": dropout_p, "scale": scale}
+    return Function(*fields).answer(client, inputs[:3], named, modes, seed)[0]
+
+
+def _recorded(
+    callee: str,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any,
+    dropout_p: Any,
+    scale: Any,
+) -> Any:
+    """The call of a callee as graphs have it, in the modes they are run in."""
+    seed = _remote.dropout_seed(True, dropout_p)
+    options = {"attn_mask": attn_mask, "dropout_p": dropout_p, "scale": scale}
+    return _operator.call(callee, (query, key, value), seed, False, options)[0]
 
 
 class Function(NamedTuple):
-    """The function with all but its tensors: see `_operator.register`."""
+    """The function without its tensors and numbers: see `_operator.register`."""
 
-    dropout_p: float
     causal: Causal
-    scale: Optional[float]
     enable_gqa: bool
     compute_dtype: str
 
@@ -94,7 +114,8 @@ class Function(NamedTuple):
         """The function's value."""
         mask = options["attn_mask"]
         described = tuple(_judge.described(each) for each in (*inputs, mask))
-        shape = _checked_shape(described, self)
+        dropout_p, scale = options["dropout_p"], options["scale"]
+        shape = _checked_shape(described, self, dropout_p, scale)
         small = tuple(_judge.small(each) for each in described)
         inputs = _remote.in_dtype(inputs, _answer_dtype(small, self, modes))
         query, key, value = _as_heads(inputs, self.enable_gqa)
@@ -107,7 +128,9 @@ class Function(NamedTuple):
             causal=self.causal,
             **_remote.dropout_options(seed),
         )
-        config = _config(query, key, value, self)
+        config = {**_sizes(query, key, value), "dropout": dropout_p}
+        if scale is not None:
+            config["scale"] = scale
         served = _remote.module_config(_KIND, config, self.compute_dtype)
         return _compute(client, served, request).reshape(shape), None
 
@@ -124,16 +147,23 @@ class Function(NamedTuple):
 
     def options(self) -> Dict[str, Any]:
         """What decides shapes and dtypes."""
-        options = {"is_causal": self.causal == "top_left", "scale": self.scale}
+        options = {"is_causal": self.causal == "top_left"}
         return {**options, "enable_gqa": True} if self.enable_gqa else options
 
 
-def _callee(target: str, *fields: Any) -> str:
-    return _operator.describe(target, _KIND, Function(*fields)._asdict())
+def _callee(client: AttentionClient, *fields: Any) -> str:
+    _operator.adopt(client)
+    return _operator.describe(client.target, _KIND, Function(*fields)._asdict())
+
+
+def _callee_of_id(client: int, *fields: Any) -> str:
+    """`_callee`, for torch.compile, which tells constants from objects."""
+    living = (each for each in gc.get_objects() if id(each) == client)
+    return _callee(next(living), *fields)
 
 
 # As torch.compiler.assume_constant_result does, which would import the compiler.
-_callee._dynamo_marked_constant = True  # type: ignore[attr-defined]
+_callee_of_id._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _described(description: Dict[str, Any]) -> Function:
@@ -160,11 +190,14 @@ def _causality(query: Any, key: Any, mask: Any, is_causal: bool) -> Tuple[Any, C
 
 
 @functools.lru_cache(_judge.REMEMBERED_CALLS)
-def _checked_shape(described: Any, function: Function) -> Any:
+def _checked_shape(
+    described: Any, function: Function, dropout_p: float, scale: Optional[float]
+) -> Any:
     """The answer's shape, by PyTorch's own rules and with its errors."""
     with _judge.judged_in(_judge.Modes(training=False)):
         tensors = [each and each.on_meta() for each in described]
-        options = {"dropout_p": function.dropout_p, **function.options()}
+        numbers = {"dropout_p": dropout_p, "scale": scale}
+        options = {**numbers, **function.options()}
         return F.scaled_dot_product_attention(*tensors, **options).shape
 
 
@@ -209,17 +242,13 @@ def _wire_mask(mask: Any, shape: Any, key: Any) -> Any:
     return mask.reshape((1,) * (4 - mask.dim()) + mask.shape)
 
 
-def _config(query: Any, key: Any, value: Any, function: Function) -> Any:
-    config = {
+def _sizes(query: Any, key: Any, value: Any) -> Dict[str, Any]:
+    return {
         "num_heads": query.shape[1],
         "num_key_value_heads": key.shape[1],
         "head_dim": query.shape[-1],
         "value_head_dim": value.shape[-1],
-        "dropout": function.dropout_p,
     }
-    if function.scale is not None:
-        config["scale"] = function.scale
-    return config
 
 
 def _compute(

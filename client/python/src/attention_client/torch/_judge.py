@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, NamedTuple, Optional, Tuple, Type
 
 import torch
-import torch.fx
 from torch.utils import _python_dispatch
 
 REMEMBERED_CALLS = 256
@@ -50,6 +49,15 @@ class Described(NamedTuple):
         return tensor.requires_grad_(self.requires_grad)
 
 
+def refuse_nested(tensors: Any, error: Type[Exception]) -> None:
+    """Raise for nested tensors of any layout, which PyTorch's modules may take."""
+    if any(tensor.is_nested for tensor in tensors):
+        raise error(
+            "a layer on a server does not take nested tensors: pass a padded batch "
+            "and a mask"
+        )
+
+
 def modes_of(tensor: Any, training: bool) -> Modes:
     """The modes a layer is called in with a tensor."""
     return Modes(training, autocast_dtype(tensor), torch.is_grad_enabled())
@@ -57,8 +65,6 @@ def modes_of(tensor: Any, training: bool) -> Modes:
 
 def autocast_dtype(tensor: Any) -> Optional[torch.dtype]:
     """What torch.autocast casts such tensors to; None without it."""
-    if isinstance(tensor, torch.fx.Proxy):
-        return None
     kind = tensor.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)

@@ -11,31 +11,35 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Callable, Dict, Tuple
-from weakref import WeakValueDictionary
+from typing import Any, Callable, Dict, Iterable, Tuple
+from weakref import WeakKeyDictionary
 
 import torch
+import torch.fx
 
 from ..client import AttentionClient
-from ._judge import Modes, autocast_dtype
+from ._judge import REMEMBERED_CALLS, Modes, autocast_dtype
 
 # With a seed where dropout is applied; `autocast` is what autocast casts to.
 _SCHEMA = """forward(
     str callee, Tensor query, Tensor? key, Tensor? value, Tensor? attn_mask,
     Tensor? key_padding_mask, Tensor? seed, *, bool need_weights,
-    bool average_attn_weights, bool is_causal, bool training, ScalarType? autocast,
-    bool grad) -> (Tensor, Tensor)"""
+    bool average_attn_weights, bool is_causal, float? scale, float dropout_p,
+    bool training, ScalarType? autocast, bool grad) -> (Tensor, Tensor)"""
 _DEFAULTS: Dict[str, Any] = {
     "attn_mask": None,
     "key_padding_mask": None,
     "need_weights": False,
     "average_attn_weights": True,
     "is_causal": False,
+    "scale": None,
+    "dropout_p": 0.0,
 }
 _REFUSAL = "no_gradient(str callee, Tensor gradient, Tensor tensor) -> Tensor"
 
-# Clients by target: the caller's, while they live; else those made here.
-_clients: WeakValueDictionary[str, AttentionClient] = WeakValueDictionary()
+# Clients that live, by target, the oldest first, and whether a caller gave them.
+_clients: Dict[str, WeakKeyDictionary[AttentionClient, bool]] = {}
+# Those made here, of targets that have none.
 _own_clients: Dict[str, AttentionClient] = {}
 # Makes what computes, by kind, of its description.
 _makers: Dict[str, Callable[[Any], Any]] = {}
@@ -50,9 +54,14 @@ def register(kind: str, make: Callable[[Any], Any]) -> None:
     _makers[kind] = make
 
 
-def adopt(client: AttentionClient) -> None:
-    """Let calls of its target go by a client, while it lives."""
-    _clients[client.target] = client
+def adopt(client: AttentionClient, *, given: bool = True) -> None:
+    """Let a graph's calls of its target go by a client, while it is open.
+
+    The first is taken, and one that a caller has not `given`, but that was loaded
+    with a model, only where there is no other: it has no credentials.
+    """
+    known = _clients.setdefault(client.target, WeakKeyDictionary())
+    known[client] = given or known.get(client, False)
 
 
 def describe(target: str, kind: str, description: Any) -> str:
@@ -60,30 +69,47 @@ def describe(target: str, kind: str, description: Any) -> str:
     return json.dumps({"target": target, "kind": kind, **description}, sort_keys=True)
 
 
-@functools.lru_cache(None)
-def _callee(text: str) -> Any:
+@functools.lru_cache(REMEMBERED_CALLS)
+def _callee(text: str) -> Tuple[str, Any]:
+    """The target, and what computes."""
     description = json.loads(text)
-    return _makers[description["kind"]](description)
+    return description["target"], _makers[description["kind"]](description)
 
 
-def _client(text: str) -> AttentionClient:
-    target = json.loads(text)["target"]
-    client = _clients.get(target)
-    if client is None:
-        client = _own_clients.setdefault(target, AttentionClient(target))
-    return client
+def _client(target: str) -> AttentionClient:
+    known: Any = _clients.get(target, {})
+    # A list, as other threads may adopt meanwhile.
+    living = [reference() for reference in known.keyrefs()] if known else []
+    usable = [each for each in living if each and not each._connection._closed]
+    if usable:
+        return min(usable, key=lambda each: not known.get(each, False))
+    if target not in _own_clients:
+        _own_clients.setdefault(target, AttentionClient(target))
+    return _own_clients[target]
 
 
-def is_traced(tensor: Any) -> bool:
-    """Whether a call with this tensor is recorded rather than computed."""
+def is_traced(values: Iterable[Any]) -> bool:
+    """Whether a call with these tensors is recorded rather than computed."""
     return bool(
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
-        or isinstance(tensor, torch.fx.Proxy)
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.peek_interpreter_stack() is not None
-        or type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+        or any(_dispatches(value) for value in values)
     )
+
+
+def _dispatches(value: Any) -> bool:
+    ordinary = torch.Tensor.__torch_dispatch__
+    return torch.is_tensor(value) and type(value).__torch_dispatch__ is not ordinary
+
+
+def fx_tracer(values: Iterable[Any]) -> Any:
+    """The tracer of torch.fx that records a call with these; None without."""
+    if torch.compiler.is_compiling():
+        return None
+    proxies = (value for value in values if isinstance(value, torch.fx.Proxy))
+    return next((proxy.tracer for proxy in proxies), None)
 
 
 def call(
@@ -107,17 +133,17 @@ def call(
 
 def _forward(callee: str, *tensors: Any, **options: Any) -> Any:
     inputs, seed, modes = _taken_apart(tensors, options)
-    answer = _callee(callee).answer
-    output, weights = answer(_client(callee), inputs, options, modes, seed)
+    target, made = _callee(callee)
+    output, weights = made.answer(_client(target), inputs, options, modes, seed)
     return output, inputs[0].new_empty(0) if weights is None else weights
 
 
 def _forward_shapes(callee: str, *tensors: Any, **options: Any) -> Any:
     inputs, _, modes = _taken_apart(tensors, options)
-    query = inputs[0]
+    query, (_, made) = inputs[0], _callee(callee)
     answers = [
         query.new_empty(shape, dtype=dtype)
-        for shape, dtype in _callee(callee).answer_shapes(inputs, options, modes)
+        for shape, dtype in made.answer_shapes(inputs, options, modes)
     ]
     return answers[0], answers[1] if len(answers) > 1 else query.new_empty(0)
 
@@ -146,7 +172,13 @@ def no_gradient(module: str) -> RuntimeError:
 
 def _keep_inputs(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any) -> None:
     ctx.callee, *tensors = inputs
-    ctx.save_for_backward(*tensors)
+    # Of their shapes, without their numbers.
+    ctx.save_for_backward(
+        *(
+            tensor.new_empty(()).expand(tensor.shape) if needed else None
+            for tensor, needed in zip(tensors, ctx.needs_input_grad[1:])
+        )
+    )
 
 
 def _backward(ctx: Any, *gradients: Any) -> Any:

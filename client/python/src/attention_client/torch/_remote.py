@@ -14,7 +14,7 @@ from .. import _modules, errors
 from .._forward import ForwardRequest
 from ..client import AttentionClient
 from . import _operator
-from ._judge import Modes, modes_of
+from ._judge import Modes, modes_of, refuse_nested
 from ._stand_in import Config, StandIn
 
 Target = Union[str, AttentionClient]
@@ -70,7 +70,6 @@ class Layer:
             "config": self.stand_in.config,
             "dtypes": {name: dtype_name(dtype) for name, (dtype, _) in kinds.items()},
         }
-        _operator.adopt(client)
         return _operator.describe(client.target, type(self).__name__, description)
 
 
@@ -88,6 +87,7 @@ class RemoteModule(nn.Module):
     def __init__(self, client: AttentionClient, layer: Layer) -> None:
         """See the derived classes."""
         super().__init__()
+        _operator.adopt(client)
         self.client = client
         self.module_name = layer.name
         self._dropout_probability = layer.stand_in.config.get("dropout", 0.0)
@@ -101,11 +101,30 @@ class RemoteModule(nn.Module):
         """Behind pickle: the process may be another one."""
         super().__setstate__(state)
         self._be(self._layer)
+        _operator.adopt(self.client, given=False)
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """A call; or its record by torch.fx, for which it is a leaf.
+
+        So train(), eval(), hooks and torch.autocast are those of the graph's calls.
+        """
+        tracer = _operator.fx_tracer((*inputs, *options.values()))
+        if tracer is None:
+            return super().__call__(*inputs, **options)
+        path = tracer.path_of_module(self)
+        return tracer.create_proxy("call_module", path, inputs, options)
 
     def _answer(self, inputs: Any, **options: Any) -> Tuple[Any, Any]:
         """Compute, or record the call where PyTorch makes a graph of it."""
+        given = (*inputs, *options.values())
+        if _operator.fx_tracer(given) is not None:
+            raise RuntimeError(
+                "torch.fx records a layer on a server as a whole: trace a model that "
+                "has it as a part, and calls it"
+            )
+        refuse_nested(inputs, AssertionError)
         seed = dropout_seed(self.training, self._dropout_probability)
-        if _operator.is_traced(inputs[0]):
+        if _operator.is_traced(given):
             return _operator.call(self._callee, inputs, seed, self.training, options)
         modes = modes_of(inputs[0], self.training)
         return self._layer.answer(self.client, inputs, options, modes, seed)

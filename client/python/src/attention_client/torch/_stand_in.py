@@ -80,14 +80,7 @@ class StandIn:
         inputs, `options` everything else by name. What has passed once is
         remembered by its shapes: PyTorch's own code for it takes milliseconds.
         """
-        if any(tensor.is_nested for tensor in inputs):
-            raise AssertionError(
-                "a layer on a server does not take nested tensors: pass a padded "
-                "batch and a mask"
-            )
-        ids = [id(tensor) for tensor in inputs]
-        given = tuple((described(tensor), ids.index(id(tensor))) for tensor in inputs)
-        named = tuple((name, described(option)) for name, option in options.items())
+        given, named = _read(described, inputs, options)
         self._checked_shapes(given, named)
         return self._answer_dtypes(given, named, modes)
 
@@ -95,10 +88,7 @@ class StandIn:
         self, inputs: Tuple[Any, ...], options: Dict[str, Any], modes: Modes
     ) -> Tuple[torch.dtype, ...]:
         """The same, unchecked, of tensors whose sizes are not known."""
-        ids = [id(tensor) for tensor in inputs]
-        given = tuple((of_any_size(tensor), ids.index(id(tensor))) for tensor in inputs)
-        named = tuple((name, of_any_size(option)) for name, option in options.items())
-        return self._answer_dtypes(given, named, modes)
+        return self._answer_dtypes(*_read(of_any_size, inputs, options), modes)
 
     def _answer_dtypes(
         self, given: Any, named: Any, modes: Modes
@@ -148,6 +138,15 @@ class StandIn:
 def kinds_of(layer: nn.Module) -> Dict[str, Kind]:
     """Dtype and device of a layer's parameters, by name."""
     return {name: (p.dtype, p.device) for name, p in _parameters(layer)}
+
+
+def _read(
+    describe: Callable[[Any], Any], inputs: Tuple[Any, ...], options: Dict[str, Any]
+) -> Tuple[Any, Any]:
+    """Each input with the place it is first in, and each option with its name."""
+    ids = [id(tensor) for tensor in inputs]
+    given = tuple((describe(tensor), ids.index(id(tensor))) for tensor in inputs)
+    return given, tuple((name, describe(option)) for name, option in options.items())
 
 
 def _parameters(layer: nn.Module) -> Any:
