@@ -81,8 +81,9 @@ def _client(target: str) -> AttentionClient:
     # A list, as other threads may adopt meanwhile.
     living = [reference() for reference in known.keyrefs()] if known else []
     usable = [each for each in living if each and not each._connection._closed]
-    if usable:
-        return min(usable, key=lambda each: not known.get(each, False))
+    chosen: AttentionClient
+    for chosen in sorted(usable, key=lambda each: not known.get(each, False)):
+        return chosen
     if target not in _own_clients:
         _own_clients.setdefault(target, AttentionClient(target))
     return _own_clients[target]
