@@ -13,9 +13,7 @@ from ..client import AttentionClient
 from . import _operator, _remote
 from ._judge import Modes
 from ._remote import RemoteModule, Target
-from ._stand_in import StandIn, kinds_of
 
-_KIND = "multi_head_attention"
 _OPTIONS = (
     "key_padding_mask",
     "need_weights",
@@ -27,6 +25,35 @@ _OPTIONS = (
 
 class Attention(_remote.Layer):
     """A torch.nn.MultiheadAttention that is served."""
+
+    KIND = "multi_head_attention"
+
+    @staticmethod
+    def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
+        """A layer's MultiHeadAttentionConfig."""
+        config: Dict[str, Any] = {
+            "embed_dim": layer.embed_dim,
+            "num_heads": layer.num_heads,
+            "dropout": layer.dropout,
+            "bias": layer.in_proj_bias is not None,
+            "add_bias_kv": layer.bias_k is not None,
+            "add_zero_attn": layer.add_zero_attn,
+            "batch_first": layer.batch_first,
+        }
+        if not layer._qkv_same_embed_dim:
+            config.update(kdim=layer.kdim, vdim=layer.vdim)
+        config.update(_remote.stored_dtype(layer))
+        return config
+
+    @staticmethod
+    def check_config(name: str, config: Dict[str, Any]) -> None:
+        """ValueError for what torch.nn.MultiheadAttention cannot have."""
+        others = config.get("query_dim", config["embed_dim"]) != config["embed_dim"]
+        if others or not config.get("output_projection", True):
+            raise ValueError(
+                f"module {name!r}: expected a torch.nn.MultiheadAttention, got one "
+                "with query_dim or without output_projection, which it cannot have"
+            )
 
     @staticmethod
     def make(config: Dict[str, Any]) -> nn.MultiheadAttention:
@@ -143,23 +170,12 @@ class RemoteMultiheadAttention(RemoteModule):
         """
         client = _remote.connect(target)
         if isinstance(source, str):
-            name = source
-            config, dtype = _remote.layer_config(client, name, _KIND)
-            _check_config(name, config)
-            stand_in = StandIn.of_dtype(Attention.make, config, dtype)
-        else:
-            config = to_config(source)
-            name = _remote.serve(
-                client,
-                _remote.module_config(_KIND, config, compute_dtype),
-                source.state_dict(),
-                name=name,
-                replace=replace,
-            )
-            stand_in = StandIn(Attention.make, config, kinds_of(source))
-        super().__init__(client, Attention(name, stand_in))
-        if not isinstance(source, str):
-            self.train(source.training)
+            super().__init__(client, Attention.found(client, source))
+            return
+        naming = {"name": name, "replace": replace}
+        layer = Attention.uploaded(client, source, compute_dtype, **naming)
+        super().__init__(client, layer)
+        self.train(source.training)
 
     def forward(
         self,
@@ -189,30 +205,4 @@ class RemoteMultiheadAttention(RemoteModule):
             attn_mask=attn_mask,
             average_attn_weights=average_attn_weights,
             is_causal=is_causal,
-        )
-
-
-def to_config(layer: nn.MultiheadAttention) -> Dict[str, Any]:
-    """A layer's MultiHeadAttentionConfig."""
-    config: Dict[str, Any] = {
-        "embed_dim": layer.embed_dim,
-        "num_heads": layer.num_heads,
-        "dropout": layer.dropout,
-        "bias": layer.in_proj_bias is not None,
-        "add_bias_kv": layer.bias_k is not None,
-        "add_zero_attn": layer.add_zero_attn,
-        "batch_first": layer.batch_first,
-    }
-    if not layer._qkv_same_embed_dim:
-        config.update(kdim=layer.kdim, vdim=layer.vdim)
-    config.update(_remote.stored_dtype(layer))
-    return config
-
-
-def _check_config(name: str, config: Dict[str, Any]) -> None:
-    others = config.get("query_dim", config["embed_dim"]) != config["embed_dim"]
-    if others or not config.get("output_projection", True):
-        raise ValueError(
-            f"module {name!r}: expected a torch.nn.MultiheadAttention, got one with "
-            "query_dim or without output_projection, which it cannot have"
         )

@@ -14,14 +14,22 @@ from ..client import AttentionClient
 from . import _operator, _remote
 from ._judge import Modes
 from ._remote import RemoteModule, Target
-from ._stand_in import StandIn, kinds_of
 
-_KIND = "transformer_encoder_layer"
 _ACTIVATIONS = {"ACTIVATION_RELU": "relu", "ACTIVATION_GELU": "gelu"}
 
 
 class EncoderLayer(_remote.Layer):
     """A torch.nn.TransformerEncoderLayer that is served."""
+
+    KIND = "transformer_encoder_layer"
+
+    @staticmethod
+    def to_config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:
+        """A layer's TransformerEncoderLayerConfig; ValueError if it has none."""
+        reason = reason_against(layer)
+        if reason is not None:
+            raise ValueError(f"a layer that cannot be served: {reason}")
+        return _config(layer)
 
     @staticmethod
     def make(config: Dict[str, Any]) -> nn.TransformerEncoderLayer:
@@ -111,22 +119,12 @@ class RemoteTransformerEncoderLayer(RemoteModule):
         """
         client = _remote.connect(target)
         if isinstance(source, str):
-            name = source
-            config, dtype = _remote.layer_config(client, name, _KIND)
-            stand_in = StandIn.of_dtype(EncoderLayer.make, config, dtype)
-        else:
-            config = to_config(source)
-            name = _remote.serve(
-                client,
-                _remote.module_config(_KIND, config, compute_dtype),
-                source.state_dict(),
-                name=name,
-                replace=replace,
-            )
-            stand_in = StandIn(EncoderLayer.make, config, kinds_of(source))
-        super().__init__(client, EncoderLayer(name, stand_in))
-        if not isinstance(source, str):
-            self.train(source.training)
+            super().__init__(client, EncoderLayer.found(client, source))
+            return
+        naming = {"name": name, "replace": replace}
+        layer = EncoderLayer.uploaded(client, source, compute_dtype, **naming)
+        super().__init__(client, layer)
+        self.train(source.training)
 
     def forward(
         self,
@@ -169,14 +167,6 @@ def reason_against(layer: nn.TransformerEncoderLayer) -> Optional[str]:
     if layer.self_attn.add_zero_attn:
         return "self_attn: expected one without add_zero_attn"
     return None
-
-
-def to_config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:
-    """A layer's TransformerEncoderLayerConfig; ValueError if it has none."""
-    reason = reason_against(layer)
-    if reason is not None:
-        raise ValueError(f"a layer that cannot be served: {reason}")
-    return _config(layer)
 
 
 def _config(layer: nn.TransformerEncoderLayer) -> Dict[str, Any]:

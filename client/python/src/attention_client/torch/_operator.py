@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
-from typing import Any, Callable, Dict, Iterable, Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Tuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -81,8 +81,10 @@ def _client(target: str) -> AttentionClient:
     # A list, as other threads may adopt meanwhile.
     living = [reference() for reference in known.keyrefs()] if known else []
     usable = [each for each in living if each and not each._connection._closed]
-    chosen: AttentionClient
-    for chosen in sorted(usable, key=lambda each: not known.get(each, False)):
+    chosen: Optional[AttentionClient] = min(
+        usable, key=lambda each: not known.get(each, False), default=None
+    )
+    if chosen is not None:
         return chosen
     if target not in _own_clients:
         _own_clients.setdefault(target, AttentionClient(target))

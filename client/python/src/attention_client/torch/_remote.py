@@ -15,19 +15,51 @@ from .._forward import ForwardRequest
 from ..client import AttentionClient
 from . import _operator
 from ._judge import Modes, modes_of, refuse_nested
-from ._stand_in import Config, StandIn
+from ._stand_in import Config, StandIn, kinds_of
 
 Target = Union[str, AttentionClient]
 """A client, or the address of a server to make one for."""
 
 
 class Layer:
-    """A layer that is served, as `_operator.register` wants it."""
+    """A layer that is served, as `_operator.register` wants it.
+
+    Attributes:
+        KIND: the field of its configuration in ModuleConfig.
+    """
+
+    KIND: str
 
     def __init__(self, name: str, stand_in: StandIn) -> None:
         """A module's name, and the layer it is."""
         self.name = name
         self.stand_in = stand_in
+
+    @classmethod
+    def found(cls, client: AttentionClient, name: str) -> Layer:
+        """A module that is served; ValueError for another kind of layer."""
+        config, dtype = layer_config(client, name, cls.KIND)
+        cls.check_config(name, config)
+        return cls(name, StandIn.of_dtype(cls.make, config, dtype))
+
+    @classmethod
+    def uploaded(
+        cls, client: AttentionClient, source: Any, compute_dtype: str, **naming: Any
+    ) -> Layer:
+        """PyTorch's layer, served; `naming` is that of `serve`."""
+        config = cls.to_config(source)
+        whole = module_config(cls.KIND, config, compute_dtype)
+        name = serve(client, whole, source.state_dict(), **naming)
+        return cls(name, StandIn(cls.make, config, kinds_of(source)))
+
+    @staticmethod
+    def to_config(layer: Any) -> Config:
+        """The configuration of PyTorch's layer; ValueError if it has none."""
+        raise NotImplementedError
+
+    @staticmethod
+    def check_config(name: str, config: Config) -> None:
+        """ValueError for what PyTorch's layer cannot have."""
 
     @staticmethod
     def make(config: Config) -> Any:
