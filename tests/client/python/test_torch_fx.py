@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remote layers in graphs of torch.fx, which are run in the modes they are called in."""
+"""Remote layers in graphs of torch.fx, which run in the modes they are called in."""
 
 import copy
 import pickle

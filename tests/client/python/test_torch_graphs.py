@@ -10,7 +10,6 @@ import pytest
 import torch
 from attention_client.torch import offload, scaled_dot_product_attention
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 
@@ -274,45 +273,6 @@ def test_the_function_is_recorded_too(client, graph):
     torch.testing.assert_close(recorded(*inputs), here(*inputs))
 
 
-def scaled(query, key, value, scale, dropout_p=0.0, **options):
-    return scaled_dot_product_attention(
-        query, key, value, None, dropout_p, scale=scale, **options
-    )
-
-
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@torch.no_grad()
-def test_the_functions_numbers_may_change(client, backend):
-    there = torch.compile(scaled, backend=backend, fullgraph=True)
-    inputs = torch.rand(3, N, H, L, E)
-
-    for scale in (0.5, 0.7, 0.9):
-        want = F.scaled_dot_product_attention(*inputs, scale=scale)
-        torch.testing.assert_close(there(*inputs, scale, client=client), want)
-    for dropout_p in (0.3, 0.6, 1.0):
-        torch.manual_seed(5)
-        got = there(*inputs, 0.5, dropout_p, client=client)
-        torch.manual_seed(5)
-        want = scaled(*inputs, 0.5, dropout_p, client=client)
-        torch.testing.assert_close(got, want)
-
-
-def by_length(query, key, value, **options):
-    """As networks that scale with the logarithm, or so, of the length."""
-    return scaled(query, key, value, 1 / key.shape[-2], **options)
-
-
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@torch.no_grad()
-def test_the_functions_scale_may_come_from_a_dynamic_shape(client, backend):
-    there = torch.compile(by_length, backend=backend, fullgraph=True, dynamic=True)
-
-    for length in (L, 7, 4):
-        inputs = torch.rand(3, N, H, length, E)
-        want = F.scaled_dot_product_attention(*inputs, scale=1 / length)
-        torch.testing.assert_close(there(*inputs, client=client), want)
-
-
 @torch.no_grad()
 def test_vmap_calls_for_each(client):
     here = nn.MultiheadAttention(E, H).eval()
@@ -338,30 +298,6 @@ def test_a_masked_function_under_vmap(client):
 
     want = F.scaled_dot_product_attention(query, key, value, masks)
     torch.testing.assert_close(got, want)
-
-
-@torch.no_grad()
-def test_a_batch_of_keys_alone_under_vmap(client):
-    query, keys = torch.rand(N, H, L, E), torch.rand(2, N, H, L, E)
-
-    def there(key):
-        return scaled_dot_product_attention(query, key, key, client=client)
-
-    got = torch.vmap(there)(keys)
-
-    want = [F.scaled_dot_product_attention(query, key, key) for key in keys]
-    torch.testing.assert_close(got, torch.stack(want))
-
-
-@torch.no_grad()
-def test_fakes_of_keys_alone_are_recorded(client):
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    query = torch.rand(N, H, L, E)
-    key = mode.from_tensor(torch.rand(N, H, L, E))
-
-    got = scaled_dot_product_attention(query, key, key, client=client)
-
-    assert isinstance(got, FakeTensor) and got.shape == query.shape
 
 
 def test_a_script_is_refused_with_what_works(there):
