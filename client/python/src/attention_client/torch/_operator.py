@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator that stands for a call in the graphs that PyTorch makes of models.
 
-torch.compile, torch.export, torch.jit.trace and torch.fx see one operator,
+torch.compile, torch.export and torch.jit.trace see one operator,
 `attention_client::forward`, which holds as a text whom to call: the server's
 address, the module's name and configuration. Where a graph is loaded,
-attention_client.torch has to be imported.
+attention_client.torch has to be imported. For torch.fx a remote layer is a leaf.
 """
 
 from __future__ import annotations
