@@ -21,11 +21,13 @@ class Findings:
         layers: every attention and encoder layer, those inside others included.
         stacks: encoders of such layers.
         refused: what looks like one, but for those inside others.
+        no_stacks: what holds such layers and is no stack of them.
     """
 
     layers: List[FoundLayer]
     stacks: List[FoundLayer]
     refused: List[Refused]
+    no_stacks: List[Refused]
 
 
 def find(shapes: Shapes) -> Optional[Findings]:
@@ -51,7 +53,13 @@ def find(shapes: Shapes) -> Optional[Findings]:
     refused = [r for r in refused if not _is_part(r, refused)]
     if not layers and not refused:
         return None
-    return Findings(layers, find_stacks(layers, shapes), refused)
+    stacks = find_stacks(layers, shapes)
+    return Findings(
+        layers,
+        [stack for stack in stacks if isinstance(stack, FoundLayer)],
+        refused,
+        [stack for stack in stacks if isinstance(stack, Refused)],
+    )
 
 
 def _prefixes(shapes: Shapes) -> Set[str]:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import re
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Union
 
 from ._attention_layers import read_attention
 from ._layers import D2L_BLOCK, D2L_MULTI_HEAD, ENCODER, ENCODER_LAYER, Affine
-from ._layers import Attention, FoundLayer, Part, Shapes
+from ._layers import Attention, FoundLayer, Part, Refused, Shapes
 from ._layers import behind, has_bias, linear, norm, present, tensors_of
 
 _UNKNOWN = (
@@ -19,6 +22,15 @@ _UNKNOWN = (
     "layer_norm_eps",
     "dropout",
 )
+
+# What norms beside a stack's layers are called; those at its end, and those that are
+# part of the embeddings or of what comes behind pooling.
+_NORM = r"(?i).*norm.*|ln|ln_.*|.*_ln"
+_FINAL_NORM = (
+    r"(final_|post_|last_)?(layer_?norm|norm|ln)"
+    r"|(layer_?norm|norm|ln)_(f|final|post)"
+)
+_OUTER_NORM = r"(?i).*(emb|pre|patch|fc_).*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +123,8 @@ def _of_family(family: _Family, prefix: str, names: Shapes) -> Optional[FoundLay
         return None
     assert isinstance(attention, Attention)
     width = attention.known["embed_dim"]
+    if min(len(names[f"{name}.weight"]) for name in linears) == 0:
+        return None
     hidden = names[f"{family.linear1}.weight"][0]
     if names[f"{family.linear1}.weight"] != (hidden, width):
         return None
@@ -195,7 +209,7 @@ def read_d2l_block(prefix: str, names: Shapes) -> Optional[FoundLayer]:
     attention = read_attention(behind("attention.", names))
     if not present(names, *rest) or not isinstance(attention, Attention):
         return None
-    if attention.kind != D2L_MULTI_HEAD:
+    if attention.kind != D2L_MULTI_HEAD or not names["ffn.dense1.weight"]:
         return None
     known = {
         "num_hiddens": attention.known["num_hiddens"],
@@ -215,43 +229,74 @@ def read_d2l_block(prefix: str, names: Shapes) -> Optional[FoundLayer]:
     )
 
 
-def find_stacks(layers: Sequence[FoundLayer], shapes: Shapes) -> List[FoundLayer]:
-    """Encoders whose layers are alike: "encoder." of "encoder.layers.0.", ..."""
-    by_prefix = {layer.prefix: layer for layer in layers}
-    stacks = []
-    for prefix, first in by_prefix.items():
-        base, _, number = prefix[:-1].rpartition(".")
-        if number != "0" or first.kind != ENCODER_LAYER:
-            continue
-        members = [first]
-        while f"{base}.{len(members)}." in by_prefix:
-            members.append(by_prefix[f"{base}.{len(members)}."])
-        if all((m.kind, m.known) == (first.kind, first.known) for m in members):
-            holder = base.rpartition(".")[0]
-            stacks.append(_stack(f"{holder}." if holder else "", members, shapes))
+def find_stacks(
+    layers: Sequence[FoundLayer], shapes: Shapes
+) -> List[Union[FoundLayer, Refused]]:
+    """Encoders whose layers are alike: "encoder." of "encoder.layers.0.", ...
+
+    Where two lists of layers lie beside one another, each is known by its own prefix.
+    """
+    lists: Dict[str, Dict[str, FoundLayer]] = {}
+    for layer in layers:
+        number = layer.prefix[:-1].rpartition(".")[2]
+        if layer.kind == ENCODER_LAYER and number.isdigit():
+            place = layer.prefix[: -len(number) - 1]
+            lists.setdefault(place, {})[number] = layer
+    holders = collections.Counter(map(_holder, lists))
+    stacks: List[Union[FoundLayer, Refused]] = []
+    for place, members in lists.items():
+        prefix = _holder(place) if holders[_holder(place)] == 1 else place
+        odd = _odd_one(members, {n.partition(".")[0] for n in behind(place, shapes)})
+        if odd is None:
+            ordered = [members[str(number)] for number in range(len(members))]
+            stacks.append(_stack(prefix, ordered, shapes))
+        else:
+            why = f"{place}{odd} is no encoder layer as the others are"
+            stacks.append(Refused(prefix, why, "no stack of layers"))
     return stacks
 
 
-def _stack(prefix: str, members: Sequence[FoundLayer], shapes: Shapes) -> FoundLayer:
+def _holder(place: str) -> str:
+    """Prefix of the module that a list of layers is a part of."""
+    holder = place[:-1].rpartition(".")[0]
+    return f"{holder}." if holder else ""
+
+
+def _odd_one(members: Mapping[str, FoundLayer], beside: Set[str]) -> Optional[int]:
+    """The first number that is none of the alike layers; None where all are."""
+    first = members.get("0")
+    count = len({name for name in beside if name.isdigit()} | set(members))
+    for number in range(count):
+        member = members.get(str(number))
+        if member is None or first is None or member.known != first.known:
+            return number
+    return None
+
+
+def _stack(
+    prefix: str, members: Sequence[FoundLayer], shapes: Shapes
+) -> Union[FoundLayer, Refused]:
     first = members[0]
     tensors: Dict[str, Tuple[Part, ...]] = {
         f"layers.{number}.{own}": parts
         for number, member in enumerate(members)
         for own, parts in member.tensors.items()
     }
-    known: Dict[str, Any] = {
-        "layer": first.known,
-        "num_layers": len(members),
-        "norm": False,
-    }
+    final = _final_norm(first.known, prefix, shapes)
+    if isinstance(final, str):
+        return Refused(prefix, final, "no stack of layers")
     unknown = first.unknown
-    final = norm("norm", f"{prefix}norm", shapes)
-    if final is not None and (first.known["bias"] or not final.parts):
-        known["norm"] = True
+    if final is not None:
         unknown += ("norm_eps",)
         tensors["norm.weight"] = (final.stored,)
         if first.known["bias"]:
             tensors["norm.bias"] = final.parts or (final.width,)
+    known: Dict[str, Any] = {
+        "layer": first.known,
+        "num_layers": len(members),
+        "norm": final is not None,
+    }
+    stored = {part for parts in tensors.values() for part in parts}
     return FoundLayer(
         prefix,
         ENCODER,
@@ -260,4 +305,32 @@ def _stack(prefix: str, members: Sequence[FoundLayer], shapes: Shapes) -> FoundL
         tensors,
         attention=first.attention,
         foreign=first.foreign,
+        left_out=tuple(n for n in behind(prefix, shapes) if prefix + n not in stored),
     )
+
+
+def _final_norm(
+    layer: Mapping[str, Any], prefix: str, shapes: Shapes
+) -> Union[Affine, str, None]:
+    """The norm behind a stack's layers, or why it is not known whether there is one."""
+    inside = behind(prefix, shapes)
+    parts = [name.split(".") for name in inside]
+    norms = {
+        part[0]
+        for part in parts
+        if len(part) == 2
+        and part[1] in ("weight", "gamma")
+        and re.fullmatch(_NORM, part[0])
+        and not re.fullmatch(_OUTER_NORM, part[0])
+    }
+    if not norms:
+        return None
+    named = ", ".join(prefix + name for name in sorted(norms))
+    final = norm("norm", prefix + min(norms), shapes)
+    if len(norms) > 1 or final is None or not re.fullmatch(_FINAL_NORM, min(norms)):
+        return f"names do not tell whether it ends in a norm: {named}"
+    if any(part[0] == "pos_conv_embed" for part in parts):  # wav2vec 2.0 has both.
+        return f"names do not tell whether {named} is before the layers or behind them"
+    if final.width != layer["d_model"] or (final.parts and not layer["bias"]):
+        return f"{named} is of another width, or has a bias where the layers have none"
+    return final

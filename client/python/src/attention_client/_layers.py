@@ -65,10 +65,14 @@ class FoundLayer:
 
 @dataclasses.dataclass(frozen=True)
 class Refused:
-    """What looks like a layer, and why no kind of module computes the same."""
+    """What looks like a layer, and why none is converted: `lead`, in short."""
 
     prefix: str
     why: str
+    lead: str = "no kind of module computes it"
+
+    def __str__(self) -> str:
+        return f"{self.lead}: {self.why}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +131,7 @@ def linear(own: str, stored: str, names: Shapes, *biases: str) -> Affine:
 def norm(own: str, stored: str, names: Shapes) -> Optional[Affine]:
     """A norm, whose tensors old files call gamma and beta; None if not there."""
     for weight, bias in (("weight", "bias"), ("gamma", "beta")):
-        if f"{stored}.{weight}" in names:
+        if len(names.get(f"{stored}.{weight}", ())) == 1:
             width = names[f"{stored}.{weight}"][0]
             parts = (f"{stored}.{bias}",) if f"{stored}.{bias}" in names else None
             return Affine(

@@ -102,9 +102,7 @@ def _chosen(options: argparse.Namespace, found: Findings) -> List[FoundLayer]:
             chosen[layer.prefix] = layer
     if not chosen:
         first = found.refused[0]
-        fail(
-            f"{options.model}: no kind of module computes {first.prefix!r}: {first.why}"
-        )
+        fail(f"{options.model}: {first.prefix!r}: {first}")
     return list(chosen.values())
 
 
@@ -119,9 +117,10 @@ def _named(wanted: str, found: Findings) -> FoundLayer:
     ]
     if len(alike) == 1:
         return alike[0]
-    for refused in found.refused:
-        if f"{bare(wanted)}.".startswith(f"{bare(refused.prefix)}."):
-            fail(f"--layer {wanted}: no kind of module computes it: {refused.why}")
+    for refused in [*found.refused, *found.no_stacks]:
+        same = bare(wanted) == bare(refused.prefix)
+        if same or f"{bare(wanted)}.".startswith(f"{bare(refused.prefix)}."):
+            fail(f"--layer {wanted}: {refused}")
     near = [layer.prefix for layer in alike] or difflib.get_close_matches(
         wanted, list(selectable), cutoff=0.5
     )
@@ -163,8 +162,8 @@ def _print_layers(found: Findings) -> None:
         unknown = map(_convert_options.option_text, layer.unknown)
         print(f"  not known: {', '.join(unknown)}")
         _print_notes(layer)
-    for refused in found.refused:
-        print(f"{refused.prefix!r}: no kind of module computes it: {refused.why}")
+    for refused in [*found.refused, *found.no_stacks]:
+        print(f"{refused.prefix!r}: {refused}")
 
 
 def _print_notes(layer: FoundLayer) -> None:
