@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import difflib
 import json
 import os
 import pathlib
@@ -17,7 +16,8 @@ import re
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from . import _checkpoint, _convert_options, _discover, _modules, _safetensors
+from . import _checkpoint, _convert_options, _discover, _modules, _nearest
+from . import _safetensors
 from ._checkpoint import CheckpointError, StateDict, bare, fail
 from ._discover import Findings
 from ._layers import FoundLayer, Refused
@@ -121,9 +121,7 @@ def _named(wanted: str, found: Findings) -> FoundLayer:
         same = bare(wanted) == bare(refused.prefix)
         if same or f"{bare(wanted)}.".startswith(f"{bare(refused.prefix)}."):
             fail(f"--layer {wanted}: {refused}")
-    near = [layer.prefix for layer in alike] or difflib.get_close_matches(
-        wanted, list(selectable), cutoff=0.5
-    )
+    near = [layer.prefix for layer in alike] or _nearest.nearest(wanted, selectable, 3)
     named = ", ".join(map(repr, near or list(selectable)[:_MOST_NAMED]))
     fail(f"--layer {wanted}: expected one of {named}; --list names all")
 
