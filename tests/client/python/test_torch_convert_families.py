@@ -301,6 +301,25 @@ def test_timms_attention_is_found_whatever_biases_it_has(serve, client, capsys, 
 
 
 @torch.no_grad()
+def test_biases_of_another_dtype_than_the_weights_are_joined(serve, client):
+    """BEiT's, in bfloat16 beside float32."""
+    attention = randomise(nn.MultiheadAttention(E, H, batch_first=True))
+    attention.in_proj_weight.copy_(attention.in_proj_weight.bfloat16())
+    attention.in_proj_bias[E : 2 * E] = 0
+    stored = {
+        "qkv.weight": attention.in_proj_weight.bfloat16(),
+        "q_bias": attention.in_proj_bias[:E].clone(),
+        "v_bias": attention.in_proj_bias[2 * E :].clone(),
+        "proj.weight": attention.out_proj.weight,
+        "proj.bias": attention.out_proj.bias,
+    }
+
+    name = serve(renamed(stored, {}, "blocks.0.attn."), *ATTENTION)
+
+    close(client.forward(name, X).output, attention(X, X, X)[0])
+
+
+@torch.no_grad()
 def test_biases_beside_hugging_faces_projections_are_found(serve, client):
     """VideoMAE: attention.attention.q_bias."""
     (layer,), tensors = make_family("vit", 1)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
@@ -19,10 +19,10 @@ _FLOATING = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 def module_tensors(layer: FoundLayer, weights: StateDict) -> StateDict:
     """By the module's own names; read when they are written."""
-    like = weights[layer.stored()[0]].dtype
     tensors = {
         own: _joined([_part(part, weights, like) for part in parts])
         for own, parts in layer.tensors.items()
+        for like in [_dtype([*parts, layer.stored()[0]], weights)]
     }
     if not layer.transposed:
         return tensors
@@ -39,6 +39,11 @@ def with_dtype(config: Dict[str, Any], tensors: StateDict) -> Dict[str, Any]:
     if kind == _layers.ENCODER:
         return {kind: {**fields, "layer": {**fields["layer"], "dtype": wide}}}
     return {kind: {**fields, "dtype": wide}}
+
+
+def _dtype(parts: Sequence[Part], weights: StateDict) -> str:
+    """That of the first part that is stored: zeros beside it have it too."""
+    return next(weights[part].dtype for part in parts if isinstance(part, str))
 
 
 def _part(part: Part, weights: StateDict, like: str) -> Entry:
