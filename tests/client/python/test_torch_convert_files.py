@@ -9,6 +9,7 @@ import json
 import pickle
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -88,6 +89,68 @@ def test_a_dict_that_holds_itself_is_read(run):
     content["state_dict"]["itself"] = content["state_dict"]
 
     assert run(content, "--key", "state_dict")[0] == 0
+
+
+def refer(to, count):
+    """A dict with many keys for one and the same."""
+    return {f"k{number}": to for number in range(count)}
+
+
+@pytest.mark.parametrize("key", ["itself", "deep"])
+def test_dicts_that_are_at_very_many_places_end(run, tmp_path, key):
+    """A file of a few kilobytes: 30^7 paths lead to the last dict."""
+    content = {"state_dict": make_weights()}
+    if key == "itself":
+        content["state_dict"].update(refer(content["state_dict"], 30))
+        assert run(content, "--key", "state_dict")[0] == 0
+        return
+    deep = refer(1, 30)
+    for _ in range(7):
+        deep = refer(deep, 30)
+    code, _, complaint = run({**content, "deep": deep})
+    assert code == 1 and "entries in its dicts" in complaint
+
+
+def test_two_state_dicts_under_one_name_are_an_error(run):
+    content = {"a.b": make_weights(), "a": {"b": make_weights()}}
+
+    code, _, complaint = run(content)
+
+    assert code == 1 and "holds two state dicts under a.b" in complaint
+
+
+@pytest.mark.parametrize("version", ["1.13.1", "2.5.1+cu124", "2.5.0a0", "unknown"])
+def test_a_pytorch_that_may_execute_files_is_not_used(run, monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("loaded"))
+
+    code, _, complaint = run(make_weights())
+
+    assert code == 1
+    assert "CVE-2025-32434" in complaint and ".safetensors" in complaint
+    assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", ["2.6.0", "2.10.1", "3.0"])
+def test_later_pytorch_is_used(run, monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", version)
+
+    assert run(make_weights())[0] == 0
+
+
+def test_a_tar_archive_that_begins_as_a_checkpoint_is_refused(run, tmp_path):
+    """Its first name is what old checkpoints begin with, and nothing says ustar."""
+    header = bytearray(512)
+    header[:15] = saved(_use_new_zipfile_serialization=False)[:15]
+    header[100:156] = b"0000644\0" + b"0000000\0" * 2 + b"00000000000\0" * 2 + b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "model.pt"
+    path.write_bytes(bytes(header) + bytes(1024))
+    assert tarfile.is_tarfile(path)
+
+    code, _, complaint = run(path)
+
+    assert code == 1 and "a tar archive" in complaint
 
 
 def test_of_several_state_dicts_none_is_guessed(run):

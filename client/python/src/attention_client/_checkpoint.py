@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads checkpoints: the state dicts in a file, whatever lies around them.
 
-Nothing in a file is executed. Tensors are read when they are written.
+What torch.save wrote is loaded by torch.load(weights_only=True). Tensors are read
+when they are written.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ._safetensors import Entry
 StateDict = Dict[str, Entry]
 Holds = TypeVar("Holds")
 
-# How deep dicts lie in one another; those that hold themselves end there.
+# How deep dicts lie in one another, and how much is in all of them: a file of a few
+# bytes can hold one dict at very many places.
 _DEPTH = 8
+_MOST_ENTRIES = 1_000_000
 # How many keys a line names.
 _MOST_KEYS = 12
 # What wrappers of modules put into names, and no module is called.
@@ -165,15 +168,25 @@ def _read_torch(path: str) -> Dict[str, StateDict]:
             "attention-convert needs PyTorch to read .pt files: "
             'pip install "attention-client[torch]"'
         )
+    if not _is_safe(torch.__version__):
+        fail(
+            f"PyTorch {torch.__version__} may execute what is in {path} even with "
+            "weights_only=True (CVE-2025-32434): install PyTorch 2.6 or later, or "
+            "save the weights as .safetensors"
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # What a damaged pickle raises is not specified.
         fail(f"{path}: {_refusal(str(error))}")
-    found: Dict[str, StateDict] = {}
-    _collect(content, [], found)
-    return found
+    return _collect(path, content)
+
+
+def _is_safe(version: str) -> bool:
+    """Whether torch.load(weights_only=True) of this PyTorch executes nothing."""
+    number = re.match(r"(\d+)\.(\d+)", version)
+    return number is not None and (int(number[1]), int(number[2])) >= (2, 6)
 
 
 def _refusal(reason: str) -> str:
@@ -189,23 +202,32 @@ def _refusal(reason: str) -> str:
     )
 
 
-def _collect(content: Any, keys: List[str], found: Dict[str, StateDict]) -> None:
+def _collect(path: str, content: Any) -> Dict[str, StateDict]:
     """Every dict with tensors under dicts with string keys: an optimizer's state has
     numbers, and is none."""
     import torch
 
-    if not isinstance(content, Mapping) or len(keys) > _DEPTH:
-        return
-    tensors = {
-        name: _torch_entry(value)
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, torch.Tensor)
-    }
-    if tensors:
-        found[".".join(keys)] = tensors
-    for name, value in content.items():
-        if isinstance(name, str):
-            _collect(value, [*keys, name], found)
+    found: Dict[str, StateDict] = {}
+    entries = 0
+    # The keys of what is to be looked into, the dicts it lies in, and itself.
+    waiting: List[Tuple[Tuple[str, ...], Tuple[int, ...], Any]] = [((), (), content)]
+    while waiting:
+        keys, around, held = waiting.pop()
+        if not isinstance(held, Mapping) or len(keys) > _DEPTH or id(held) in around:
+            continue
+        entries += len(held)
+        if entries > _MOST_ENTRIES:
+            fail(f"{path}: more than {_MOST_ENTRIES} entries in its dicts")
+        named = [(name, value) for name, value in held.items() if isinstance(name, str)]
+        tensors = {n: _torch_entry(v) for n, v in named if isinstance(v, torch.Tensor)}
+        key = ".".join(keys)
+        if tensors and key in found:
+            fail(f"{path}: holds two state dicts under {key}: save one of them alone")
+        if tensors:
+            found[key] = tensors
+        inside = (*around, id(held))
+        waiting.extend(((*keys, name), inside, value) for name, value in named[::-1])
+    return found
 
 
 def _torch_entry(tensor: Any) -> Entry:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.metadata
 import re
 import sys
 from typing import Any, Dict, List, NoReturn, Optional, Sequence
 
-from . import _layers
+from . import _layers, _nearest
 from ._checkpoint import fail
 from ._layers import FoundLayer
 
@@ -68,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
             if argument == "--":
                 break
             if re.match(r"--?[A-Za-z]", option) and not self._knows(option):
-                self.error(f"unrecognized option {option}{self._nearest(option)}")
+                self.error(f"unrecognized option {option}{self._meant(option)}")
         return super().parse_args(args, namespace)
 
     def _knows(self, option: str) -> bool:
@@ -78,9 +77,9 @@ class _Parser(argparse.ArgumentParser):
             for known in self._option_string_actions
         )
 
-    def _nearest(self, option: str) -> str:
-        known = list(self._option_string_actions)
-        nearest = difflib.get_close_matches(f"--{option.lstrip('-')}", known, 1)
+    def _meant(self, option: str) -> str:
+        known = self._option_string_actions
+        nearest = _nearest.nearest(f"--{option.lstrip('-')}", known)
         return f": did you mean {nearest[0]}?" if nearest else ""
 
 
@@ -100,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="attention-convert",
         description="Make module files for attention-server out of a checkpoint. "
-        "Nothing in it is executed, and what it does not tell has to be said.",
+        "What it does not tell has to be said; what torch.save wrote is loaded by "
+        "torch.load(weights_only=True) of PyTorch 2.6 or later.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
 from typing import List, Optional
 
@@ -13,9 +14,11 @@ SAFETENSORS = "safetensors"
 INDEX = "index"
 TORCH = "torch"
 
-# What torch.save before 1.6 begins with, behind the pickle's own two bytes: a
-# number that says so.
-_LEGACY_TORCH = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+# What torch.save before 1.6 begins with: a pickle of a number that says so.
+_LEGACY_TORCH = tuple(
+    bytes([0x80, protocol]) + bytes.fromhex("8a0a6cfc9c46f9206aa850192e")
+    for protocol in (2, 3)
+)
 
 # What files of other kinds begin with, what they are, and what to do.
 _OTHERS = (
@@ -66,10 +69,19 @@ def kind_of(path: str) -> str:
     if start.startswith(b"PK\x03\x04"):
         return _of_archive(path)
     if start[:1] == b"\x80":
-        if start[2:].startswith(_LEGACY_TORCH):
+        if start.startswith(_LEGACY_TORCH):
             return TORCH
         raise UnknownFile(f"a pickle that torch.save did not write: {_NOT_TORCH}")
     return _of_text(path, start)
+
+
+def _is_tar(start: bytes) -> bool:
+    """Whether torch.load takes it for one: old ones begin with any name."""
+    try:
+        tarfile.TarInfo.frombuf(start[:512], tarfile.ENCODING, "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
 
 
 def _of_folder(path: str) -> str:
@@ -83,7 +95,7 @@ def _of_start(start: bytes) -> Optional[str]:
     for magic, text in _OTHERS:
         if start.startswith(magic):
             return text
-    if start[257:262] == b"ustar":
+    if _is_tar(start):
         return "a tar archive: unpack it first"
     # ONNX: the first fields of ModelProto, its version and its producer or graph.
     if start[:1] == b"\x08" and start[2:3] in (b"\x12", b"\x3a", b"\x42"):
