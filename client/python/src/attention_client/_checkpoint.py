@@ -45,6 +45,12 @@ def read(path: str) -> Dict[str, StateDict]:
 
     The key of a file that is one is "". Wrappers' parts of names are left out.
     """
+    shard = re.search(r"-\d{5}-of-(\d{5})\.\w+$", path)
+    if shard and int(shard[1]) > 1:
+        fail(
+            f"{path}: one of {int(shard[1])} files of a model: give the "
+            ".safetensors.index.json beside it, or save the weights in one file"
+        )
     readers: Dict[str, Callable[[str], Dict[str, StateDict]]] = {
         _file_types.SAFETENSORS: _read_safetensors,
         _file_types.INDEX: _read_shards,

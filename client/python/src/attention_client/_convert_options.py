@@ -133,6 +133,14 @@ def _parser() -> argparse.ArgumentParser:
         help="what the state dict lies under in a checkpoint with several, "
         "such as model.state_dict",
     )
+    add(
+        "--zero-bias",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a bias that is not in the checkpoint is zero: its name, or how it ends; "
+        "repeatable",
+    )
     add("--folder", action="store_true", help="write modules in their folder form")
     _add_configuration(add)
     return parser
@@ -196,6 +204,36 @@ def configuration(options: argparse.Namespace, layer: FoundLayer) -> Dict[str, A
         known["norm_eps"] = said.pop("norm_eps")
     known["layer"] = {**known["layer"], **said}
     return {layer.kind: known}
+
+
+def check_zeros(options: argparse.Namespace, layers: Sequence[FoundLayer]) -> None:
+    """Fails where a bias is not there and nobody says that it is zero."""
+    used = set()
+    for layer in layers:
+        unsaid = layer.unsaid_zeros()
+        for own in layer.zeros():
+            said = [name for name in options.zero_bias if _is_called(layer, own, name)]
+            used.update(said)
+            if own in unsaid and not said:
+                fail(
+                    f"layer {layer.prefix!r}: {own} is not there while other biases "
+                    f"are: say --zero-bias {short(own)} if it is zero"
+                )
+    for name in options.zero_bias:
+        if name not in used:
+            fail(f"--zero-bias {name}: no bias of this name is missing")
+
+
+def short(own: str) -> str:
+    """A tensor's name in its layer, of one in a stack."""
+    return re.sub(r"^layers\.\d+\.", "", own)
+
+
+def _is_called(layer: FoundLayer, own: str, name: str) -> bool:
+    """Whether a bias has this name, in the module or the checkpoint, or ends so."""
+    stored = layer.stored_weight(own)
+    stored = re.sub("weight$", "bias", re.sub("gamma$", "beta", stored))
+    return any(f".{full}".endswith(f".{name}") for full in (own, stored))
 
 
 def _fail_of_missing(layer: FoundLayer, missing: List[str]) -> NoReturn:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 MULTI_HEAD = "multi_head_attention"
@@ -61,6 +62,31 @@ class FoundLayer:
             for own, parts in self.tensors.items()
             if any(isinstance(part, int) for part in parts)
         ]
+
+    def unsaid_zeros(self) -> List[str]:
+        """Those of zeros() that no family is known to leave out: many have none for
+        the key, or none for query, key and value."""
+        zeros = self.zeros()
+        return [own for own in zeros if not self._is_left_out_by_families(own, zeros)]
+
+    def _is_left_out_by_families(self, own: str, zeros: Sequence[str]) -> bool:
+        if own.endswith("in_proj_bias"):  # In torch's own names, it is never alone.
+            return not self.stored_weight(own).endswith("_proj_weight")
+        projection = re.fullmatch(r"(.*\.)?([qkv])_proj\.bias", own)
+        if projection is None:
+            return False
+        holder = projection[1] or ""
+        all_three = all(f"{holder}{part}_proj.bias" in zeros for part in "qkv")
+        return projection[2] == "k" or all_three
+
+    def stored_weight(self, bias: str) -> str:
+        """What the weight beside a bias, by its own name, is called in the state
+        dict."""
+        own = bias[: -len("bias")] + "weight"
+        if own not in self.tensors:  # One bias beside three weights.
+            own = bias[: -len("in_proj_bias")] + "q_proj_weight"
+        (stored,) = self.tensors[own]
+        return str(stored)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,7 @@ def _convert(
             f"{options.out} takes one layer; choose with --layer, or give a folder: "
             f"{prefixes}"
         )
+    _convert_options.check_zeros(options, chosen)
     made: List[Tuple[pathlib.Path, FoundLayer, Dict[str, Any], StateDict]] = []
     for layer in chosen:
         config = _convert_options.configuration(options, layer)
@@ -75,7 +76,7 @@ def _convert(
             metadata = {"config": _modules.to_json(config)}
             _write(path, _safetensors.file_pieces(tensors, metadata))
         print(f"{path}: {layer.kind} {layer.prefix!r}, {len(tensors)} tensors")
-        _print_notes(layer)
+        _print_notes(layer, layer.zeros())
 
 
 def _path(options: argparse.Namespace, layer: FoundLayer) -> pathlib.Path:
@@ -157,16 +158,19 @@ def _print_layers(found: Findings) -> None:
         part = f" (part of {layer.inside!r})" if layer.inside is not None else ""
         print(f"{layer.prefix!r}: {layer.kind}{part}")
         print(f"  known: {json.dumps(layer.known)}")
-        unknown = map(_convert_options.option_text, layer.unknown)
+        unknown = list(map(_convert_options.option_text, layer.unknown))
+        unsaid = layer.unsaid_zeros()
+        missing = dict.fromkeys(map(_convert_options.short, unsaid))
+        unknown += [f"--zero-bias {own}" for own in missing]
         print(f"  not known: {', '.join(unknown)}")
-        _print_notes(layer)
+        _print_notes(layer, [own for own in layer.zeros() if own not in unsaid])
     for refused in [*found.refused, *found.no_stacks]:
         print(f"{refused.prefix!r}: {refused}")
 
 
-def _print_notes(layer: FoundLayer) -> None:
+def _print_notes(layer: FoundLayer, zeros: Sequence[str]) -> None:
     """What a layer has that is not in the file, and the other way round."""
-    for own in layer.zeros():
+    for own in zeros:
         part = "" if len(layer.tensors[own]) == 1 else "the key's part is "
         print(f"  {own}: {part}not there, zero")
     if layer.left_out:
