@@ -7,12 +7,12 @@ not of its family, or why no kind of module computes what they are of.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
-from ._layers import D2L_MULTI_HEAD, MULTI_HEAD, Affine, Attention, Part, Shapes
-from ._layers import has_bias, linear, present
+from ._layers import D2L_MULTI_HEAD, MULTI_HEAD, Affine, Attention, Part, Refused
+from ._layers import Shapes, has_bias, linear, present
 
-Found = Union[Attention, str, None]
+Found = Union[Attention, Refused, str, None]
 
 # What the linear layers of query, key and value are called, and which of _OUTPUTS
 # the one of the output is if it is not beside them.
@@ -40,6 +40,13 @@ _OUTPUTS = (
     "dense",
     "fc",
 )
+# Of _OUTPUTS, what a model's own last layer may be called too: an attention's only
+# beside these projections, and the tensor.
+_AMBIGUOUS = ("fc_out", "proj", "dense", "fc")
+_CERTAIN = (
+    ("w_qs", "fc", "fc.weight"),
+    ("query", "dense", "LayerNorm.weight"),  # ALBERT.
+)
 # HuggingFace's, of BERT's and of ViT's families: the projections lie in a module of
 # their own.
 _NESTED = ("self", "attention")
@@ -51,13 +58,13 @@ _NOT_IN_MULTI_HEAD = ("num_heads", "batch_first", "add_zero_attn", "dropout")
 _NOT_IN_OTHERS = ("num_heads", "batch_first", "dropout")
 
 
-def read_attention(names: Shapes) -> Found:
-    """Whichever family's it is."""
-    for read in (_multi_head, _d2l, _nested, _fused, _separate):
+def read_attention(names: Shapes, output: Optional[str] = None) -> Found:
+    """Whichever family's it is; `output` is that of Said."""
+    for read in (_multi_head, _d2l, _nested, _fused):
         found = read(names)
         if found is not None:
             return found
-    return None
+    return _separate(names, output)
 
 
 def _is_matrix(names: Shapes, name: str) -> bool:
@@ -179,14 +186,31 @@ def _nested(names: Shapes) -> Found:
     return None
 
 
-def _separate(names: Shapes) -> Found:
+def _separate(names: Shapes, said: Optional[str]) -> Found:
     """A linear layer for each, with or without one for the output."""
     for projections in _PROJECTIONS:
         if not present(names, *(f"{part}.weight" for part in projections)):
             continue
         outputs = [output for output in _OUTPUTS if f"{output}.weight" in names]
-        return _of_linears(names, [*projections, *outputs[:1]])
+        if said == "":
+            outputs = []
+        elif said is not None and f"{said}.weight" in names:
+            outputs = [said]
+        elif len(outputs) > 1 or not _is_certain(projections[0], outputs, names):
+            options = " or ".join(f"--output {output}" for output in outputs)
+            why = f"names do not tell its output projection: say {options}"
+            return Refused("", f"{why} or --no-output", "not converted")
+        return _of_linears(names, [*projections, *outputs])
     return None
+
+
+def _is_certain(query: str, outputs: Sequence[str], names: Shapes) -> bool:
+    """Whether these are an attention's, beside a query's projection of this name."""
+    return all(
+        output not in _AMBIGUOUS
+        or any((query, output) == c[:2] and c[2] in names for c in _CERTAIN)
+        for output in outputs
+    )
 
 
 def _of_linears(names: Shapes, stored: Any) -> Found:

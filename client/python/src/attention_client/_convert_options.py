@@ -141,6 +141,27 @@ def _parser() -> argparse.ArgumentParser:
         help="a bias that is not in the checkpoint is zero: its name, or how it ends; "
         "repeatable",
     )
+    add(
+        "--output",
+        metavar="NAME",
+        help="what attentions call the linear layer of their output, where its name "
+        "does not tell, such as fc",
+    )
+    add(
+        "--no-output",
+        dest="output",
+        action="store_const",
+        const="",
+        help="attentions of separate projections have no linear layer of their output",
+    )
+    add(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="behind a layer's prefix, a tensor that does nothing in it, or what the "
+        "names of several begin with; repeatable",
+    )
     add("--folder", action="store_true", help="write modules in their folder form")
     _add_configuration(add)
     return parser

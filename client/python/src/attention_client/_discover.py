@@ -10,7 +10,7 @@ from typing import List, Mapping, Optional, Sequence, Set, Union
 from . import _unserved
 from ._attention_layers import read_attention
 from ._encoder_layers import find_stacks, read_d2l_block, read_encoder_layer
-from ._layers import Attention, FoundLayer, Refused, Shapes, behind, tensors_of
+from ._layers import Attention, FoundLayer, Refused, Said, Shapes, behind, tensors_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Findings:
     no_stacks: List[Refused]
 
 
-def find(shapes: Shapes) -> Optional[Findings]:
+def find(shapes: Shapes, said: Said = Said()) -> Optional[Findings]:
     """What a state dict holds, by prefix; None where that is no attention at all."""
     found: List[FoundLayer] = []
     refused: List[Refused] = []
@@ -41,7 +41,7 @@ def find(shapes: Shapes) -> Optional[Findings]:
         first = bisect.bisect_left(order, prefix)
         last = bisect.bisect_left(order, prefix + "\U0010ffff")
         names = {name[len(prefix) :]: shapes[name] for name in order[first:last]}
-        layer = _read(prefix, names)
+        layer = _read(prefix, names, said)
         if isinstance(layer, FoundLayer):
             why = _reason(layer, shapes, names, shared)
             layer = Refused(prefix, why) if why else layer
@@ -53,7 +53,7 @@ def find(shapes: Shapes) -> Optional[Findings]:
     refused = [r for r in refused if not _is_part(r, refused)]
     if not layers and not refused:
         return None
-    stacks = find_stacks(layers, shapes)
+    stacks = find_stacks(layers, shapes, said)
     return Findings(
         layers,
         [stack for stack in stacks if isinstance(stack, FoundLayer)],
@@ -73,11 +73,16 @@ def _prefixes(shapes: Shapes) -> Set[str]:
     return prefixes
 
 
-def _read(prefix: str, names: Shapes) -> Union[FoundLayer, Refused, None]:
-    layer = read_encoder_layer(prefix, names) or read_d2l_block(prefix, names)
+def _read(prefix: str, names: Shapes, said: Said) -> Union[FoundLayer, Refused, None]:
+    kept = said.kept(names)
+    layer = read_encoder_layer(prefix, kept, said.output)
+    layer = layer or read_d2l_block(prefix, kept)
     if layer is not None:
-        return layer
-    attention = read_attention(names)
+        ignored = tuple(name for name in names if name not in kept)
+        return dataclasses.replace(layer, left_out=ignored)
+    attention = read_attention(kept, said.output)
+    if isinstance(attention, Refused):
+        return dataclasses.replace(attention, prefix=prefix)
     if isinstance(attention, Attention):
         return _of_attention(prefix, attention, names)
     why = attention or _unserved.unread(names)

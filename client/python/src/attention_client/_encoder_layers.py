@@ -11,7 +11,7 @@ from typing import Union
 
 from ._attention_layers import read_attention
 from ._layers import D2L_BLOCK, D2L_MULTI_HEAD, ENCODER, ENCODER_LAYER, Affine
-from ._layers import Attention, FoundLayer, Part, Refused, Shapes
+from ._layers import Attention, FoundLayer, Part, Refused, Said, Shapes
 from ._layers import behind, has_bias, linear, norm, present, tensors_of
 
 _UNKNOWN = (
@@ -104,21 +104,25 @@ _FAMILIES = (
 )
 
 
-def read_encoder_layer(prefix: str, names: Shapes) -> Optional[FoundLayer]:
+def read_encoder_layer(
+    prefix: str, names: Shapes, output: Optional[str] = None
+) -> Optional[FoundLayer]:
     """An encoder layer whose tensors are all there, and no others."""
     for family in _FAMILIES:
-        layer = _of_family(family, prefix, names)
+        layer = _of_family(family, prefix, names, output)
         if layer is not None and not _strangers(layer, prefix, names):
             return layer
     return None
 
 
-def _of_family(family: _Family, prefix: str, names: Shapes) -> Optional[FoundLayer]:
+def _of_family(
+    family: _Family, prefix: str, names: Shapes, output: Optional[str]
+) -> Optional[FoundLayer]:
     linears = (family.linear1, family.linear2)
     if not present(names, *(f"{name}.weight" for name in linears)):
         return None
     norms = norm("norm1", family.norm1, names), norm("norm2", family.norm2, names)
-    attention = read_attention(behind(f"{family.attention}.", names))
+    attention = read_attention(behind(f"{family.attention}.", names), output)
     if norms[0] is None or norms[1] is None or not _is_inner(attention):
         return None
     assert isinstance(attention, Attention)
@@ -230,7 +234,7 @@ def read_d2l_block(prefix: str, names: Shapes) -> Optional[FoundLayer]:
 
 
 def find_stacks(
-    layers: Sequence[FoundLayer], shapes: Shapes
+    layers: Sequence[FoundLayer], shapes: Shapes, said: Said
 ) -> List[Union[FoundLayer, Refused]]:
     """Encoders whose layers are alike: "encoder." of "encoder.layers.0.", ...
 
@@ -249,7 +253,7 @@ def find_stacks(
         odd = _odd_one(members, {n.partition(".")[0] for n in behind(place, shapes)})
         if odd is None:
             ordered = [members[str(number)] for number in range(len(members))]
-            stacks.append(_stack(prefix, ordered, shapes))
+            stacks.append(_stack(prefix, ordered, behind(prefix, shapes), said))
         else:
             why = f"{place}{odd} is no encoder layer as the others are"
             stacks.append(Refused(prefix, why, "no stack of layers"))
@@ -274,7 +278,7 @@ def _odd_one(members: Mapping[str, FoundLayer], beside: Set[str]) -> Optional[in
 
 
 def _stack(
-    prefix: str, members: Sequence[FoundLayer], shapes: Shapes
+    prefix: str, members: Sequence[FoundLayer], names: Shapes, said: Said
 ) -> Union[FoundLayer, Refused]:
     first = members[0]
     tensors: Dict[str, Tuple[Part, ...]] = {
@@ -282,15 +286,15 @@ def _stack(
         for number, member in enumerate(members)
         for own, parts in member.tensors.items()
     }
-    final = _final_norm(first.known, prefix, shapes)
+    final = _final_norm(first.known, prefix, said.kept(names))
     if isinstance(final, str):
         return Refused(prefix, final, "no stack of layers")
     unknown = first.unknown
     if final is not None:
         unknown += ("norm_eps",)
-        tensors["norm.weight"] = (final.stored,)
         if first.known["bias"]:
-            tensors["norm.bias"] = final.parts or (final.width,)
+            final = dataclasses.replace(final, parts=final.parts or (final.width,))
+        tensors.update(tensors_of(prefix, [final]))
     known: Dict[str, Any] = {
         "layer": first.known,
         "num_layers": len(members),
@@ -305,15 +309,14 @@ def _stack(
         tensors,
         attention=first.attention,
         foreign=first.foreign,
-        left_out=tuple(n for n in behind(prefix, shapes) if prefix + n not in stored),
+        left_out=tuple(n for n in names if prefix + n not in stored),
     )
 
 
 def _final_norm(
-    layer: Mapping[str, Any], prefix: str, shapes: Shapes
+    layer: Mapping[str, Any], prefix: str, inside: Shapes
 ) -> Union[Affine, str, None]:
     """The norm behind a stack's layers, or why it is not known whether there is one."""
-    inside = behind(prefix, shapes)
     parts = [name.split(".") for name in inside]
     norms = {
         part[0]
@@ -326,7 +329,7 @@ def _final_norm(
     if not norms:
         return None
     named = ", ".join(prefix + name for name in sorted(norms))
-    final = norm("norm", prefix + min(norms), shapes)
+    final = norm("norm", min(norms), inside)
     if len(norms) > 1 or final is None or not re.fullmatch(_FINAL_NORM, min(norms)):
         return f"names do not tell whether it ends in a norm: {named}"
     if any(part[0] == "pos_conv_embed" for part in parts):  # wav2vec 2.0 has both.

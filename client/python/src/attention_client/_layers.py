@@ -102,6 +102,29 @@ class Refused:
 
 
 @dataclasses.dataclass(frozen=True)
+class Said:
+    """What options say about names behind the prefix of a layer.
+
+    Attributes:
+        output: the linear layer of an attention's output; "" where there is none,
+            None where that is not said.
+        ignored: tensors that do nothing in a layer: whole names or leading runs of
+            whole components.
+    """
+
+    output: Optional[str] = None
+    ignored: Sequence[str] = ()
+
+    def kept(self, names: Shapes) -> Dict[str, Shape]:
+        """The names that are not ignored."""
+        return {
+            name: shape
+            for name, shape in names.items()
+            if not any(f"{name}.".startswith(f"{run}.") for run in self.ignored)
+        }
+
+
+@dataclasses.dataclass(frozen=True)
 class Affine:
     """A weight and its bias, of a linear layer or a norm.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ from . import _checkpoint, _convert_options, _discover, _modules, _nearest
 from . import _safetensors
 from ._checkpoint import CheckpointError, StateDict, bare, fail
 from ._discover import Findings
-from ._layers import FoundLayer, Refused
+from ._layers import FoundLayer, Refused, Said
 from ._module_tensors import module_tensors, with_dtype
 
 # How many layers a line names.
@@ -31,7 +32,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run the command; returns its exit code: 0 done, 1 failed, 2 wrong usage."""
     options = _convert_options.parse(arguments)
     try:
-        weights, found = _checkpoint.choose(options.model, options.key, _look_into)
+        said = Said(options.output, options.ignore)
+        look_into = functools.partial(_look_into, said)
+        weights, found = _checkpoint.choose(options.model, options.key, look_into)
+        _check_names(said, weights)
         if options.list:
             _print_layers(found)
         else:
@@ -47,8 +51,18 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
-def _look_into(weights: StateDict) -> Optional[Findings]:
-    return _discover.find({name: entry.shape for name, entry in weights.items()})
+def _look_into(said: Said, weights: StateDict) -> Optional[Findings]:
+    return _discover.find({name: entry.shape for name, entry in weights.items()}, said)
+
+
+def _check_names(said: Said, weights: StateDict) -> None:
+    """Fails where options name what is nowhere behind a prefix."""
+    named = [("--ignore", name) for name in said.ignored]
+    if said.output:
+        named.append(("--output", said.output))
+    for option, name in named:
+        if not any(f".{name}." in f".{stored}." for stored in weights):
+            fail(f"{option} {name}: no tensor is called so in any layer")
 
 
 def _convert(
