@@ -167,3 +167,15 @@ def test_an_encoder_layer_with_more_in_it_is_its_attention_alone(listed):
 
     assert "'blocks.0.attn.': multi_head_attention\n" in printed
     assert "transformer_encoder" not in printed
+
+
+@pytest.mark.parametrize("name", ["norm1.weight", "mlp.fc1.weight", "mlp.fc2.weight"])
+def test_a_single_number_is_no_part_of_an_encoder_layer(listed, name):
+    tensors = {**QKV, **linears(["mlp.fc1", "mlp.fc2"])}
+    tensors.update({"norm1.weight": torch.rand(E), "norm2.weight": torch.rand(E)})
+    tensors[name] = torch.tensor(1.0)
+
+    printed = listed(renamed(tensors, {}, "blocks.0."))
+
+    assert "'blocks.0.attn.': multi_head_attention\n" in printed
+    assert "transformer_encoder" not in printed

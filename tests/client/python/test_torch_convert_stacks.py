@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""attention-convert on stacks of encoder layers: whole, with their last norm, or not."""
+"""attention-convert on stacks of encoder layers: whole, with their norm, or not."""
 
 import pytest
 import torch

@@ -127,6 +127,18 @@ def _parser() -> argparse.ArgumentParser:
         help="convert this layer, with or without a leading module. or model.; "
         "repeatable (default: every attention, and PyTorch's encoder layers whole)",
     )
+    add("--folder", action="store_true", help="write modules in their folder form")
+    _add_names(add)
+    _add_configuration(add)
+    return parser
+
+
+def _version() -> str:
+    return importlib.metadata.version("attention-client")
+
+
+def _add_names(add: Any) -> None:
+    """Options for what names do not tell."""
     add(
         "--key",
         metavar="KEY",
@@ -162,13 +174,6 @@ def _parser() -> argparse.ArgumentParser:
         help="behind a layer's prefix, a tensor that does nothing in it, or what the "
         "names of several begin with; repeatable",
     )
-    add("--folder", action="store_true", help="write modules in their folder form")
-    _add_configuration(add)
-    return parser
-
-
-def _version() -> str:
-    return importlib.metadata.version("attention-client")
 
 
 def _add_configuration(add: Any) -> None:

@@ -118,21 +118,14 @@ def read_encoder_layer(
 def _of_family(
     family: _Family, prefix: str, names: Shapes, output: Optional[str]
 ) -> Optional[FoundLayer]:
-    linears = (family.linear1, family.linear2)
-    if not present(names, *(f"{name}.weight" for name in linears)):
-        return None
     norms = norm("norm1", family.norm1, names), norm("norm2", family.norm2, names)
     attention = read_attention(behind(f"{family.attention}.", names), output)
     if norms[0] is None or norms[1] is None or not _is_inner(attention):
         return None
     assert isinstance(attention, Attention)
     width = attention.known["embed_dim"]
-    if min(len(names[f"{name}.weight"]) for name in linears) == 0:
-        return None
-    hidden = names[f"{family.linear1}.weight"][0]
-    if names[f"{family.linear1}.weight"] != (hidden, width):
-        return None
-    if names[f"{family.linear2}.weight"] != (width, hidden):
+    hidden = _feedforward_width(family, width, names)
+    if hidden is None:
         return None
     affines = [
         *(_moved(affine, family.attention) for affine in attention.affines),
@@ -158,6 +151,16 @@ def _of_family(
         attention=f"{prefix}{family.attention}.",
         foreign=family.foreign,
     )
+
+
+def _feedforward_width(family: _Family, width: int, names: Shapes) -> Optional[int]:
+    """Of two linear layers that fit; None where they are not there."""
+    first, second = f"{family.linear1}.weight", f"{family.linear2}.weight"
+    if not present(names, first, second) or len(names[first]) != 2:
+        return None
+    hidden = names[first][0]
+    fit = names[first] == (hidden, width) and names[second] == (width, hidden)
+    return hidden if fit else None
 
 
 def _is_inner(attention: object) -> bool:
