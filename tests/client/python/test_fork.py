@@ -233,3 +233,44 @@ def test_calls_of_an_event_loop_in_another_thread_are_answered(run):
     thread.join()
     """
     assert run(program) == ["ok"] * 3 + ["answered"]
+
+
+_DEAD = """
+import socket
+reserved = socket.socket()  # Bound and not listening: nobody is there.
+reserved.bind(("127.0.0.1", 0))
+DEAD = "127.0.0.1:%d" % reserved.getsockname()[1]
+client.close()
+errors = []  # Kept, with whatever they hold.
+"""
+
+
+def test_forks_after_a_connection_that_failed(run):
+    program = """
+    for _ in range(12):
+        with AttentionClient(DEAD) as there:
+            try:
+                there.modules.list()
+            except AttentionError as error:
+                errors.append(error)
+            fork(lambda: None)
+    print(len(errors))
+    """
+    assert run(_DEAD + textwrap.dedent(program)) == ["ok"] * 12 + ["12"]
+
+
+def test_forks_after_a_connection_of_asyncio_that_failed(run):
+    program = """
+    async def main():
+        async with AsyncAttentionClient(DEAD) as there:
+            try:
+                await there.modules.list()
+            except AttentionError as error:
+                errors.append(error)
+            fork(lambda: None)
+
+    for _ in range(12):
+        asyncio.run(main())
+    print(len(errors))
+    """
+    assert run(_DEAD + textwrap.dedent(program)) == ["ok"] * 12 + ["12"]

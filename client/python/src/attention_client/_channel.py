@@ -15,11 +15,16 @@ Options = Union[Mapping[str, Any], Iterable[Tuple[str, Any]]]
 
 # The server's own limit decides how long a message may be; gRPC's default, 4 MiB,
 # is 512 rows of 2,048 floats. Clients that shared a connection would share its flow
-# control, and after a fork it would be one that the other process uses.
+# control, and after a fork it would be one that the other process uses. A fork waits
+# for the timers of a connection that failed (initial, max) or is being made (min), so
+# they are shorter than `_connection` waits at most; calls make connections, not time.
 _OPTIONS: Mapping[str, Any] = {
     "grpc.max_send_message_length": -1,
     "grpc.max_receive_message_length": -1,
     "grpc.use_local_subchannel_pool": 1,
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.min_reconnect_backoff_ms": 5000,
+    "grpc.max_reconnect_backoff_ms": 5000,
 }
 
 DEFAULT_TIMEOUT = 60.0

@@ -8,10 +8,12 @@ beside an open channel, and later ones leave the new process a broken one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pathlib
 import threading
 import time
+import warnings
 import weakref
 from typing import Any, Callable, Dict, Optional, Set, Tuple
 
@@ -39,8 +41,9 @@ _CORE_THREADS = frozenset(
         "timer_manager",
     )
 )
-# They end within 0.1 s; but those of a channel of somebody else's do not.
-_MOST_SECONDS = 1.0
+# They end within 0.1 s, after a connection that failed within the 5 s of its timers;
+# but those of a channel of somebody else's do not.
+_MOST_SECONDS = 10.0
 
 
 class Stubs:
@@ -184,7 +187,8 @@ class AsyncConnection:
                 return await call
             except grpc.RpcError as error:
                 if not stubs.lost:
-                    raise self.settings.error(error, limit) from error
+                    cause = error.with_traceback(None)  # Which would hold the call.
+                    raise self.settings.error(error, limit) from cause
             except asyncio.CancelledError as error:
                 if not stubs.lost or not call.cancelled():
                     raise
@@ -192,7 +196,7 @@ class AsyncConnection:
                     raise forked() from error
             finally:
                 self.forget(call)
-            del call  # A fork waits until the last call over a channel is gone.
+                del call  # A fork waits until the last call over a channel is gone.
 
     async def close(self) -> None:
         """Give up what is in flight, for good."""
@@ -225,13 +229,11 @@ def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
 
 
 def _before_fork() -> None:
-    global _opened
     _lock.acquire()
-    for connection in list(_connections):
-        connection.lose()
-    if _opened:
-        _wait_for_core()
-        _opened = False
+    with contextlib.ExitStack() as stack:  # Does all, whatever one of them raises.
+        stack.callback(_wait_for_core)  # The last one.
+        for connection in list(_connections):
+            stack.callback(connection.lose)
 
 
 def _after_fork() -> None:
@@ -240,8 +242,21 @@ def _after_fork() -> None:
 
 def _wait_for_core() -> None:
     """Until gRPC's threads have ended, with which a fork is not safe."""
+    global _opened
+    if not _opened:
+        return
+    _opened = False
     give_up = time.monotonic() + _MOST_SECONDS
-    while time.monotonic() < give_up and not _CORE_THREADS.isdisjoint(_thread_names()):
+    while not _CORE_THREADS.isdisjoint(_thread_names()):
+        if time.monotonic() > give_up:
+            warnings.warn(
+                f"gRPC's threads have not ended within {_MOST_SECONDS:g} s, and the "
+                "process forks beside them, which may hang: close other channels of "
+                "gRPC before a fork",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return
         time.sleep(0.001)
 
 
