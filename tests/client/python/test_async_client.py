@@ -3,15 +3,20 @@
 
 import asyncio
 import concurrent.futures
+import sys
+import threading
 
+import grpc
 import numpy as np
 import pytest
 from attention_client import (
     AsyncAttentionClient,
+    CallCancelledError,
     ForwardRequest,
     InvalidRequestError,
     ModuleExistsError,
     UnknownModuleError,
+    _connection,
 )
 from numpy_attention import CONFIG, WIDTH, assert_close, attention, make_weights
 
@@ -145,3 +150,92 @@ def test_a_cancelled_task_stays_cancelled(run):
         return await client.forward(name, query)
 
     assert_close(run(call).output, attention(WEIGHTS, query)[0])
+
+
+def test_a_mistake_in_a_configuration_is_raised(client, run):
+    config = {**CONFIG, "embed_dim_": 4}
+
+    async def call(there, name):
+        await there.upload(name, config, WEIGHTS, replace=True)
+
+    with pytest.raises(ValueError, match="embed_dim_"):
+        run(call)
+    with pytest.raises(ValueError, match="embed_dim_"):
+        client.upload("other", config, WEIGHTS)
+
+
+class ForkedCall:
+    """A call that a fork ends, with `error`."""
+
+    def __init__(self, stubs, error):
+        self._stubs = stubs
+        self._error = error
+
+    def __await__(self):
+        self._stubs.lost = True
+        yield from asyncio.sleep(0).__await__()
+        raise self._error
+
+    def cancelled(self):
+        return isinstance(self._error, asyncio.CancelledError)
+
+
+def call_that_a_fork_ends(address, error, before=lambda: None):
+    """A coroutine function that makes a call, which must not be begun twice."""
+    begun = []
+
+    def method(stubs):
+        assert not begun
+        begun.append(stubs)
+        before()
+        return ForkedCall(stubs, error)
+
+    async def main(repeat):
+        async with AsyncAttentionClient(address) as there:
+            await there._connection.call(method, None, repeat=repeat)
+
+    return main
+
+
+@pytest.mark.parametrize("error", [grpc.RpcError(), asyncio.CancelledError()])
+def test_what_changes_the_server_is_not_sent_again_after_a_fork(address, error):
+    main = call_that_a_fork_ends(address, error)
+
+    with pytest.raises(CallCancelledError, match="the process forked"):
+        asyncio.run(main(repeat=False))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="needs Task.cancelling")
+def test_a_task_cancelled_amid_a_fork_stays_cancelled(address):
+    main = call_that_a_fork_ends(
+        address, asyncio.CancelledError(), lambda: asyncio.current_task().cancel()
+    )
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main(repeat=True))
+
+
+def test_a_loop_goes_on_while_a_client_waits_for_a_fork(address):
+    held, went_on, seen = threading.Event(), threading.Event(), []
+
+    def hold(loop):  # As a fork does, which waits for the loop.
+        with _connection._lock:
+            loop.call_soon_threadsafe(loop.call_later, 0.01, went_on.set)
+            held.set()
+            seen.append(went_on.wait(5))
+
+    async def main():
+        for use in (lambda there: there.modules.list(), lambda there: there.close()):
+            there = AsyncAttentionClient(address)
+            went_on.clear()
+            held.clear()
+            loop = asyncio.get_running_loop()
+            thread = threading.Thread(target=hold, args=(loop,))
+            thread.start()
+            held.wait()
+            await use(there)
+            thread.join()
+            await there.close()
+
+    asyncio.run(main())
+    assert seen == [True, True]

@@ -274,3 +274,44 @@ def test_forks_after_a_connection_of_asyncio_that_failed(run):
     print(len(errors))
     """
     assert run(_DEAD + textwrap.dedent(program)) == ["ok"] * 12 + ["12"]
+
+
+def test_a_loop_that_closes_amid_a_fork(run):
+    program = """
+    class Closing:
+        def is_closed(self):
+            return False
+
+        def call_soon_threadsafe(self, function):
+            raise RuntimeError("Event loop is closed")
+
+    class Call:
+        def cancel(self):
+            pass
+
+    sys.unraisablehook = lambda error: print("raised", flush=True)
+    there = AsyncAttentionClient(ADDRESS)
+    asyncio.run(there.modules.list())
+    there._connection._calls[Call()] = Closing()
+    fork(lambda: print(len(there._connection._calls), flush=True))
+    call()
+    """
+    assert run(program) == ["0", "ok"]
+
+
+def test_a_connection_that_cannot_be_closed_leaves_the_others_closed(run):
+    program = """
+    def raises():
+        raise RuntimeError
+
+    sys.unraisablehook = lambda error: print("raised", flush=True)
+    others = [AttentionClient(ADDRESS) for _ in range(5)]
+    for there in others:
+        call(there)
+        there._connection.lose_ = there._connection.lose
+        there._connection.lose = lambda c=there._connection: (c.lose_(), raises())
+    fork()
+    call()
+    print([there._connection._stubs for there in others] == [None] * 5)
+    """
+    assert run(program) == ["raised", "ok", "True"]

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many requests in flight on one stream."""
 
+import asyncio
+
 import attention_server
 import numpy as np
 import pytest
 from attention_client import (
+    AsyncAttentionClient,
     AttentionClient,
     ForwardRequest,
     TooLargeError,
@@ -86,7 +89,26 @@ def test_a_stream_may_be_left_early(client):
     assert client.forward("streamed", make_requests(1)[0].query).output.shape[0] == 3
 
 
-def test_requests_longer_than_the_server_takes_fail_alone(server_binary):
+def answers_of(kind, address, requests):
+    """The answers to one stream by index, of either client."""
+    if kind == "blocking":
+        with AttentionClient(address) as client:
+            return {a.index: a for a in client.forward_stream(requests)}
+
+    async def generate():
+        for request in requests:
+            yield request
+
+    async def main():
+        async with AsyncAttentionClient(address) as client:
+            given = generate() if kind == "generator" else requests
+            return {a.index: a async for a in client.forward_stream(given)}
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio", "generator"])
+def test_requests_longer_than_the_server_takes_fail_alone(server_binary, kind):
     requests = make_requests(40)
     long = ForwardRequest("streamed", np.zeros((1000, WIDTH), np.float32))
     for place in (3, 4, 20, 39):
@@ -95,7 +117,7 @@ def test_requests_longer_than_the_server_takes_fail_alone(server_binary):
     with attention_server.AttentionServer(server_binary, *options) as small:
         with AttentionClient(small.address) as client:
             client.upload("streamed", CONFIG, WEIGHTS)
-            answers = {a.index: a for a in client.forward_stream(requests)}
+        answers = answers_of(kind, small.address, requests)
 
     assert sorted(answers) == list(range(40))
     for index, answer in answers.items():
@@ -116,3 +138,20 @@ def test_a_request_longer_than_any_message_fails_alone(client):
 
     assert isinstance(answers[1].error, TooLargeError)
     assert answers[0].error is None and answers[2].error is None
+
+
+def test_a_stream_that_a_fork_closes_before_it_begins(address, monkeypatch):
+    with AttentionClient(address) as client:
+        connection = client._connection
+        stubs = connection.stubs
+
+        def lose_once():
+            found = stubs()
+            monkeypatch.undo()
+            connection.lose()
+            return found
+
+        monkeypatch.setattr(connection, "stubs", lose_once)
+        results = client.forward_many(make_requests(3))
+
+    assert len(results) == 3

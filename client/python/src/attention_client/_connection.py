@@ -72,17 +72,25 @@ def forked() -> errors.CallCancelledError:
     )
 
 
-async def until_open() -> None:
-    """Wait for a fork that is under way, which itself waits for the loop's calls."""
+def is_fork(stubs: Stubs, call: Any) -> bool:
+    """Whether it was a fork, and not the task's user, that cancelled a call."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11.
+    if cancelling is not None and cancelling():
+        return False
+    return stubs.lost and bool(call.cancelled())
+
+
+async def _acquire() -> None:
+    """Take the lock, in a loop whose calls a fork under way may wait for."""
     while not _lock.acquire(blocking=False):
         await asyncio.sleep(0.001)
-    _lock.release()
 
 
-def _open(settings: Settings, kind: Any) -> Stubs:
+def _open(connection: Any, kind: Any) -> Stubs:
     global _opened
     _opened = True
-    return Stubs(settings.open(kind))
+    _connections.add(connection)
+    return Stubs(connection.settings.open(kind))
 
 
 class Connection:
@@ -92,8 +100,6 @@ class Connection:
         self.settings = settings
         self._stubs: Optional[Stubs] = None
         self._closed = False
-        with _lock:
-            _connections.add(self)
 
     def stubs(self) -> Stubs:
         """Those of the open channel. ValueError after close."""
@@ -101,8 +107,18 @@ class Connection:
             if self._closed:
                 raise ValueError("the client is closed")
             if self._stubs is None:
-                self._stubs = _open(self.settings, grpc)
+                self._stubs = _open(self, grpc)
             return self._stubs
+
+    def begin(self, method: Method) -> Tuple[Stubs, Any]:
+        """The call that `method` begins."""
+        while True:
+            stubs = self.stubs()
+            try:
+                return stubs, method(stubs)
+            except ValueError:  # Closed before the call began.
+                if not stubs.lost:
+                    raise
 
     def call(
         self, method: Method, limit: Optional[float], *, repeat: bool = True
@@ -140,6 +156,9 @@ class Connection:
             stubs.lost = True
             stubs.channel.close()
 
+    def after_fork(self) -> None:
+        """In the new process: nothing that `lose` has not done."""
+
 
 class AsyncConnection:
     """A client's channels: a channel of grpc.aio belongs to one event loop."""
@@ -149,27 +168,20 @@ class AsyncConnection:
         self._stubs: Dict[asyncio.AbstractEventLoop, Stubs] = {}
         self._calls: Dict[Any, asyncio.AbstractEventLoop] = {}
         self._closed = False
-        with _lock:
-            _connections.add(self)
 
-    def stubs(self) -> Stubs:
-        """Those of the running loop's channel. ValueError after close."""
+    async def begin(self, method: Method) -> Tuple[Stubs, Any]:
+        """The call that `method` begins, known until it is forgotten.
+
+        ValueError after close.
+        """
         loop = asyncio.get_running_loop()
-        with _lock:
-            if self._closed:
-                raise ValueError("the client is closed")
-            if loop not in self._stubs:
-                for other in [known for known in self._stubs if known.is_closed()]:
-                    del self._stubs[other]  # Dropped, a channel is closed.
-                self._stubs[loop] = _open(self.settings, grpc.aio)
-            return self._stubs[loop]
-
-    def begin(self, method: Method) -> Tuple[Stubs, Any]:
-        """The call that `method` begins, known until it is forgotten."""
-        with _lock:
-            stubs = self.stubs()
+        await _acquire()
+        try:
+            stubs = self._stubs_of(loop)
             call = method(stubs)
-            self._calls[call] = asyncio.get_running_loop()
+            self._calls[call] = loop
+        finally:
+            _lock.release()
         return stubs, call
 
     def forget(self, call: Any) -> None:
@@ -181,16 +193,17 @@ class AsyncConnection:
     ) -> Any:
         """The answer of the call that `method` begins; see `Connection.call`."""
         while True:
-            await until_open()
-            stubs, call = self.begin(method)
+            stubs, call = await self.begin(method)
             try:
                 return await call
             except grpc.RpcError as error:
                 if not stubs.lost:
                     cause = error.with_traceback(None)  # Which would hold the call.
                     raise self.settings.error(error, limit) from cause
+                if not repeat:
+                    raise forked() from error.with_traceback(None)
             except asyncio.CancelledError as error:
-                if not stubs.lost or not call.cancelled():
+                if not is_fork(stubs, call):
                     raise
                 if not repeat:
                     raise forked() from error
@@ -200,9 +213,12 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Give up what is in flight, for good."""
-        with _lock:
+        await _acquire()
+        try:
             self._closed = True
             known, self._stubs = self._stubs, {}
+        finally:
+            _lock.release()
         stubs = known.pop(asyncio.get_running_loop(), None)
         if stubs is not None:
             await stubs.channel.close()
@@ -217,8 +233,22 @@ class AsyncConnection:
         for call, loop in list(self._calls.items()):
             if loop is _running_loop():
                 call.cancel()
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(call.cancel)
+            else:
+                with contextlib.suppress(RuntimeError):  # The loop is closed.
+                    loop.call_soon_threadsafe(call.cancel)
+
+    def after_fork(self) -> None:
+        """In the new process: the loops of other threads are not there."""
+        self._calls = {}
+
+    def _stubs_of(self, loop: asyncio.AbstractEventLoop) -> Stubs:
+        if self._closed:
+            raise ValueError("the client is closed")
+        if loop not in self._stubs:
+            for other in [known for known in self._stubs if known.is_closed()]:
+                del self._stubs[other]  # Dropped, a channel is closed.
+            self._stubs[loop] = _open(self, grpc.aio)
+        return self._stubs[loop]
 
 
 def _running_loop() -> Optional[asyncio.AbstractEventLoop]:
@@ -238,6 +268,12 @@ def _before_fork() -> None:
 
 def _after_fork() -> None:
     _lock.release()
+
+
+def _after_fork_in_child() -> None:
+    for connection in list(_connections):
+        connection.after_fork()
+    _after_fork()
 
 
 def _wait_for_core() -> None:
@@ -275,5 +311,5 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=_before_fork,
         after_in_parent=_after_fork,
-        after_in_child=_after_fork,
+        after_in_child=_after_fork_in_child,
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import threading
@@ -56,11 +57,13 @@ class StreamState:
     def __init__(self, requests: Requests) -> None:
         self._requests = requests
         self._source: Optional[Iterator[ForwardRequest]] = None
+        self._async_source: Optional[AsyncIterator[ForwardRequest]] = None
         self._open: Dict[int, ForwardRequest] = {}
         self._refused: Deque[StreamAnswer] = collections.deque()
         self._failure: Optional[BaseException] = None
         # Held while a request is asked for, in which the caller's iterable may fork.
         self._lock = threading.Lock()
+        self._async_lock: Optional[asyncio.Lock] = None  # Made in the loop.
         self._calls = 0
         self._count = 0
         self._unsent: List[int] = []
@@ -72,15 +75,15 @@ class StreamState:
         with self._lock:
             if self._source is None:
                 self._source = iter(self._requests)
-            self._calls += 1
-            number = self._calls
-            self._unsent = sorted(self._open, reverse=True)
+            number = self._begin()
         while True:
             with self._lock:
                 if number != self._calls:
                     return  # Another call goes on.
                 try:
-                    message = self._next(self._source)
+                    message = self._unsent_message()
+                    if message is None:
+                        message = self._new_message(next(self._source))
                 except StopIteration:
                     return
                 except Exception as error:  # gRPC would only say: iterating failed.
@@ -92,19 +95,33 @@ class StreamState:
     async def async_messages(
         self,
     ) -> AsyncIterator[attention_service_pb2.ForwardStreamRequest]:
-        """The same, of an asynchronous or an ordinary iterable, for one call."""
-        try:
-            if not isinstance(self._requests, AsyncIterable):
-                for message in self.messages():
-                    yield message
-                return
-            async for request in self._requests:
-                message_or_none = self._message(self._count, request)
-                self._count += 1
-                if message_or_none is not None:
-                    yield message_or_none
-        except Exception as error:
-            self._failure = error
+        """The same, of an asynchronous or an ordinary iterable."""
+        if not isinstance(self._requests, AsyncIterable):
+            for ordinary in self.messages():
+                yield ordinary
+            return
+        if self._async_lock is None:
+            self._async_lock = asyncio.Lock()
+            self._async_source = self._requests.__aiter__()
+        assert self._async_source is not None
+        async with self._async_lock:
+            number = self._begin()
+        while True:
+            async with self._async_lock:
+                if number != self._calls:
+                    return
+                try:
+                    message = self._unsent_message()
+                    if message is None:
+                        request = await self._async_source.__anext__()
+                        message = self._new_message(request)
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    self._failure = error
+                    return
+            if message is not None:
+                yield message
 
     def answer(
         self, response: attention_service_pb2.ForwardStreamResponse
@@ -139,16 +156,29 @@ class StreamState:
         if self._failure is not None:
             raise self._failure
 
-    def _next(
-        self, source: Iterator[ForwardRequest]
+    def _begin(self) -> int:
+        """The number of a new call, which first sends what is unanswered."""
+        self._calls += 1
+        self._unsent = sorted(self._open, reverse=True)
+        return self._calls
+
+    def _unsent_message(
+        self,
     ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
-        """The next message to be sent; None where one was refused."""
-        if self._unsent:
+        """The next message to be sent again; None where nothing is left."""
+        while self._unsent:
             index = self._unsent.pop()
             if index not in self._open:  # Answered by the call before.
-                return None
-            return self._message(index, self._open[index])
-        request = next(source)
+                continue
+            message = self._message(index, self._open[index])
+            if message is not None:
+                return message
+        return None
+
+    def _new_message(
+        self, request: ForwardRequest
+    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+        """The message of a new request; None where it was refused."""
         message = self._message(self._count, request)
         self._count += 1
         return message

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -20,7 +21,7 @@ import grpc
 
 from . import _channel, _forward, _modules
 from ._channel import DEFAULT, Settings, Timeout
-from ._connection import AsyncConnection, forked, until_open
+from ._connection import AsyncConnection, forked, is_fork
 from ._forward import ForwardRequest, ForwardResult, Input
 from ._generated import module_service_pb2
 from ._modules import Config, ModuleInfo, Upload
@@ -75,9 +76,13 @@ class AsyncModules:
         """See `Modules.upload`."""
         upload = Upload(name, config, state_dict, **options)
         limit = self._settings.upload_seconds(upload, timeout)
+        # Built here and not inside gRPC, where an error would be lost.
         messages = _modules.to_messages(upload)
+        header = next(messages)
         response = await self._connection.call(
-            lambda stubs: stubs.modules.UploadModule(messages, timeout=limit),
+            lambda stubs: stubs.modules.UploadModule(
+                itertools.chain([header], messages), timeout=limit
+            ),
             limit,
             repeat=False,
         )
@@ -150,28 +155,36 @@ class AsyncAttentionClient(_channel.Client):
     ) -> AsyncIterator[StreamAnswer]:
         """See `AttentionClient.forward_stream`; `requests` may be asynchronous."""
         state = StreamState(requests)
-        await until_open()
-        stubs, call = self._connection.begin(
-            lambda stubs: stubs.attention.ForwardStream(
-                state.async_messages(), timeout=timeout
+        ended = False
+        while not ended:
+            stubs, call = await self._connection.begin(
+                lambda stubs: stubs.attention.ForwardStream(
+                    state.async_messages(), timeout=timeout
+                )
             )
-        )
-        try:
-            async for response in call:
-                yield state.answer(response)
-                for answer in state.refused():
-                    yield answer
-        except grpc.RpcError as error:
-            raise self._settings.error(error, timeout) from error
-        except asyncio.CancelledError as error:
-            if not stubs.lost or not call.cancelled():
-                raise
-            raise forked() from error
-        finally:
-            self._connection.forget(call)
-            call.cancel()
-        for answer in state.refused():
-            yield answer
+            try:
+                async for response in call:
+                    yield state.answer(response)
+                    for answer in state.refused():
+                        yield answer
+                ended = True
+            except grpc.RpcError as rpc_error:
+                cause = rpc_error.with_traceback(None)  # Which would hold the call.
+                if stubs.lost:
+                    raise forked() from cause
+                error = self._settings.error(rpc_error, timeout)
+                if not state.learn_limit(error):  # Else what is unanswered goes again.
+                    raise error from cause
+            except asyncio.CancelledError as cancelled:
+                if not is_fork(stubs, call):
+                    raise
+                raise forked() from cancelled
+            finally:
+                self._connection.forget(call)
+                call.cancel()
+                del call  # A fork waits until the last call over a channel is gone.
+            for answer in state.refused():
+                yield answer
         state.finish()
 
     async def forward_many(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
@@ -99,7 +100,7 @@ class Modules:
         header = next(messages)
         response = self._connection.call(
             lambda stubs: stubs.modules.UploadModule(
-                _chain(header, messages), timeout=limit
+                itertools.chain([header], messages), timeout=limit
             ),
             limit,
             repeat=False,
@@ -115,11 +116,6 @@ class Modules:
             limit,
             repeat=repeat,
         )
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
 
 
 class AttentionClient(_channel.Client):
@@ -227,8 +223,11 @@ class AttentionClient(_channel.Client):
         """
         state = StreamState(requests)
         while True:
-            stubs = self._connection.stubs()
-            call = stubs.attention.ForwardStream(state.messages(), timeout=timeout)
+            stubs, call = self._connection.begin(
+                lambda stubs: stubs.attention.ForwardStream(
+                    state.messages(), timeout=timeout
+                )
+            )
             try:
                 for response in call:
                     yield state.answer(response)
