@@ -19,6 +19,7 @@ from attention_client import (
     OverloadedError,
     TooLargeError,
     UnavailableError,
+    errors,
 )
 from numpy_attention import CONFIG, WIDTH, make_weights
 
@@ -75,10 +76,49 @@ def test_a_module_longer_than_the_server_takes(small):
     ],
 )
 def test_what_no_message_can_hold_is_not_serialised(client, arguments):
-    with pytest.raises(TooLargeError, match="at most 2147483647") as caught:
+    with pytest.raises(TooLargeError, match="at most 2147483647, the limit of any message, whatever") as caught:
         client.forward("m", np.zeros((1, WIDTH), np.float32), **arguments)
 
     assert_too_large(caught, "--max-message-bytes")
+
+
+def test_a_request_is_measured_with_all_that_is_sent(client, monkeypatch):
+    query = np.zeros((1, WIDTH), np.float32)
+    monkeypatch.setattr(errors.check_size, "__defaults__", (query.nbytes,))
+    monkeypatch.setattr(errors, "MAX_MESSAGE_BYTES", query.nbytes)
+
+    with pytest.raises(TooLargeError, match="split the batch"):
+        client.forward("m", query)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "flag"),
+    [
+        ("CLIENT: Received", {}, "grpc.max_receive_message_length"),
+        ("CLIENT: Sent", {}, "grpc.max_send_message_length"),
+        ("SERVER: Received", {"grpc.max_receive_message_length": 5}, "--max-message-bytes"),
+        ("Received", {"grpc.max_receive_message_length": 5}, "grpc.max_receive_message_length"),
+        ("Sent", {"grpc.max_receive_message_length": 5}, "--max-message-bytes"),
+        ("Received", {"grpc.max_receive_message_length": 6}, "--max-message-bytes"),
+    ],
+)
+def test_the_limit_that_a_message_was_too_long_for_is_told(text, options, flag):
+    class Failed(grpc.RpcError):
+        def code(self):
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def details(self):
+            return f"{text} message larger than max (7 vs. 5)"
+
+        def trailing_metadata(self):
+            return ()
+
+    error = errors.from_rpc(Failed(), options=options)
+
+    assert isinstance(error, TooLargeError)
+    named = [f for f in ("--max-message-bytes", "grpc.max_") if f in error.message]
+    assert len(named) == 1 and flag in error.message
+    assert errors.message_limit(error) == (5 if flag.startswith("--") else None)
 
 
 def test_nobody_there_says_what_to_check(tmp_path):

@@ -3,14 +3,16 @@
 
 import re
 
+import numpy as np
 import pytest
 from attention_client import (
     AsyncAttentionClient,
     AttentionClient,
+    ForwardRequest,
     TooLargeError,
     _target,
 )
-from numpy_attention import CONFIG, make_weights
+from numpy_attention import CONFIG, WIDTH, make_weights
 
 KINDS = [AttentionClient, AsyncAttentionClient]
 
@@ -49,6 +51,7 @@ def test_takes_addresses_of_servers(kind, target):
         ("http://localhost:8080", "localhost:8080"),
         ("https://server/path", "server:50051"),
         ("grpc://server:1", "server:1"),
+        ("passthrough:///server:1", "server:1"),
         ("::1", "[::1]:50051"),
         ("[::1]", "[::1]:50051"),
         ("dns:///server", "server:50051"),
@@ -98,8 +101,23 @@ def test_channel_options_go_before_the_clients_own(address, client, name, option
     client.upload(name, CONFIG, make_weights())
 
     with AttentionClient(address, options=options) as limited:
-        with pytest.raises(TooLargeError, match="larger than max"):
+        with pytest.raises(TooLargeError, match="larger than max") as caught:
             limited.modules.get(name)
+
+    assert "the client's option grpc.max_receive_message_length" in str(caught.value)
+    assert "--max-message-bytes" not in str(caught.value)
+
+
+def test_a_stream_is_not_limited_by_what_the_client_may_receive(address, client, name):
+    client.upload(name, CONFIG, make_weights())
+    requests = [
+        ForwardRequest(name, np.zeros((count, WIDTH), np.float32)) for count in (9, 300)
+    ]
+    options = {"grpc.max_receive_message_length": 5000}
+
+    with AttentionClient(address, options=options) as limited:
+        with pytest.raises(TooLargeError, match="grpc.max_receive_message_length"):
+            limited.forward_many(requests)
 
 
 def test_a_channel_option_is_a_name_with_a_number_or_a_string(address):

@@ -101,7 +101,7 @@ class Settings:
 
     def error(self, error: Any, limit: Optional[float]) -> errors.AttentionError:
         """What to raise for a call, of `limit` seconds, that failed."""
-        return errors.from_rpc(error, self.target, limit)
+        return errors.from_rpc(error, self.target, limit, self.options)
 
 
 class Client:

@@ -131,7 +131,7 @@ class ForwardResult:
     timing: Timing
 
 
-def check_size(request: ForwardRequest, limit: int = errors.MAX_MESSAGE_BYTES) -> None:
+def _check_tensors(request: ForwardRequest, limit: int) -> None:
     """TooLargeError where the tensors alone are longer than a message may be.
 
     Nothing is copied for it.
@@ -155,7 +155,26 @@ def check_size(request: ForwardRequest, limit: int = errors.MAX_MESSAGE_BYTES) -
 
 def to_message(request: ForwardRequest) -> attention_service_pb2.ForwardRequest:
     """The wire's form. TypeError or ValueError for what has none."""
-    check_size(request)
+    message = _build(request, errors.MAX_MESSAGE_BYTES)
+    errors.check_size(message.ByteSize())
+    return message
+
+
+def to_stream_message(
+    number: int, request: ForwardRequest, limit: int
+) -> attention_service_pb2.ForwardStreamRequest:
+    """The same on a stream whose messages have at most `limit` bytes."""
+    message = attention_service_pb2.ForwardStreamRequest(
+        id=number, request=_build(request, limit)
+    )
+    errors.check_size(message.ByteSize(), limit)
+    return message
+
+
+def _build(
+    request: ForwardRequest, limit: int
+) -> attention_service_pb2.ForwardRequest:
+    _check_tensors(request, limit)
     query, query_lengths = _pack("query", request.query)
     key, key_lengths = _pack("key", request.key)
     value, value_lengths = _pack("value", request.value)

@@ -187,12 +187,8 @@ class StreamState:
         self, index: int, request: ForwardRequest
     ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
         try:
-            _forward.check_size(request, self._limit)
             # The server answers what it cannot parse with id 0.
-            message = attention_service_pb2.ForwardStreamRequest(
-                id=index + 1, request=_forward.to_message(request)
-            )
-            errors.check_size(message.ByteSize(), self._limit)
+            message = _forward.to_stream_message(index + 1, request, self._limit)
         except errors.TooLargeError as error:
             self._open.pop(index, None)
             self._refused.append(StreamAnswer(index, error, None))

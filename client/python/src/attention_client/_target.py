@@ -12,7 +12,9 @@ _EXPECTED = "expected host:port, [IPv6]:port, dns:///host:port or unix:PATH"
 _PATHS = ("unix", "unix-abstract", "vsock")
 _OTHERS = ("xds", "google-c2p")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+):(\d{1,5})")
-_URL = re.compile(r"(?:https?|grpcs?|tcp)://([^/?#]*)", re.IGNORECASE)
+_URL = re.compile(
+    r"(?:(?:https?|grpcs?|tcp)://|passthrough:/*)([^/?#]*)", re.IGNORECASE
+)
 _LOOPBACK = re.compile(
     r"(?:.+\.)?localhost\.?|127(?:\.\d+){3}|0\.0\.0\.0|\[::1?\]"
     r"|\[::ffff:127(?:\.\d+){3}\]",

@@ -9,7 +9,8 @@ also derive from the built-in exception with their meaning, so that
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Optional, Type
+from types import MappingProxyType
+from typing import Any, Dict, Mapping, Optional, Type
 
 import grpc
 
@@ -97,9 +98,10 @@ MAX_MESSAGE_BYTES = (1 << 31) - 1
 # What a RESOURCE_EXHAUSTED says that is not about the moment, and the server's flag
 # behind it. The first text is gRPC's own.
 _LONGER_THAN_MAX = re.compile(r"message larger than max \((\d+) vs\.? (\d+)\)")
+_MESSAGE_FLAG = "--max-message-bytes"
 _TOO_LARGE = (
-    (_LONGER_THAN_MAX, "--max-message-bytes"),
-    (re.compile(r"the answer would take \d+ bytes"), "--max-message-bytes"),
+    (_LONGER_THAN_MAX, _MESSAGE_FLAG),
+    (re.compile(r"the answer would take \d+ bytes"), _MESSAGE_FLAG),
     (
         re.compile(
             r"the file is longer than the limit of|the file has \d+ bytes|"
@@ -129,16 +131,24 @@ def from_number(code: int, message: str) -> AttentionError:
 
 
 def from_rpc(
-    error: Any, target: str = "", limit: Optional[float] = None
+    error: Any,
+    target: str = "",
+    limit: Optional[float] = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> AttentionError:
     """The error of what grpc or grpc.aio raised.
 
-    Says what to check when a call to `target`, of `limit` seconds, got no answer.
+    Says what to check when a call to `target`, of `limit` seconds, got no answer, and
+    which of the channel's `options` a message was too long for.
     """
     trailers = {key: value for key, value in error.trailing_metadata() or ()}
     pushback = trailers.get(_PUSHBACK)
     seconds = int(pushback) / 1000 if pushback is not None else None
     code, message = error.code(), error.details() or ""
+    option = _own_limit(message, options)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and option:
+        message += f"; the client's option {option} is the limit"
+        return TooLargeError(code, message)
     if code is grpc.StatusCode.UNAVAILABLE and target:
         message += (
             f"; is the server running at {target}, and neither loading nor draining?"
@@ -152,20 +162,36 @@ def from_rpc(
     return from_status(code, message, seconds)
 
 
+def _own_limit(message: str, options: Mapping[str, Any]) -> str:
+    """The channel option that a message was longer than, or ""."""
+    found = _LONGER_THAN_MAX.search(message)
+    if not found or message.startswith("SERVER:"):
+        return ""
+    sent = "Sent message" in message
+    option = f"grpc.max_{'send' if sent else 'receive'}_message_length"
+    # Earlier releases of gRPC do not say whose limit it is; the number does.
+    own = message.startswith("CLIENT:") or options.get(option) == int(found[2])
+    return option if own else ""
+
+
 def message_limit(error: AttentionError) -> Optional[int]:
     """The server's --max-message-bytes where gRPC told it."""
     found = _LONGER_THAN_MAX.search(error.message)
-    return int(found[2]) if found else None
+    return int(found[2]) if found and _MESSAGE_FLAG in error.message else None
 
 
 def check_size(num_bytes: int, limit: int = MAX_MESSAGE_BYTES) -> None:
     """TooLargeError for a request that is longer than `limit`."""
     if num_bytes <= limit:
         return
-    whose = "of any message" if limit == MAX_MESSAGE_BYTES else "of the server's"
+    whose = (
+        "the limit of any message, whatever"
+        if limit == MAX_MESSAGE_BYTES
+        else "the limit of the server's"
+    )
     raise TooLargeError(
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        f"the request takes {num_bytes} bytes, expected at most {limit}, the limit "
-        f"{whose} --max-message-bytes; split the batch, or use `causal` or "
+        f"the request takes {num_bytes} bytes, expected at most {limit}, {whose} "
+        f"{_MESSAGE_FLAG}; split the batch, or use `causal` or "
         "`valid_lens` in place of large masks",
     )
