@@ -24,6 +24,7 @@ from attention_client import (
 from numpy_attention import CONFIG, WIDTH, make_weights
 
 WEIGHTS = make_weights()
+RECEIVE = "grpc.max_receive_message_length"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,8 @@ def test_a_module_longer_than_the_server_takes(small):
     ],
 )
 def test_what_no_message_can_hold_is_not_serialised(client, arguments):
-    with pytest.raises(TooLargeError, match="at most 2147483647, the limit of any message, whatever") as caught:
+    text = "at most 2147483647, the limit of any message, whatever --max-message-bytes"
+    with pytest.raises(TooLargeError, match=text) as caught:
         client.forward("m", np.zeros((1, WIDTH), np.float32), **arguments)
 
     assert_too_large(caught, "--max-message-bytes")
@@ -94,12 +96,12 @@ def test_a_request_is_measured_with_all_that_is_sent(client, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "options", "flag"),
     [
-        ("CLIENT: Received", {}, "grpc.max_receive_message_length"),
+        ("CLIENT: Received", {}, RECEIVE),
         ("CLIENT: Sent", {}, "grpc.max_send_message_length"),
-        ("SERVER: Received", {"grpc.max_receive_message_length": 5}, "--max-message-bytes"),
-        ("Received", {"grpc.max_receive_message_length": 5}, "grpc.max_receive_message_length"),
-        ("Sent", {"grpc.max_receive_message_length": 5}, "--max-message-bytes"),
-        ("Received", {"grpc.max_receive_message_length": 6}, "--max-message-bytes"),
+        ("SERVER: Received", {RECEIVE: 5}, "--max-message-bytes"),
+        ("Received", {RECEIVE: 5}, RECEIVE),
+        ("Sent", {RECEIVE: 5}, "--max-message-bytes"),
+        ("Received", {RECEIVE: 6}, "--max-message-bytes"),
     ],
 )
 def test_the_limit_that_a_message_was_too_long_for_is_told(text, options, flag):

@@ -315,3 +315,21 @@ def test_a_connection_that_cannot_be_closed_leaves_the_others_closed(run):
     print([there._connection._stubs for there in others] == [None] * 5)
     """
     assert run(program) == ["raised", "ok", "True"]
+
+
+def test_a_fork_beside_a_channel_of_somebody_else_warns(run):
+    program = """
+    import grpc
+    import attention_client._connection as connection
+    connection._MOST_SECONDS = 0.2
+    other = grpc.insecure_channel(ADDRESS)
+    grpc.channel_ready_future(other).result(20)
+    call()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        connection._before_fork()  # A fork itself may hang.
+        connection._after_fork()
+    call()
+    print(len(caught), caught[0].category.__name__, "close other" in str(caught[0]))
+    """
+    assert run(program) == ["1", "RuntimeWarning", "True"]

@@ -290,7 +290,7 @@ def _wait_for_core() -> None:
                 "process forks beside them, which may hang: close other channels of "
                 "gRPC before a fork",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=5,  # Whoever forks.
             )
             return
         time.sleep(0.001)
