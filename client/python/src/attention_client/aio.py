@@ -178,7 +178,7 @@ class AsyncAttentionClient(_channel.Client):
             except asyncio.CancelledError as cancelled:
                 if not is_fork(stubs, call):
                     raise
-                raise forked() from cancelled
+                raise forked() from cancelled.with_traceback(None)
             finally:
                 self._connection.forget(call)
                 call.cancel()
