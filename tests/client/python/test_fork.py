@@ -333,3 +333,32 @@ def test_a_fork_beside_a_channel_of_somebody_else_warns(run):
     print(len(caught), caught[0].category.__name__, "close other" in str(caught[0]))
     """
     assert run(program) == ["1", "RuntimeWarning", "True"]
+
+
+def test_a_kept_error_of_a_stream_that_a_fork_ended(run):
+    program = """
+    there = AsyncAttentionClient(ADDRESS)
+    started, kept = threading.Event(), []
+
+    async def requests():
+        yield ForwardRequest("m", x)
+        await asyncio.sleep(60)
+
+    async def main():
+        try:
+            async for answer in there.forward_stream(requests()):
+                same(answer.result())
+                started.set()
+        except AttentionError as error:
+            kept.append(error)
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    started.wait()
+    fork()
+    thread.join()
+    call()
+    fork()
+    print(type(kept[0]).__name__)
+    """
+    assert run(program) == ["ok", "ok", "CallCancelledError"]
