@@ -144,7 +144,9 @@ TEST_F(LinkedRepositoryTest, NeedsItsLinkRootsToExist) {
 TEST_F(LinkedRepositoryTest, RefusesLinksToFilesOfTheSystem) {
   for (const char* target :
        {"/etc/passwd", "../../../../../../etc/passwd", "/proc/self/environ",
-        "/proc/self/cwd/../../etc/passwd", "/dev/null", "/"}) {
+        "/proc/self/root"
+        "/etc/passwd",
+        "/dev/null", "/"}) {
     Link(target, "m.safetensors");
 
     ExpectRefused("leads out of the module repository");
