@@ -151,6 +151,11 @@ class StreamState:
         self._limit = limit
         return True
 
+    def longest(self) -> Optional[ForwardRequest]:
+        """The unanswered request of the most bytes, if there is one."""
+        unanswered = list(self._open.values())
+        return max(unanswered, key=_num_bytes, default=None)
+
     def finish(self) -> None:
         """Raise what making the requests raised."""
         if self._failure is not None:
@@ -195,3 +200,7 @@ class StreamState:
             return None
         self._open[index] = request
         return message
+
+
+def _num_bytes(request: ForwardRequest) -> int:
+    return _forward.to_message(request).ByteSize()

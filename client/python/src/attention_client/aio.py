@@ -19,7 +19,7 @@ from typing import (
 
 import grpc
 
-from . import _channel, _forward, _modules
+from . import _channel, _forward, _modules, errors
 from ._channel import DEFAULT, Settings, Timeout
 from ._connection import AsyncConnection, forked, is_fork
 from ._forward import ForwardRequest, ForwardResult, Input
@@ -30,6 +30,15 @@ from ._tensors import Array
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+def _has_lost_status(error: Any) -> bool:
+    """Whether a message could not be sent: later versions of grpc.aio then forget why
+    the server has ended the call."""
+    return bool(
+        error.code() is grpc.StatusCode.INTERNAL
+        and error.details() == "Internal error from Core"
+    )
 
 
 class AsyncModules:
@@ -173,6 +182,8 @@ class AsyncAttentionClient(_channel.Client):
                 if stubs.lost:
                     raise forked() from cause
                 error = self._settings.error(rpc_error, timeout)
+                if _has_lost_status(rpc_error):
+                    error = await self._reason(state, error)
                 if not state.learn_limit(error):  # Else what is unanswered goes again.
                     raise error from cause
             except asyncio.CancelledError as cancelled:
@@ -186,6 +197,18 @@ class AsyncAttentionClient(_channel.Client):
             for answer in state.refused():
                 yield answer
         state.finish()
+
+    async def _reason(
+        self, state: StreamState, error: errors.AttentionError
+    ) -> errors.AttentionError:
+        """Why a stream has ended, as its longest request alone is told."""
+        longest = state.longest()
+        if longest is not None:
+            try:
+                await self.compute(longest)
+            except errors.AttentionError as told:
+                return told
+        return error
 
     async def forward_many(
         self, requests: Requests, *, timeout: Optional[float] = None
