@@ -154,7 +154,7 @@ class StreamState:
     def longest(self) -> Optional[ForwardRequest]:
         """The unanswered request of the most bytes, if there is one."""
         unanswered = list(self._open.values())
-        return max(unanswered, key=_num_bytes, default=None)
+        return max(unanswered, key=_num_bytes) if unanswered else None
 
     def finish(self) -> None:
         """Raise what making the requests raised."""
@@ -203,4 +203,4 @@ class StreamState:
 
 
 def _num_bytes(request: ForwardRequest) -> int:
-    return _forward.to_message(request).ByteSize()
+    return int(_forward.to_message(request).ByteSize())
