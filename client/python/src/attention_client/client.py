@@ -91,7 +91,8 @@ class Modules:
 
         ModuleExistsError when the name is taken and not `replace`;
         InvalidRequestError when weights and configuration do not fit;
-        OverloadedError when the server accepts no module of this size.
+        TooLargeError when it is longer than the server takes; OverloadedError when
+        the server has no memory for it.
         """
         upload = Upload(name, config, state_dict, **options)
         limit = self._settings.upload_seconds(upload, timeout)
