@@ -14,10 +14,10 @@
 #include <variant>
 
 #include "core/tensor/status_text.h"
-#include "server/log.h"
-#include "server/options.h"
-#include "server/server.h"
-#include "server/signals.h"
+#include "server/host/log.h"
+#include "server/host/options.h"
+#include "server/host/server.h"
+#include "server/host/signals.h"
 
 namespace attention {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "client/cpp/attention_client.h"
 #include "client/cpp/connection.h"
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/config_codec.h"
 

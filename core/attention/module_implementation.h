@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "core/attention/compute_pool.h"
 #include "core/attention/module_spec.h"
 #include "core/attention/packed_batch.h"
 #include "core/attention/request.h"
-#include "core/attention/weights.h"
+#include "core/parallel/compute_pool.h"
 
 namespace attention {
 
@@ -47,11 +45,5 @@ class ModuleImplementation {
                                              const AttentionOutputs& outputs,
                                              ComputePool& pool) const = 0;
 };
-
-/// Make the reference implementation of a module: plain loops in double
-/// precision over the weights as they are, the executable definition of what is
-/// right.
-[[nodiscard]] std::unique_ptr<ModuleImplementation> MakeReferenceImplementation(
-    const ModuleConfig& config, std::shared_ptr<const ModuleWeights> weights);
 
 }  // namespace attention

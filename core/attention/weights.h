@@ -11,16 +11,10 @@
 
 #include "absl/status/statusor.h"
 #include "core/attention/config.h"
+#include "core/tensor/named_tensors.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
-
-/// Tensors by name, such as a state_dict.
-using NamedTensors = std::map<std::string, TensorView, std::less<>>;
-
-/// Tensors of a dtype that is none of DataType's: the file's name of it, by
-/// tensor name.
-using ForeignTensors = std::map<std::string, std::string, std::less<>>;
 
 /// Parameters of y = x W^T + b. weight [out, in], bias [out]. No weight: none.
 struct LinearWeights {

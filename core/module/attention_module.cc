@@ -3,7 +3,8 @@
 
 #include <utility>
 
-#include "core/onednn/onednn_implementation.h"
+#include "core/engine/layer_implementation.h"
+#include "core/reference/reference_implementation.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -25,7 +26,7 @@ absl::StatusOr<std::shared_ptr<const AttentionModule>> AttentionModule::Create(
   module->reference_ = MakeReferenceImplementation(config, module->weights_);
   if (module->weights_->dtype != DataType::kFloat64) {
     ATTENTION_ASSIGN_OR_RETURN(
-        module->onednn_, MakeOneDnnImplementation(config, *module->weights_));
+        module->onednn_, MakeLayerImplementation(config, *module->weights_));
   }
   return module;
 }

@@ -6,9 +6,9 @@
 #include <mutex>
 
 #include "absl/status/status.h"
-#include "core/attention/compute_pool.h"
 #include "core/onednn/catch_dnnl.h"
 #include "core/onednn/compute_thread.h"
+#include "core/parallel/compute_pool.h"
 
 namespace attention {
 

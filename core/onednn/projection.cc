@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <tuple>
 
-#include "core/onednn/floats.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/convert.h"
+#include "core/tensor/floats.h"
 #include "core/tensor/round_up.h"
 
 namespace attention {

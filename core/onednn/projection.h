@@ -8,9 +8,10 @@
 #include <optional>
 #include <vector>
 
+#include "core/attention/layer.h"
+#include "core/attention/module_spec.h"
 #include "core/attention/weights.h"
 #include "core/onednn/kernel.h"
-#include "core/onednn/linear_layer.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/tensor.h"
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <tuple>
 
-#include "core/onednn/floats.h"
 #include "core/onednn/shared_kernels.h"
+#include "core/tensor/floats.h"
 #include "core/tensor/round_up.h"
 #include "core/tensor/tensor.h"
 

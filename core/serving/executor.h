@@ -5,7 +5,7 @@
 #include <memory>
 #include <thread>
 
-#include "core/attention/compute_pool.h"
+#include "core/parallel/compute_pool.h"
 #include "core/serving/forward_task.h"
 #include "core/serving/request_queue.h"
 

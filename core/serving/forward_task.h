@@ -5,10 +5,10 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "core/attention/compute_pool.h"
 #include "core/attention/packed_batch.h"
 #include "core/attention/request.h"
 #include "core/module/attention_module.h"
+#include "core/parallel/compute_pool.h"
 
 namespace attention {
 

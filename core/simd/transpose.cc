@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "core/simd/linear.h"
+#include "core/simd/store.h"
 #include "core/simd/targets.h"
 
 #undef HWY_TARGET_INCLUDE

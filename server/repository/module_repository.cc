@@ -10,14 +10,14 @@
 #include <span>
 
 #include "attention/v1/repository.pb.h"
-#include "core/module/read_file.h"
-#include "core/module/safetensors_file.h"
-#include "core/module/safetensors_writer.h"
+#include "core/module/module_name.h"
+#include "core/safetensors/read_file.h"
+#include "core/safetensors/safetensors_file.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/config_codec.h"
 #include "proto/wire/json.h"
-#include "server/repository/module_name.h"
 #include "server/repository/temporary_file.h"
 #include "server/repository/weights_files.h"
 

@@ -6,7 +6,7 @@
 #include "absl/status/statusor.h"
 #include "core/attention/config.h"
 #include "core/attention/weights.h"
-#include "core/module/safetensors.h"
+#include "core/safetensors/safetensors.h"
 
 namespace attention {
 

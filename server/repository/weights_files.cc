@@ -4,8 +4,8 @@
 #include <format>
 #include <map>
 
-#include "core/module/read_file.h"
-#include "core/module/safetensors_index.h"
+#include "core/safetensors/read_file.h"
+#include "core/safetensors/safetensors_index.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"

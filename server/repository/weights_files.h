@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/module/safetensors.h"
-#include "core/module/safetensors_file.h"
+#include "core/safetensors/safetensors.h"
+#include "core/safetensors/safetensors_file.h"
 #include "server/repository/unix_file.h"
 
 namespace attention {

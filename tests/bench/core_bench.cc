@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/onednn/onednn_implementation.h"
+#include "core/engine/layer_implementation.h"
 #include "core/tensor/random_tensor.h"
 
 namespace attention {
@@ -40,7 +40,7 @@ void Forward(benchmark::State& state, DataType dtype) {
   config.batch_first = true;
   config.compute_dtype = dtype;
   const auto attention =
-      MakeOneDnnImplementation(config, MakeWeights(config, dtype));
+      MakeLayerImplementation(config, MakeWeights(config, dtype));
   if (!attention.ok()) {
     return state.SkipWithError(attention.status().ToString().c_str());
   }

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/simd/convert.h"
-#include "core/simd/linear.h"
 #include "core/simd/softmax.h"
+#include "core/simd/store.h"
 
 namespace attention {
 namespace {

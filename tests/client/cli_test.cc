@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "client/cpp/cli/tensor_files.h"
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/random_tensor.h"
 #include "tests/client/cli_runner.h"
 #include "tests/client/fake_server.h"

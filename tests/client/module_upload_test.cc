@@ -8,7 +8,7 @@
 #include <string>
 
 #include "client/cpp/attention_client.h"
-#include "core/module/safetensors.h"
+#include "core/safetensors/safetensors.h"
 #include "core/tensor/random_tensor.h"
 #include "tests/client/fake_server.h"
 

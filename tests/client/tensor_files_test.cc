@@ -7,7 +7,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_text.h"
 #include "tests/client/temp_folder.h"

@@ -13,7 +13,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "proto/wire/config_codec.h"
 #include "tests/golden/golden_case.h"
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "core/module/safetensors.h"
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors.h"
+#include "core/safetensors/safetensors_writer.h"
 
 namespace attention {
 namespace {

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/module/safetensors.h"
+#include "core/safetensors/safetensors.h"
 #include "tests/golden/golden_case.h"
 #include "tests/testing/attention_case.h"
 #include "tests/testing/tensor_compare.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AttentionService.ForwardStream.
-#include "server/forward_stream.h"
+#include "server/rpc/forward_stream.h"
 
 #include <gmock/gmock.h>
 #include <grpcpp/client_context.h>

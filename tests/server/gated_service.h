@@ -10,7 +10,7 @@
 #include <memory>
 
 #include "attention/v1/attention_service.grpc.pb.h"
-#include "server/attention_service.h"
+#include "server/rpc/attention_service.h"
 
 namespace attention::testing {
 

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "core/engine/compute_path.h"
 #include "core/module/attention_module.h"
-#include "core/module/safetensors.h"
-#include "core/module/safetensors_writer.h"
-#include "core/onednn/compute_path.h"
+#include "core/safetensors/safetensors.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "proto/wire/config_codec.h"
 #include "proto/wire/tensor_codec.h"
 #include "tests/server/repository/temporary_directory.h"

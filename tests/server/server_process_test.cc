@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "server/options.h"
+#include "server/host/options.h"
 #include "tests/server/repository/temporary_directory.h"
 #include "tests/server/test_server.h"
 

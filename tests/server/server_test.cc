@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/server.h"
+#include "server/host/server.h"
 
 #include <gmock/gmock.h>
 #include <grpcpp/client_context.h>

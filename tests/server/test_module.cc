@@ -5,9 +5,9 @@
 #include <span>
 #include <utility>
 
-#include "core/attention/module_implementation.h"
-#include "core/module/safetensors.h"
-#include "core/module/safetensors_writer.h"
+#include "core/reference/reference_implementation.h"
+#include "core/safetensors/safetensors.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/random_tensor.h"
 #include "proto/wire/config_codec.h"
 #include "proto/wire/forward_codec.h"

@@ -8,7 +8,7 @@
 
 #include "attention/v1/attention_service.grpc.pb.h"
 #include "attention/v1/module_service.grpc.pb.h"
-#include "server/server.h"
+#include "server/host/server.h"
 #include "tests/server/test_module.h"
 
 namespace attention::testing {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/unknown_methods.h"
+#include "server/rpc/unknown_methods.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

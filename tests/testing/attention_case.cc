@@ -5,7 +5,8 @@
 
 #include <utility>
 
-#include "core/onednn/onednn_implementation.h"
+#include "core/engine/layer_implementation.h"
+#include "core/reference/reference_implementation.h"
 #include "core/tensor/random_tensor.h"
 
 namespace attention::testing {
@@ -39,7 +40,7 @@ ImplementationKind OneDnnKind(const std::string& name,
                               const ComputePath& path) {
   return {name,
           [path](const ModuleConfig& config, const ModuleWeights& weights) {
-            auto attention = MakeOneDnnImplementation(config, weights, path);
+            auto attention = MakeLayerImplementation(config, weights, path);
             EXPECT_TRUE(attention.ok()) << attention.status();
             return *std::move(attention);
           }};

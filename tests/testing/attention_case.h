@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/attention/module_implementation.h"
+#include "core/attention/weights.h"
 
 namespace attention::testing {
 

@@ -16,10 +16,10 @@
 #include <vector>
 
 #include "client/cpp/cli/npy.h"
-#include "core/module/foreign_file.h"
-#include "core/module/read_file.h"
-#include "core/module/safetensors_header.h"
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/foreign_file.h"
+#include "core/safetensors/read_file.h"
+#include "core/safetensors/safetensors_header.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "core/usage/usage_text.h"

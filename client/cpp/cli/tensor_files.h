@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/attention/weights.h"
-#include "core/module/safetensors_file.h"
+#include "core/safetensors/safetensors_file.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {

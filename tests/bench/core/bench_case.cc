@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/attention/packed_batch.h"
-#include "core/onednn/onednn_implementation.h"
+#include "core/engine/layer_implementation.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_macros.h"
@@ -111,7 +111,7 @@ absl::Status BenchCase::MakeImplementation(const NamedTensors& weights) {
   ATTENTION_ASSIGN_OR_RETURN(const ModuleWeights collected,
                              CollectWeights(config_, weights));
   ATTENTION_ASSIGN_OR_RETURN(owned_,
-                             MakeOneDnnImplementation(config_, collected));
+                             MakeLayerImplementation(config_, collected));
   implementation_ = owned_.get();
   return absl::OkStatus();
 }

@@ -10,9 +10,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/attention/compute_pool.h"
 #include "core/attention/module_implementation.h"
 #include "core/attention/request.h"
+#include "core/attention/weights.h"
+#include "core/parallel/compute_pool.h"
 #include "core/tensor/tensor.h"
 
 namespace attention::bench {

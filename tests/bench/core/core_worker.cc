@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "core/attention/compute_pool.h"
+#include "core/parallel/compute_pool.h"
 #include "tests/bench/core/bench_case.h"
 #include "tests/bench/core/matmul_peak.h"
 #include "tests/bench/core/process_memory.h"

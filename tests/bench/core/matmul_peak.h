@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "core/attention/compute_pool.h"
+#include "core/parallel/compute_pool.h"
 #include "core/tensor/data_type.h"
 
 namespace attention::bench {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/onednn/compute_path.h"
+#include "core/engine/compute_path.h"
 #include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
 #include "tests/testing/random_case.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "proto/wire/config_codec.h"
 #include "server/repository/module_repository.h"
 #include "tests/server/repository/module_tensors.h"

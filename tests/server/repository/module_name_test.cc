@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/repository/module_name.h"
+#include "core/module/module_name.h"
 
 #include <gtest/gtest.h>
 

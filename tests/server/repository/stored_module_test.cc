@@ -7,7 +7,7 @@
 #include <cstring>
 #include <span>
 
-#include "core/module/safetensors_writer.h"
+#include "core/safetensors/safetensors_writer.h"
 #include "tests/server/repository/module_tensors.h"
 
 namespace attention {

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/fused/fused_attention.h"
+#include "core/tensor/data_type.h"
+
+namespace attention {
+
+/// Which kernels a module computes with.
+enum class KernelKind : std::uint8_t {
+  kFused,   ///< fused attention: on Multiply, or bfloat16 on oneDNN's ukernels
+  kMatmul,  ///< oneDNN's matmul and softmax primitives, float32
+};
+
+/// What a module computes with.
+struct ComputePath {
+  KernelKind kernels = KernelKind::kMatmul;
+  /// Of weights and operands: kFloat32, or kBFloat16 if fused.
+  DataType dtype = DataType::kFloat32;
+  /// As FusedOptions's.
+  std::int64_t pass_bytes = FusedOptions().pass_bytes;
+
+  friend bool operator==(const ComputePath&, const ComputePath&) = default;
+
+  /// Name reported to callers.
+  [[nodiscard]] std::string_view name() const {
+    return kernels == KernelKind::kFused ? "fused" : "onednn-matmul";
+  }
+};
+
+/// The best path of this machine for a module that asks for `dtype`: fused in
+/// that dtype, else in float32, else matmuls. Fused float32 needs AVX2 and its
+/// multiply-add, fused bfloat16 oneDNN's ukernels (AVX-512 BF16 or AMX), and
+/// neither is taken where ONEDNN_MAX_CPU_ISA forbids these. The same throughout
+/// the life of the process.
+[[nodiscard]] ComputePath BestComputePath(DataType dtype);
+
+}  // namespace attention

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/attention/module_spec.h"
+#include "core/attention/packed_batch.h"
+#include "core/fused/fused_tile.h"
+#include "core/fused/packed_keys.h"
+#include "core/tensor/carver.h"
+
+namespace attention {
+
+/// Take from `left`, which is not empty, the sequences of one pass: from the
+/// first on as many as FusedLayout takes `pass_bytes` for, but at least one.
+[[nodiscard]] std::span<const Sequence> TakePass(
+    const AttentionSpec& spec, const PackedKeys& keys, std::int64_t pass_bytes,
+    std::span<const Sequence>& left);
+
+/// What the sizes of a pass depend on.
+struct FusedExtent {
+  /// Add up sequences of a batch.
+  FusedExtent(const AttentionSpec& spec, const PackedBatch& batch,
+              std::span<const Sequence> of_pass);
+
+  std::span<const Sequence> sequences;
+  std::int64_t item_operations = 0;  ///< multiplications an item aims at
+  std::int64_t num_queries = 0;
+  std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries
+  std::int64_t num_visible = 0;      ///< keys that are not padding
+  std::int64_t padded_keys = 0;
+  std::int64_t num_items = 0;
+  FusedTileComputer::Extent tile;
+};
+
+/// The rows, matrices and items of one pass, in memory taken from a carver.
+struct FusedLayout {
+  FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
+              const FusedExtent& extent, Carver& carver);
+
+  /// Lay out the sequences that the extent is of.
+  void Fill(const AttentionSpec& spec, const PackedBatch& batch,
+            const FusedExtent& extent);
+
+  std::span<FusedSequence> sequences;
+  /// Row t of the pass's queries is row query_rows[t] of the request's query
+  /// and output, and row numbers[t] = t of the query and context matrices.
+  std::span<std::int64_t> query_rows;
+  std::span<std::int64_t> numbers;
+  /// Visible key t of the pass is row key_rows[t] of the request's.
+  std::span<std::int64_t> key_rows;
+  std::span<FusedItem> items;
+  FusedMatrices matrices;
+};
+
+}  // namespace attention

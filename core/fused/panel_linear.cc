@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/fused/panel_linear.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/onednn/shared_kernels.h"
+#include "core/onednn/tile.h"
+#include "core/simd/convert.h"
+#include "core/simd/multiply.h"
+#include "core/tensor/convert.h"
+#include "core/tensor/floats.h"
+#include "core/tensor/round_up.h"
+
+namespace attention {
+namespace {
+
+// What the width of a panel is a multiple of: Multiply and ukernels ask for it.
+constexpr std::int64_t kLanes = 16;
+constexpr std::size_t kSumsBytes =
+    kTileRows * PanelLinear::kPanelWidth * sizeof(float);
+
+Epilogue EpilogueOf(std::optional<Activation> activation) {
+  if (!activation) return Epilogue::kNone;
+  return *activation == Activation::kRelu ? Epilogue::kRelu : Epilogue::kGelu;
+}
+
+// bfloat16 takes inputs by pairs.
+std::int64_t DepthOf(const LinearWeights& weights, DataType dtype) {
+  const std::int64_t in = weights.weight.shape().dim(1);
+  return dtype == DataType::kBFloat16 ? RoundUp<std::int64_t>(in, 2) : in;
+}
+
+bool AreConsecutive(std::span<const std::int64_t> rows) {
+  return rows.back() - rows.front() ==
+             static_cast<std::int64_t>(rows.size()) - 1 &&
+         std::ranges::is_sorted(rows);
+}
+
+std::int64_t NumTiles(std::int64_t num_rows) {
+  return (num_rows + kTileRows - 1) / kTileRows;
+}
+
+}  // namespace
+
+PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
+                         std::optional<Activation> activation,
+                         WeightMemory& memory)
+    : dtype_(dtype),
+      element_size_(DataTypeSize(dtype)),
+      in_(weights.weight.shape().dim(1)),
+      depth_(DepthOf(weights, dtype)),
+      out_(weights.weight.shape().dim(0)),
+      epilogue_(EpilogueOf(activation)),
+      bias_(ToFloats(weights.bias)),
+      panel_bytes_(PanelBytes(weights, dtype)),
+      panels_(memory.Take(panel_bytes_)) {
+  bias_.resize(static_cast<std::size_t>(out_));
+  if (dtype == DataType::kBFloat16) {
+    if (out_ >= kPanelWidth) full_kernels_ = Compile(kPanelWidth);
+    if (const std::int64_t last = out_ % kPanelWidth; last > 0) {
+      last_kernels_ = Compile(RoundUp(last, kLanes));
+    }
+  }
+  Pack(ToFloats(weights.weight));
+}
+
+std::size_t PanelLinear::PanelBytes(const LinearWeights& weights,
+                                    DataType dtype) {
+  return static_cast<std::size_t>(
+             RoundUp(weights.weight.shape().dim(0), kLanes) *
+             DepthOf(weights, dtype)) *
+         DataTypeSize(dtype);
+}
+
+PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
+  static SharedKernels<Brgemm::Shape, Brgemm> shared;
+  Kernels kernels;
+  for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
+    const Brgemm::Shape shape = {.columns = width,
+                                 .depth = std::min(kMaxDepth, depth_ - first),
+                                 .lda = depth_,
+                                 .ldb = width,
+                                 .ldc = kPanelWidth,
+                                 .accumulate = first > 0};
+    kernels.push_back(shared.Get(shape, [&] { return Brgemm(shape); }));
+  }
+  return kernels;
+}
+
+// Element (k, n) of a panel of `width` columns lies at k * width + n; with
+// bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
+void PanelLinear::Pack(const std::vector<float>& weight) {
+  const std::int64_t padded = RoundUp(out_, kLanes);
+  std::memset(panels_.get(), 0, panel_bytes_);
+  auto* floats = reinterpret_cast<float*>(panels_.get());
+  auto* halves = reinterpret_cast<std::uint16_t*>(panels_.get());
+  for (std::int64_t n = 0; n < out_; ++n) {
+    const std::int64_t first = n / kPanelWidth * kPanelWidth;
+    const std::int64_t width = std::min(kPanelWidth, padded - first);
+    const float* row = weight.data() + n * in_;
+    for (std::int64_t k = 0; k < in_; ++k) {
+      if (dtype_ == DataType::kFloat32) {
+        floats[first * depth_ + k * width + (n - first)] = row[k];
+      } else {
+        halves[first * depth_ + k / 2 * 2 * width + 2 * (n - first) + k % 2] =
+            FloatToBFloat16(row[k]);
+      }
+    }
+  }
+}
+
+std::int64_t PanelLinear::num_panels() const {
+  return (out_ + kPanelWidth - 1) / kPanelWidth;
+}
+
+// A tile's rows stay in cache while panels pass by, so the more the better, up
+// to what leaves every thread with several items.
+std::int64_t PanelLinear::PanelsPerItem(std::int64_t num_rows) const {
+  constexpr std::int64_t kEnoughItems = 16;
+  constexpr std::int64_t kMostPanels = 12;
+  return std::clamp<std::int64_t>(
+      NumTiles(num_rows) * num_panels() / kEnoughItems, 1, kMostPanels);
+}
+
+std::int64_t PanelLinear::num_items(std::int64_t num_rows) const {
+  const std::int64_t panels = PanelsPerItem(num_rows);
+  return NumTiles(num_rows) * ((num_panels() + panels - 1) / panels);
+}
+
+void PanelLinear::Compute(const Input& input, std::int64_t item,
+                          const TileSink& sink, std::byte* scratch) const {
+  const std::int64_t num_tiles = NumTiles(input.num_rows());
+  const std::int64_t panels = PanelsPerItem(input.num_rows());
+  const std::int64_t first_panel = item / num_tiles * panels;
+  const std::int64_t end = std::min(first_panel + panels, num_panels());
+  const std::int64_t row = item % num_tiles * kTileRows;
+  const std::int64_t num_rows = std::min(kTileRows, input.num_rows() - row);
+
+  auto* sums = reinterpret_cast<float*>(scratch);
+  const TileRows rows = {Rows(input, row, num_rows, scratch + kSumsBytes),
+                         num_rows};
+  for (std::int64_t index = first_panel; index < end; ++index) {
+    const Panel panel = PanelAt(index);
+    if (ComputeInPlace(panel, row, rows, sink)) continue;
+    ComputeSums(panel, rows, sums);
+    sink.Store(row, panel.column,
+               {.values = sums,
+                .stride = kPanelWidth,
+                .rows = num_rows,
+                .columns = std::min(kPanelWidth, out_ - panel.column),
+                .bias = bias_.data() + panel.column});
+  }
+}
+
+PanelLinear::Panel PanelLinear::PanelAt(std::int64_t index) const {
+  const std::int64_t column = index * kPanelWidth;
+  return {.column = column,
+          .width = std::min(kPanelWidth, RoundUp(out_ - column, kLanes)),
+          .weights = panels_.get() +
+                     static_cast<std::size_t>(column * depth_) * element_size_};
+}
+
+bool PanelLinear::ComputeInPlace(const Panel& panel, std::int64_t row,
+                                 const TileRows& rows,
+                                 const TileSink& sink) const {
+  if (dtype_ != DataType::kFloat32 || panel.column + panel.width > out_) {
+    return false;
+  }
+  const TileSink::Place place =
+      sink.Accept(row, panel.column, rows.count, panel.width);
+  if (place.values == nullptr) return false;
+  MultiplyFloats(panel, rows, bias_.data() + panel.column, place);
+  return true;
+}
+
+void PanelLinear::ComputeSums(const Panel& panel, const TileRows& rows,
+                              float* sums) const {
+  if (dtype_ == DataType::kFloat32) {
+    return MultiplyFloats(panel, rows, nullptr, {sums, kPanelWidth});
+  }
+  const auto* from = reinterpret_cast<const std::uint16_t*>(rows.data);
+  const auto* weights = reinterpret_cast<const std::uint16_t*>(panel.weights);
+  const bool full = panel.column + kPanelWidth <= out_;
+  for (const auto& kernel : full ? full_kernels_ : last_kernels_) {
+    kernel->Execute(rows.count, from, weights, sums);
+    from += kMaxDepth;
+    weights += kMaxDepth * panel.width;
+  }
+}
+
+void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
+                                 const float* bias,
+                                 const TileSink::Place& to) const {
+  for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
+    const std::int64_t depth = std::min(kMaxDepth, depth_ - first);
+    Multiply({.rows = rows.count,
+              .columns = panel.width,
+              .depth = depth,
+              .a = reinterpret_cast<const float*>(rows.data) + first,
+              .lda = depth_,
+              .b = reinterpret_cast<const float*>(panel.weights) +
+                   first * panel.width,
+              .ldb = panel.width,
+              .c = to.values,
+              .ldc = to.stride,
+              .accumulate = first > 0,
+              .bias = first + depth == depth_ ? bias : nullptr});
+  }
+}
+
+// Rows [first, first + count) of the input as [count, depth] of the compute
+// dtype: the input's own memory, or a copy.
+const std::byte* PanelLinear::Rows(const Input& input, std::int64_t first,
+                                   std::int64_t count,
+                                   std::byte* scratch) const {
+  const auto sources = input.sources.subspan(static_cast<std::size_t>(first),
+                                             static_cast<std::size_t>(count));
+  const DataType dtype = input.tensor.dtype;
+  const std::size_t row_bytes =
+      static_cast<std::size_t>(in_) * DataTypeSize(dtype);
+  if (dtype == dtype_ && in_ == depth_ && AreConsecutive(sources)) {
+    return input.tensor.data +
+           static_cast<std::size_t>(sources.front()) * row_bytes;
+  }
+  std::byte* to = scratch;
+  for (const std::int64_t source : sources) {
+    LoadRow(dtype,
+            input.tensor.data + static_cast<std::size_t>(source) * row_bytes,
+            in_, {to, dtype_, depth_});
+    to += static_cast<std::size_t>(depth_) * element_size_;
+  }
+  return scratch;
+}
+
+std::int64_t PanelLinear::num_items(const ProjectionRows& rows) const {
+  return num_items(static_cast<std::int64_t>(rows.sources.size()));
+}
+
+void PanelLinear::Compute(const ProjectionRows& rows, std::int64_t item,
+                          std::byte* scratch) const {
+  Compute({rows.input, rows.sources}, item,
+          RowSink(rows.output, rows.targets, epilogue_), scratch);
+}
+
+// The sums of a tile, and its rows.
+std::size_t PanelLinear::scratch_bytes() const {
+  return kSumsBytes +
+         static_cast<std::size_t>(kTileRows * depth_) * element_size_;
+}
+
+std::size_t PanelLinear::memory_bytes() const {
+  return panel_bytes_ + bias_.size() * sizeof(float);
+}
+
+}  // namespace attention

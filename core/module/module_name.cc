@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/module/module_name.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <format>
+
+#include "core/tensor/quote.h"
+
+namespace attention {
+namespace {
+
+bool IsAlphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+         (c >= 'a' && c <= 'z');
+}
+
+bool IsNameCharacter(char c) {
+  return IsAlphanumeric(c) || c == '.' || c == '_' || c == '-';
+}
+
+}  // namespace
+
+absl::Status ValidateModuleName(std::string_view name) {
+  constexpr std::size_t kMaxBytes = 128;
+  const bool valid = !name.empty() && name.size() <= kMaxBytes &&
+                     IsAlphanumeric(name.front()) &&
+                     std::ranges::all_of(name, IsNameCharacter);
+  if (valid) return absl::OkStatus();
+  return absl::InvalidArgumentError(std::format(
+      "module name {}: expected a letter or digit, then up to {} letters, "
+      "digits, '.', '_' or '-'",
+      Quote(name), kMaxBytes - 1));
+}
+
+}  // namespace attention

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/host/server.h"
+
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <format>
+#include <set>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "core/engine/compute_path.h"
+#include "core/module/module_registry.h"
+#include "core/serving/admission_controller.h"
+#include "core/serving/executor.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "server/host/log.h"
+#include "server/modules/module_manager.h"
+#include "server/repository/module_repository.h"
+#include "server/rpc/attention_service.h"
+#include "server/rpc/call_tracker.h"
+#include "server/rpc/forward_handler.h"
+#include "server/rpc/listener.h"
+#include "server/rpc/module_service.h"
+#include "server/rpc/reflection_service.h"
+#include "server/rpc/ticker.h"
+#include "server/rpc/unknown_methods.h"
+
+namespace attention {
+namespace {
+
+constexpr std::string_view kAllModules = "all";
+// How long new requests get UNAVAILABLE before the connections close: gRPC
+// answers those that cross with its closing with a bare CANCELLED.
+constexpr std::chrono::milliseconds kLameDuckTime{500};
+// Streams that are nobody's request, such as health's Watch, end after this.
+constexpr std::chrono::milliseconds kLingerTime{500};
+
+// How often timeouts are looked at: late by a second at most, or by half.
+std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
+  const std::chrono::milliseconds least =
+      std::min(timeouts.upload_idle, timeouts.stream_age);
+  return std::clamp<std::chrono::milliseconds>(
+      least / 2, std::chrono::milliseconds(1), std::chrono::seconds(1));
+}
+
+// What modules of each compute dtype are computed with on this machine.
+void LogComputePaths(std::size_t threads) {
+  for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {
+    const ComputePath path = BestComputePath(asked);
+    spdlog::info("{} modules: {} in {}, {} threads", DataTypeName(asked),
+                 path.name(), DataTypeName(path.dtype), threads);
+  }
+}
+
+// What became of all modules of the repository.
+void LogLoaded(std::size_t num_stored, const std::vector<std::string>& failed) {
+  if (failed.empty()) {
+    spdlog::info("serving all {} modules of the repository", num_stored);
+    return;
+  }
+  std::string names;
+  for (const std::string& name : failed) {
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  spdlog::error("{} of {} modules of the repository are not served: {}",
+                failed.size(), num_stored, names);
+}
+
+}  // namespace
+
+// In the order of use: each part uses those before it.
+struct Server::Parts {
+  Parts(const ServerOptions& options, const ServerTimeouts& timeouts,
+        const SharedServerState& state,
+        std::unique_ptr<ModuleRepository> repository)
+      : registry([this](std::string_view name, bool serving) {
+          grpc::HealthCheckServiceInterface* service = health.load();
+          if (service != nullptr) {
+            service->SetServingStatus(std::string(name), serving);
+          }
+        }),
+        admission(options.max_queue_bytes),
+        executor(options.threads,
+                 options.pin_threads ? Pinning::kPinned : Pinning::kNone),
+        handler({.state = state,
+                 .registry = registry,
+                 .admission = admission,
+                 .executor = executor,
+                 .max_message_bytes = options.max_message_bytes}),
+        manager(registry, std::move(repository), options.max_loaded_bytes),
+        attention_service(handler, calls),
+        module_service({.state = state,
+                        .manager = manager,
+                        .calls = calls,
+                        .max_module_bytes = options.max_module_bytes}),
+        ticker(TickPeriod(timeouts), [this, timeouts] {
+          attention_service.EndStreamsOlderThan(timeouts.stream_age);
+          module_service.EndIdleUploads(timeouts.upload_idle);
+        }) {}
+
+  std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
+  CallTracker calls;
+  ModuleRegistry registry;
+  AdmissionController admission;
+  Executor executor;
+  ForwardHandler handler;
+  ModuleManager manager;
+  AttentionServiceImpl attention_service;
+  ModuleServiceImpl module_service;
+  ReflectionService<grpc::reflection::v1::ServerReflection> reflection;
+  ReflectionService<grpc::reflection::v1alpha::ServerReflection>
+      reflection_v1alpha;
+  UnknownMethods unknown_methods;
+  Ticker ticker;
+  std::unique_ptr<grpc::Server> grpc_server;
+};
+
+Server::Server(ServerOptions options, const ServerTimeouts& timeouts)
+    : options_(std::move(options)), timeouts_(timeouts) {}
+
+Server::~Server() {
+  if (parts_ == nullptr) return;
+  if (parts_->grpc_server != nullptr && state_ != ServerState::kStopped) {
+    parts_->grpc_server->Shutdown(std::chrono::system_clock::now());
+  }
+  parts_->health = nullptr;
+}
+
+const std::vector<std::string>& Server::addresses() const { return addresses_; }
+
+ServerState Server::state() const { return state_; }
+
+absl::Status Server::Start(const std::stop_token& stop) {
+  state_ = ServerState::kStarting;
+  std::unique_ptr<ModuleRepository> repository;
+  if (!options_.modules.empty()) {
+    ATTENTION_ASSIGN_OR_RETURN(
+        repository,
+        ModuleRepository::Open(options_.modules, options_.max_module_bytes,
+                               options_.modules_link_roots));
+  }
+  parts_ = std::make_unique<Parts>(options_, timeouts_, state_,
+                                   std::move(repository));
+  ATTENTION_RETURN_IF_ERROR(Listen());
+  ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
+  state_ = ServerState::kServing;
+  SetHealth(/*name=*/"", true);
+  LogGrpcErrors();
+  LogComputePaths(options_.threads);
+  for (const std::string& address : addresses_) {
+    spdlog::info("listening on {}", address);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Server::Listen() {
+  // A setting of the whole process, read by every builder.
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::ServerBuilder builder;
+  SetListenerArguments(options_.max_message_bytes, &builder);
+  builder.RegisterService(&parts_->attention_service);
+  builder.RegisterService(&parts_->module_service);
+  builder.RegisterService(&parts_->reflection);
+  builder.RegisterService(&parts_->reflection_v1alpha);
+  builder.RegisterCallbackGenericService(&parts_->unknown_methods);
+  addresses_ = options_.listen;
+  ATTENTION_ASSIGN_OR_RETURN(parts_->grpc_server,
+                             StartListening(&builder, &addresses_));
+  parts_->health = parts_->grpc_server->GetHealthCheckService();
+  SetHealth(/*name=*/"", false);
+  return absl::OkStatus();
+}
+
+absl::Status Server::LoadModules(const std::stop_token& stop) {
+  const absl::Status stopped =
+      absl::CancelledError("stopped while loading modules");
+  std::set<std::string> named(options_.load.begin(), options_.load.end());
+  const bool all = named.erase(std::string(kAllModules)) > 0;
+  for (const std::string& name : named) {
+    if (stop.stop_requested()) return stopped;
+    ATTENTION_RETURN_IF_ERROR(
+        parts_->manager.Load(name, /*replace=*/true).status());
+  }
+  if (!all) return absl::OkStatus();
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> stored,
+                             parts_->manager.StoredNames());
+  std::vector<std::string> failed;
+  for (const std::string& name : stored) {
+    if (named.contains(name)) continue;
+    if (stop.stop_requested()) return stopped;
+    const absl::Status loaded =
+        parts_->manager.Load(name, /*replace=*/true).status();
+    if (loaded.ok()) continue;
+    // One bad module keeps none of the others from being served.
+    spdlog::error("not served: {}", StatusText(loaded));
+    SetHealth(name, false);
+    failed.push_back(name);
+  }
+  LogLoaded(stored.size(), failed);
+  return absl::OkStatus();
+}
+
+void Server::SetHealth(const std::string& name, bool serving) {
+  parts_->health.load()->SetServingStatus(name, serving);
+}
+
+void Server::Drain() {
+  if (parts_ == nullptr || parts_->grpc_server == nullptr) return;
+  spdlog::info("draining, at most {} s", options_.drain_grace.count());
+  parts_->health.load()->Shutdown();  // every name: NOT_SERVING
+  state_ = ServerState::kDraining;
+  parts_->attention_service.Drain();
+  parts_->module_service.Drain();
+  const auto lame_duck =
+      std::min<std::chrono::milliseconds>(kLameDuckTime, options_.drain_grace);
+  std::this_thread::sleep_for(lame_duck);
+  if (!parts_->calls.WaitIdle(options_.drain_grace - lame_duck)) {
+    spdlog::warn("requests in flight did not finish in time, cancelling them");
+  }
+  parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);
+  state_ = ServerState::kStopped;
+  spdlog::info("stopped");
+}
+
+}  // namespace attention

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/forward_handler.h"
+
+#include <cstdint>
+#include <format>
+#include <new>
+#include <utility>
+
+#include "core/attention/packed_batch.h"
+#include "core/module/module_name.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "proto/wire/forward_codec.h"
+#include "server/rpc/forward_answer.h"
+
+namespace attention {
+
+void ForwardHandler::Handle(const std::shared_ptr<ForwardCall>& call) const {
+  absl::StatusOr<ForwardTask::Work> work =
+      absl::ResourceExhaustedError("memory is exhausted");
+  try {
+    work = Prepare(*call);
+  } catch (const std::bad_alloc&) {
+    // Keeps the status above.
+  }
+  if (!work.ok()) {
+    call->Complete(work.status(), ForwardTask::Times());
+    return;
+  }
+  parts_.executor.Submit(std::make_unique<ForwardTask>(*std::move(work), call));
+}
+
+void ForwardHandler::Cancel(ForwardCall& call) const {
+  call.Cancel();
+  parts_.executor.DropCancelled(call);
+}
+
+absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
+    ForwardCall& call) const {
+  ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
+  const v1::ForwardRequest& request = call.request();
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(request.module()));
+  ForwardTask::Work work;
+  ATTENTION_ASSIGN_OR_RETURN(work.module,
+                             parts_.registry.Find(request.module()));
+  work.deadline = call.deadline();
+  const auto resolve = [&]() -> absl::Status {
+    ATTENTION_ASSIGN_OR_RETURN(const AttentionInputs inputs,
+                               DecodeForwardRequest(request));
+    ATTENTION_ASSIGN_OR_RETURN(work.batch,
+                               ResolveRequest(work.module->config(), inputs));
+    return Admit(call, work);
+  };
+  const absl::Status status = resolve();
+  if (!status.ok()) {
+    return AnnotateStatus(std::format("module '{}'", request.module()), status);
+  }
+  call.SetDecoded(work.module->version());
+  return work;
+}
+
+absl::Status ForwardHandler::Admit(ForwardCall& call,
+                                   const ForwardTask::Work& work) const {
+  const DataType dtype = work.batch.query.dtype;
+  const std::size_t answer_bytes = AnswerBytes(work.batch.shapes, dtype);
+  if (answer_bytes > parts_.max_message_bytes) {
+    return absl::ResourceExhaustedError(std::format(
+        "the answer would take {} bytes (output {}, weights {}), expected at "
+        "most {} (--max-message-bytes)",
+        answer_bytes, work.batch.shapes.output.ToString(),
+        work.batch.shapes.weights ? work.batch.shapes.weights->ToString()
+                                  : "none",
+        parts_.max_message_bytes));
+  }
+  return call.ExtendReservation(answer_bytes + CopyBytes(work.batch),
+                                work.module->implementation(dtype).ScratchBytes(
+                                    work.batch, parts_.executor.num_threads()));
+}
+
+}  // namespace attention

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/module_upload.h"
+
+#include <cstdint>
+#include <format>
+#include <memory>
+#include <new>
+#include <utility>
+
+#include "attention/v1/module_service.pb.h"
+#include "core/tensor/status_macros.h"
+#include "core/tensor/status_text.h"
+#include "server/modules/upload_buffer.h"
+#include "server/rpc/message_bytes.h"
+#include "server/rpc/rpc_context.h"
+
+namespace attention {
+
+absl::Status TooManyLoadsError() {
+  return OverloadError("too many modules are waiting to be loaded");
+}
+
+/// One UploadModule call.
+///
+/// gRPC calls the On… methods, the loading thread completes what came whole,
+/// and the server may end what has not: all of them lock. Finish is called
+/// once; the reactor deletes itself when gRPC is done with it.
+class ModuleUploadReactor final
+    : public grpc::ServerReadReactor<grpc::ByteBuffer> {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  ModuleUploadReactor(ModuleUploads* uploads,
+                      grpc::CallbackServerContext* context,
+                      grpc::ByteBuffer* response)
+      : uploads_(uploads),
+        parts_(uploads->parts_),
+        context_(context),
+        response_(response),
+        token_(parts_.calls) {
+    uploads_->num_uploads_.fetch_add(1);
+  }
+
+  // Begin reading, unless it is refused or has been ended. Call once.
+  void Start();
+
+  // End with `why` unless everything has come.
+  void End(const absl::Status& why);
+
+  // The same when no message has come since `latest`.
+  void EndIfIdle(Clock::time_point latest, const absl::Status& why);
+
+ private:
+  enum class Stage : std::uint8_t { kReceiving, kLoading, kDone };
+
+  void OnReadDone(bool ok) override;
+  void OnDone() override {
+    uploads_->Close(this);
+    {
+      // Who called Finish may hold it still.
+      const std::lock_guard lock(mutex_);
+    }
+    delete this;
+  }
+
+  [[nodiscard]] absl::Status CheckRoom() const;
+  [[nodiscard]] absl::Status Take(const v1::UploadModuleRequest& message);
+  [[nodiscard]] absl::Status TakeHeader(const v1::UploadModuleHeader& header);
+  void TakeEnd();
+  void Load();
+  void Complete(const absl::Status& status);  // with the mutex held
+
+  ModuleUploads* const uploads_;
+  const ModuleUploads::Parts& parts_;
+  grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer* const response_;
+  const CallTracker::Token token_;
+  grpc::ByteBuffer incoming_;
+
+  std::mutex mutex_;  // guards all below; but loading, nobody else uses them
+  Stage stage_ = Stage::kReceiving;
+  Clock::time_point last_message_ = Clock::now();
+  v1::UploadModuleHeader header_;
+  std::unique_ptr<UploadBuffer> file_;  // once there is a header
+};
+
+absl::Status ModuleUploadReactor::CheckRoom() const {
+  ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
+  if (uploads_->num_uploads_.load() <= ModuleUploads::kMaxUploads) {
+    return absl::OkStatus();
+  }
+  return OverloadError(std::format("{} uploads are under way already",
+                                   ModuleUploads::kMaxUploads));
+}
+
+void ModuleUploadReactor::Start() {
+  const std::lock_guard lock(mutex_);
+  if (stage_ != Stage::kReceiving) return;
+  if (const absl::Status room = CheckRoom(); !room.ok()) return Complete(room);
+  StartRead(&incoming_);
+}
+
+void ModuleUploadReactor::End(const absl::Status& why) {
+  EndIfIdle(Clock::time_point::max(), why);
+}
+
+void ModuleUploadReactor::EndIfIdle(Clock::time_point latest,
+                                    const absl::Status& why) {
+  const std::lock_guard lock(mutex_);
+  if (stage_ != Stage::kReceiving || last_message_ > latest) return;
+  if (file_ == nullptr) return Complete(why);
+  Complete(AnnotateStatus(std::format("module '{}'", header_.name()), why));
+}
+
+void ModuleUploadReactor::OnReadDone(bool ok) {
+  const std::lock_guard lock(mutex_);
+  if (stage_ != Stage::kReceiving) return;  // ended while this was under way
+  if (!ok) return TakeEnd();
+  v1::UploadModuleRequest message;
+  absl::Status status =
+      ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
+  if (status.ok()) status = Take(message);
+  if (!status.ok()) return Complete(status);
+  last_message_ = Clock::now();
+  StartRead(&incoming_);
+}
+
+absl::Status ModuleUploadReactor::Take(const v1::UploadModuleRequest& message) {
+  switch (message.part_case()) {
+    case v1::UploadModuleRequest::kHeader:
+      return TakeHeader(message.header());
+    case v1::UploadModuleRequest::kData:
+      if (file_ == nullptr) {
+        return absl::InvalidArgumentError(
+            "the upload's first message has data, expected a header");
+      }
+      return AnnotateStatus(std::format("module '{}'", header_.name()),
+                            file_->Append(message.data()));
+    case v1::UploadModuleRequest::PART_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      "a message of the upload is empty, expected a header or data");
+}
+
+absl::Status ModuleUploadReactor::TakeHeader(
+    const v1::UploadModuleHeader& header) {
+  if (file_ != nullptr) {
+    return absl::InvalidArgumentError(
+        "the upload has a second header, expected data");
+  }
+  if (header.ByteSizeLong() > kMaxManagementBytes) {
+    return absl::InvalidArgumentError(
+        std::format("the upload's header has {} bytes, expected at most {}",
+                    header.ByteSizeLong(), kMaxManagementBytes));
+  }
+  ATTENTION_RETURN_IF_ERROR(parts_.manager.CheckUpload(header));
+  header_ = header;
+  ATTENTION_ASSIGN_OR_RETURN(AdmissionController::Reservation reservation,
+                             uploads_->budget_.Reserve(0));
+  file_ = std::make_unique<UploadBuffer>(parts_.max_module_bytes,
+                                         std::move(reservation));
+  return absl::OkStatus();
+}
+
+// The client has sent everything, or is gone.
+void ModuleUploadReactor::TakeEnd() {
+  if (context_->IsCancelled()) {
+    return Complete(absl::CancelledError("the client stopped the upload"));
+  }
+  if (file_ == nullptr) {
+    return Complete(absl::InvalidArgumentError(
+        "the upload has no messages, expected one with a header first"));
+  }
+  stage_ = Stage::kLoading;
+  if (!parts_.work_thread.TryPost([this] { Load(); })) {
+    Complete(TooManyLoadsError());
+  }
+}
+
+void ModuleUploadReactor::Load() {
+  absl::StatusOr<v1::ModuleInfo> info =
+      absl::CancelledError("the client stopped the upload");
+  // Nobody waits for an upload whose client has gone meanwhile.
+  if (!context_->IsCancelled()) {
+    try {
+      info = parts_.manager.LoadUpload(header_, file_->bytes());
+    } catch (const std::bad_alloc&) {
+      info = absl::ResourceExhaustedError("memory is exhausted");
+    }
+  }
+  const std::lock_guard lock(mutex_);
+  if (!info.ok()) return Complete(info.status());
+  v1::UploadModuleResponse response;
+  *response.mutable_module() = *std::move(info);
+  *response_ = SerializeMessage(response);
+  Complete(absl::OkStatus());
+}
+
+void ModuleUploadReactor::Complete(const absl::Status& status) {
+  stage_ = Stage::kDone;
+  // Here and not when gRPC is done with the call, which may be long after the
+  // client has seen its end and started another.
+  file_.reset();
+  uploads_->num_uploads_.fetch_sub(1);
+  Finish(ToRpcStatus(status, context_));
+}
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleUploads::Open(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
+  auto* upload = new ModuleUploadReactor(this, context, response);
+  {
+    const std::lock_guard lock(mutex_);
+    open_.insert(upload);
+  }
+  upload->Start();  // looks at the state after it can be found by Drain
+  return upload;
+}
+
+void ModuleUploads::Drain() {
+  const std::lock_guard lock(mutex_);
+  for (ModuleUploadReactor* upload : open_) {
+    upload->End(absl::UnavailableError("the server is shutting down"));
+  }
+}
+
+void ModuleUploads::EndIdle(std::chrono::milliseconds at_least) {
+  const auto latest = ModuleUploadReactor::Clock::now() - at_least;
+  const absl::Status why = absl::DeadlineExceededError(std::format(
+      "no message of the upload came for {} s, expected the next one sooner",
+      std::chrono::duration<double>(at_least).count()));
+  const std::lock_guard lock(mutex_);
+  for (ModuleUploadReactor* upload : open_) upload->EndIfIdle(latest, why);
+}
+
+void ModuleUploads::Close(ModuleUploadReactor* upload) {
+  const std::lock_guard lock(mutex_);
+  open_.erase(upload);
+}
+
+}  // namespace attention

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/ticker.h"
+
+#include <utility>
+
+namespace attention {
+
+Ticker::Ticker(std::chrono::milliseconds period, std::function<void()> function)
+    : period_(period),
+      function_(std::move(function)),
+      thread_([this](const std::stop_token& stop) { RunLoop(stop); }) {}
+
+void Ticker::RunLoop(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    // Ends early only when a stop is requested.
+    stopped_.wait_for(lock, stop, period_, [] { return false; });
+    if (stop.stop_requested()) return;
+    function_();
+  }
+}
+
+}  // namespace attention

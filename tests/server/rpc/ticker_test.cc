@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/rpc/ticker.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <latch>
+
+namespace attention {
+namespace {
+
+TEST(TickerTest, CallsAgainAndAgain) {
+  std::latch calls(3);
+  std::atomic<int> num_calls = 0;
+
+  const Ticker ticker(std::chrono::milliseconds(1), [&] {
+    if (++num_calls <= 3) calls.count_down();
+  });
+
+  calls.wait();
+}
+
+TEST(TickerTest, StopsAtOnceHoweverLongItsPeriod) {
+  std::atomic<int> num_calls = 0;
+  {
+    const Ticker ticker(std::chrono::hours(24), [&] { ++num_calls; });
+  }
+
+  EXPECT_EQ(num_calls, 0);
+}
+
+}  // namespace
+}  // namespace attention
