@@ -9,12 +9,13 @@
 
 namespace attention {
 
-DropoutMask::DropoutMask(const PackedBatch& batch, DropoutSite site)
+DropoutMask::DropoutMask(const RequestPlan& request, std::uint32_t layer,
+                         DropoutSite site)
     : threshold_(
-          static_cast<std::uint64_t>(std::llround(batch.dropout * 0x1p32))),
-      scale_(batch.dropout < 1.0 ? 1.0 / (1.0 - batch.dropout) : 0.0),
-      seed_(batch.dropout_seed),
-      stream_((static_cast<std::uint32_t>(site) + 4 * batch.layer) << 16U) {}
+          static_cast<std::uint64_t>(std::llround(request.dropout * 0x1p32))),
+      scale_(request.dropout < 1.0 ? 1.0 / (1.0 - request.dropout) : 0.0),
+      seed_(request.dropout_seed),
+      stream_((static_cast<std::uint32_t>(site) + 4 * layer) << 16U) {}
 
 // Multiply elements whose columns are column_of(0), column_of(1), ...
 template <typename Real, typename ColumnOf>

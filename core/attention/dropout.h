@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 
 namespace attention {
 
@@ -28,8 +28,10 @@ enum class DropoutSite : std::uint32_t {
 /// queries, j counts the row's elements and h is 0. Thread-safe.
 class DropoutMask {
  public:
-  /// The mask of a batch at a site of batch.layer, with p = batch.dropout.
-  DropoutMask(const PackedBatch& batch, DropoutSite site);
+  /// The mask of a request at a site of a layer, counted from 0, with p =
+  /// request.dropout.
+  DropoutMask(const RequestPlan& request, std::uint32_t layer,
+              DropoutSite site);
 
   [[nodiscard]] bool active() const { return threshold_ > 0; }
 

@@ -17,7 +17,7 @@ constexpr Real kMinusInfinity = -std::numeric_limits<Real>::infinity();
 
 // Visible keys before a position.
 std::int64_t KeysBefore(const Sequence& sequence, std::int64_t position) {
-  const std::vector<std::int32_t>& visible = sequence.visible_keys;
+  const std::span<const std::int32_t> visible = sequence.visible_keys;
   if (visible.empty()) {
     return std::clamp<std::int64_t>(position, 0, sequence.num_visible);
   }
@@ -48,9 +48,8 @@ void HideFrom(const Sequence& sequence, std::int64_t end,
 }
 
 // Length in valid_lens of a query position.
-std::int64_t ValidLength(const PackedBatch& batch, const Sequence& sequence,
-                         std::int64_t row) {
-  const TensorView& lens = *batch.row_valid_lens;
+std::int64_t ValidLength(const Sequence& sequence, std::int64_t row) {
+  const TensorView& lens = *sequence.request->row_valid_lens;
   return lens.shape.rank() == 1
              ? LoadInteger(lens, sequence.index)
              : LoadInteger(lens, sequence.index * lens.shape.dim(1) + row);
@@ -58,32 +57,30 @@ std::int64_t ValidLength(const PackedBatch& batch, const Sequence& sequence,
 
 }  // namespace
 
-std::int64_t VisibleColumns(const PackedBatch& batch, const Sequence& sequence,
-                            std::int64_t row) {
+std::int64_t VisibleColumns(const Sequence& sequence, std::int64_t row) {
+  const RequestPlan& request = *sequence.request;
   // The position of the first hidden column.
   std::int64_t end = sequence.key_length + sequence.appended_keys;
-  if (batch.causal_over_appended || batch.causal == Causal::kTopLeft) {
+  if (request.causal_over_appended || request.causal == Causal::kTopLeft) {
     end = std::min(end, row + 1);
   }
-  if (batch.causal == Causal::kBottomRight) {
+  if (request.causal == Causal::kBottomRight) {
     end = std::min(end, row + 1 + sequence.key_length - sequence.query_length);
   }
-  if (batch.row_valid_lens && !batch.replaces_scores) {
-    end = std::min(end, ValidLength(batch, sequence, row));
+  if (request.row_valid_lens && !request.replaces_scores) {
+    end = std::min(end, ValidLength(sequence, row));
   }
   return ColumnsBefore(sequence, end);
 }
 
-std::int64_t FirstReplaced(const PackedBatch& batch, const Sequence& sequence,
-                           std::int64_t row) {
-  return KeysBefore(sequence, ValidLength(batch, sequence, row));
+std::int64_t FirstReplaced(const Sequence& sequence, std::int64_t row) {
+  return KeysBefore(sequence, ValidLength(sequence, row));
 }
 
-template <typename Real>
-bool MaskReader<Real>::any() const {
-  return batch_.attn_mask || batch_.key_padding_mask ||
-         (batch_.row_valid_lens && !batch_.replaces_scores) ||
-         batch_.causal != Causal::kNone || batch_.causal_over_appended;
+bool HasMasks(const RequestPlan& request) {
+  return request.attn_mask || request.key_padding_mask ||
+         (request.row_valid_lens && !request.replaces_scores) ||
+         request.causal != Causal::kNone || request.causal_over_appended;
 }
 
 template <typename Real>
@@ -116,34 +113,36 @@ void MaskReader<Real>::AddTensorRow(const TensorView& tensor,
 template <typename Real>
 void MaskReader<Real>::Read(const Sequence& sequence, std::int64_t head,
                             std::int64_t row, Real* mask) {
+  const RequestPlan& request = *sequence.request;
   const std::int64_t num_visible = sequence.num_visible;
   std::fill_n(mask, sequence.num_columns(), Real{0});
-  if (batch_.causal_over_appended) {
+  if (request.causal_over_appended) {
     HideFrom(sequence, row + 1, sequence.num_columns(), mask);
-  } else if (batch_.attn_mask) {
-    const MaskSteps& steps = batch_.attn_mask_steps;
-    AddTensorRow(*batch_.attn_mask, steps.RowOf(sequence.index, head, row),
+  } else if (request.attn_mask) {
+    const MaskSteps& steps = request.attn_mask_steps;
+    AddTensorRow(*request.attn_mask, steps.RowOf(sequence.index, head, row),
                  sequence, mask);
   }
-  if (batch_.key_padding_mask) {
-    AddTensorRow(*batch_.key_padding_mask, sequence.index, sequence, mask);
+  if (request.key_padding_mask) {
+    AddTensorRow(*request.key_padding_mask, sequence.index, sequence, mask);
   }
-  if (batch_.causal == Causal::kTopLeft) {
+  if (request.causal == Causal::kTopLeft) {
     HideFrom(sequence, row + 1, num_visible, mask);
-  } else if (batch_.causal == Causal::kBottomRight) {
+  } else if (request.causal == Causal::kBottomRight) {
     HideFrom(sequence, row + 1 + sequence.key_length - sequence.query_length,
              num_visible, mask);
   }
-  if (batch_.row_valid_lens && !batch_.replaces_scores) {
-    HideFrom(sequence, ValidLength(batch_, sequence, row), num_visible, mask);
+  if (request.row_valid_lens && !request.replaces_scores) {
+    HideFrom(sequence, ValidLength(sequence, row), num_visible, mask);
   }
 }
 
 template <typename Real>
 void MaskReader<Real>::Replace(const Sequence& sequence, std::int64_t row,
-                               Real* scores) const {
-  if (!batch_.row_valid_lens || !batch_.replaces_scores) return;
-  SetFrom(sequence, ValidLength(batch_, sequence, row), sequence.num_visible,
+                               Real* scores) {
+  const RequestPlan& request = *sequence.request;
+  if (!request.row_valid_lens || !request.replaces_scores) return;
+  SetFrom(sequence, ValidLength(sequence, row), sequence.num_visible,
           static_cast<Real>(AttentionSpec::kReplacedScore), scores);
 }
 

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
-#include "core/attention/request.h"
+#include "core/attention/request_plan.h"
 #include "core/parallel/compute_pool.h"
 
 namespace attention {
@@ -35,15 +35,17 @@ class ModuleImplementation {
   /// Upper bound, in bytes, of the memory Forward will allocate, beside a
   /// bounded cache of compiled kernels.
   [[nodiscard]] virtual std::size_t ScratchBytes(
-      const PackedBatch& batch, std::size_t num_threads) const = 0;
+      std::span<const Sequence> sequences, std::size_t num_threads) const = 0;
 
-  /// Compute `batch` into `outputs`, whose views have batch.shapes and any
-  /// dtype the implementation computes for. Every element is written.
-  /// \return CANCELLED when the pool was asked to stop, RESOURCE_EXHAUSTED when
-  ///   memory cannot be allocated, INTERNAL when a primitive fails.
-  [[nodiscard]] virtual absl::Status Forward(const PackedBatch& batch,
-                                             const AttentionOutputs& outputs,
-                                             ComputePool& pool) const = 0;
+  /// Compute sequences, of one request or of many, into the outputs their
+  /// requests are bound to: each bit for bit as it would be alone. Every
+  /// element is written, but of requests that are stopped meanwhile
+  /// (RequestPlan::was_stopped): these are left unfinished, and the others are
+  /// not touched by it.
+  /// \return RESOURCE_EXHAUSTED when memory cannot be allocated, INTERNAL when
+  ///   a primitive fails: all outputs are undefined then.
+  [[nodiscard]] virtual absl::Status Forward(
+      std::span<const Sequence> sequences, ComputePool& pool) const = 0;
 };
 
 }  // namespace attention

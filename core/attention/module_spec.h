@@ -12,7 +12,7 @@ namespace attention {
 
 /// What a request's is_causal says.
 enum class IsCausal : std::uint8_t {
-  kHint,     ///< torch's hint about attn_mask; see PackedBatch
+  kHint,     ///< torch's hint about attn_mask; see RequestPlan
   kMask,     ///< a top-left mask, the only one beside padding
   kRefused,  ///< the kind has none
 };

@@ -10,7 +10,8 @@
 #include "core/attention/check_inputs.h"
 #include "core/attention/integers.h"
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
+#include "core/attention/token_rows.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/status_macros.h"
 
@@ -52,15 +53,15 @@ std::int64_t ValidKeys(const TensorView& valid_lens, bool replaces_scores,
 
 // Find the keys of `sequence` that are not padding; list them if they are not
 // the first ones.
-void FindVisibleKeys(const AttentionInputs& inputs, bool replaces_scores,
-                     Sequence& sequence) {
+void FindVisibleKeys(const AttentionInputs& inputs, Sequence& sequence,
+                     RequestPlan& request) {
   // Beside other masks, a key whose score is replaced may be all a row sees.
   const bool sees_replaced =
-      replaces_scores && (inputs.attn_mask || inputs.key_padding_mask ||
-                          inputs.causal != Causal::kNone);
+      request.replaces_scores && (inputs.attn_mask || inputs.key_padding_mask ||
+                                  inputs.causal != Causal::kNone);
   const std::int64_t end =
       inputs.valid_lens && !sees_replaced
-          ? ValidKeys(*inputs.valid_lens, replaces_scores, sequence)
+          ? ValidKeys(*inputs.valid_lens, request.replaces_scores, sequence)
           : sequence.key_length;
   sequence.num_visible = end;
   if (!inputs.key_padding_mask) return;
@@ -76,62 +77,74 @@ void FindVisibleKeys(const AttentionInputs& inputs, bool replaces_scores,
   }
   sequence.num_visible = count;
   if (count == last + 1) return;
-  sequence.visible_keys.reserve(static_cast<std::size_t>(count));
+  std::vector<std::int32_t>& keys = request.visible_keys.emplace_back();
+  keys.reserve(static_cast<std::size_t>(count));
   for (std::int64_t j = 0; j <= last; ++j) {
-    if (is_padding(j)) continue;
-    sequence.visible_keys.push_back(static_cast<std::int32_t>(j));
+    if (!is_padding(j)) keys.push_back(static_cast<std::int32_t>(j));
   }
+  // The elements stay where they are when the list of lists grows.
+  sequence.visible_keys = keys;
 }
 
-// The sequences of a batched or unbatched request.
-void AddDenseSequences(const Layout& layout, PackedBatch& batch) {
-  for (std::int64_t n = 0; n < layout.batch_size; ++n) {
-    Sequence sequence;
-    sequence.index = n;
-    sequence.query_length = layout.query_length;
-    sequence.key_length = layout.key_length;
-    sequence.first_query_row =
-        layout.sequence_first ? n : n * layout.query_length;
-    sequence.first_key_row = layout.sequence_first ? n : n * layout.key_length;
-    sequence.query_row_step = layout.sequence_first ? layout.batch_size : 1;
-    sequence.key_row_step = sequence.query_row_step;
-    batch.sequences.push_back(std::move(sequence));
-  }
+TokenLayout LayoutOf(const Layout& layout, std::int64_t num_heads,
+                     std::int64_t length) {
+  return {.sequence_first = layout.sequence_first,
+          .heads_apart = layout.heads_apart,
+          .batch_size = layout.batch_size,
+          .num_heads = num_heads,
+          .length = length};
 }
 
-// The sequences of a ragged request.
-void AddRaggedSequences(const AttentionInputs& inputs, PackedBatch& batch) {
+// Lay the inputs out as sequences.
+void AddSequences(const AttentionSpec& spec, const Layout& layout,
+                  const AttentionInputs& inputs, RequestPlan& request) {
+  const TensorView& key = inputs.key ? *inputs.key : inputs.query;
+  const TensorView& value = inputs.value ? *inputs.value : key;
+  const TokenLayout key_layout =
+      LayoutOf(layout, spec.num_key_value_heads, layout.key_length);
   const std::vector<std::int64_t>& key_lengths =
       inputs.key_lengths.empty() ? inputs.query_lengths : inputs.key_lengths;
   std::int64_t query_row = 0;
   std::int64_t key_row = 0;
-  for (std::size_t n = 0; n < inputs.query_lengths.size(); ++n) {
+  request.sequences.reserve(static_cast<std::size_t>(layout.batch_size));
+  for (std::int64_t n = 0; n < layout.batch_size; ++n) {
+    const auto place = static_cast<std::size_t>(n);
     Sequence sequence;
-    sequence.index = static_cast<std::int64_t>(n);
-    sequence.query_length = inputs.query_lengths[n];
-    sequence.key_length = key_lengths[n];
-    sequence.first_query_row = query_row;
-    sequence.first_key_row = key_row;
+    sequence.request = &request;
+    sequence.index = n;
+    sequence.query_length =
+        layout.ragged ? inputs.query_lengths[place] : layout.query_length;
+    sequence.key_length =
+        layout.ragged ? key_lengths[place] : layout.key_length;
+    sequence.appended_keys = request.appended_keys;
+    const std::int64_t first_query = layout.sequence_first ? n : query_row;
+    const std::int64_t first_key = layout.sequence_first ? n : key_row;
+    sequence.query = RowsOf<const std::byte>(inputs.query, request.query_layout,
+                                             first_query);
+    sequence.key = RowsOf<const std::byte>(key, key_layout, first_key);
+    sequence.value = RowsOf<const std::byte>(value, key_layout, first_key);
     query_row += sequence.query_length;
     key_row += sequence.key_length;
-    batch.sequences.push_back(std::move(sequence));
+    FindVisibleKeys(inputs, sequence, request);
+    request.sequences.push_back(sequence);
   }
 }
 
 absl::StatusOr<OutputShapes> ShapesOf(const AttentionSpec& spec,
                                       const Layout& layout,
-                                      const PackedBatch& batch) {
+                                      const TensorView& query,
+                                      const RequestPlan& request) {
   OutputShapes shapes;
-  std::vector<std::int64_t> dims(batch.query.shape.dims().begin(),
-                                 batch.query.shape.dims().end());
+  std::vector<std::int64_t> dims(query.shape.dims().begin(),
+                                 query.shape.dims().end());
   dims.back() = layout.heads_apart ? spec.value_head_dim : spec.output_width();
   ATTENTION_ASSIGN_OR_RETURN(shapes.output, Shape::Create(dims));
-  if (!batch.need_weights) return shapes;
+  if (!request.need_weights) return shapes;
   dims.clear();
   if (layout.batched) dims.push_back(layout.batch_size);
-  if (!batch.average_attn_weights) dims.push_back(spec.num_heads);
-  dims.push_back(batch.max_query_length);
-  dims.push_back(batch.weight_columns());
+  if (!request.average_attn_weights) dims.push_back(spec.num_heads);
+  dims.push_back(request.max_query_length);
+  dims.push_back(request.weight_columns());
   absl::StatusOr<Shape> weights = Shape::Create(dims);
   if (!weights.ok()) {
     return absl::InvalidArgumentError(
@@ -160,86 +173,64 @@ MaskSteps StepsOf(const Shape& mask, std::int64_t num_heads) {
 
 // Take over the masks that apply; is_causal may replace attn_mask.
 void SetMasks(const AttentionSpec& spec, const AttentionInputs& inputs,
-              PackedBatch& batch) {
+              RequestPlan& request) {
   const bool is_mask = spec.is_causal == IsCausal::kMask;
-  batch.causal = inputs.is_causal && is_mask ? Causal::kTopLeft : inputs.causal;
+  request.causal =
+      inputs.is_causal && is_mask ? Causal::kTopLeft : inputs.causal;
   // torch/nn/functional.py: "if is_causal and key_padding_mask is None and not
   // need_weights: attn_mask = None", then SDPA(is_causal=True).
-  batch.causal_over_appended = inputs.is_causal && !is_mask &&
-                               !inputs.key_padding_mask && !inputs.valid_lens &&
-                               !inputs.need_weights;
-  if (inputs.attn_mask && !batch.causal_over_appended) {
-    batch.attn_mask = inputs.attn_mask;
-    batch.attn_mask_steps = StepsOf(inputs.attn_mask->shape, spec.num_heads);
+  request.causal_over_appended = inputs.is_causal && !is_mask &&
+                                 !inputs.key_padding_mask &&
+                                 !inputs.valid_lens && !inputs.need_weights;
+  if (inputs.attn_mask && !request.causal_over_appended) {
+    request.attn_mask = inputs.attn_mask;
+    request.attn_mask_steps = StepsOf(inputs.attn_mask->shape, spec.num_heads);
   }
   if (inputs.key_padding_mask && IsFloating(inputs.key_padding_mask->dtype)) {
-    batch.key_padding_mask = inputs.key_padding_mask;
+    request.key_padding_mask = inputs.key_padding_mask;
   }
-  batch.replaces_scores = spec.replaces_scores;
+  request.replaces_scores = spec.replaces_scores;
   if (inputs.valid_lens &&
       (spec.replaces_scores || inputs.valid_lens->shape.rank() == 2)) {
-    batch.row_valid_lens = inputs.valid_lens;
+    request.row_valid_lens = inputs.valid_lens;
   }
 }
 
 // Everything of a request but its masks, shapes and sequences.
-PackedBatch DescribeBatch(const AttentionSpec& spec, const Layout& layout,
-                          const AttentionInputs& inputs) {
-  PackedBatch batch;
-  batch.query = inputs.query;
-  batch.key = inputs.key.value_or(inputs.query);
-  batch.value = inputs.value.value_or(batch.key);
-  batch.query_heads = {spec.num_heads, layout.query_length, layout.heads_apart};
-  batch.key_heads = {spec.num_key_value_heads, layout.key_length,
-                     layout.heads_apart};
-  batch.num_heads = spec.num_heads;
-  batch.max_query_length = layout.query_length;
-  batch.max_key_length = layout.key_length;
-  batch.appended_keys = spec.appended_keys();
-  batch.need_weights = inputs.need_weights;
-  batch.average_attn_weights = inputs.average_attn_weights;
-  batch.masked_rows_are_nan =
+void Describe(const AttentionSpec& spec, const Layout& layout,
+              const AttentionInputs& inputs, RequestPlan& request) {
+  request.dtype = inputs.query.dtype;
+  request.query_layout = LayoutOf(layout, spec.num_heads, layout.query_length);
+  request.num_heads = spec.num_heads;
+  request.max_query_length = layout.query_length;
+  request.max_key_length = layout.key_length;
+  request.appended_keys = spec.appended_keys();
+  request.need_weights = inputs.need_weights;
+  request.average_attn_weights = inputs.average_attn_weights;
+  request.masked_rows_are_nan =
       inputs.masked_row_policy == MaskedRowPolicy::kNaN ||
       (inputs.masked_row_policy == MaskedRowPolicy::kTorch &&
        inputs.need_weights && spec.masked_rows_are_nan_with_weights);
-  batch.weights_before_dropout = spec.weights_before_dropout;
-  batch.dropout = inputs.training ? spec.dropout : 0.0;
-  batch.dropout_seed = inputs.dropout_seed;
-  return batch;
+  request.weights_before_dropout = spec.weights_before_dropout;
+  request.dropout = inputs.training ? spec.dropout : 0.0;
+  request.dropout_seed = inputs.dropout_seed;
 }
 
 }  // namespace
 
-std::size_t CopyBytes(const PackedBatch& batch) {
-  std::size_t num_bytes = 0;
-  for (const Sequence& sequence : batch.sequences) {
-    num_bytes += sizeof(Sequence) +
-                 sequence.visible_keys.capacity() * sizeof(std::int32_t);
-  }
-  return num_bytes;
-}
-
-absl::StatusOr<PackedBatch> ResolveRequest(const ModuleConfig& config,
-                                           const AttentionInputs& inputs) {
+absl::StatusOr<std::unique_ptr<RequestPlan>> ResolveRequest(
+    const ModuleConfig& config, const AttentionInputs& inputs) {
   const ModuleSpec model = SpecOf(config);
   const AttentionSpec& spec = model.attention;
   ATTENTION_ASSIGN_OR_RETURN(const Layout layout, CheckInputs(model, inputs));
-  PackedBatch batch = DescribeBatch(spec, layout, inputs);
-  SetMasks(spec, inputs, batch);
-  ATTENTION_ASSIGN_OR_RETURN(batch.shapes, ShapesOf(spec, layout, batch));
+  auto request = std::make_unique<RequestPlan>();
+  Describe(spec, layout, inputs, *request);
+  SetMasks(spec, inputs, *request);
+  ATTENTION_ASSIGN_OR_RETURN(request->shapes,
+                             ShapesOf(spec, layout, inputs.query, *request));
   // Without query rows there is nothing to compute, however many sequences.
-  if (layout.query_length == 0) return batch;
-  batch.sequences.reserve(static_cast<std::size_t>(layout.batch_size));
-  if (layout.ragged) {
-    AddRaggedSequences(inputs, batch);
-  } else {
-    AddDenseSequences(layout, batch);
-  }
-  for (Sequence& sequence : batch.sequences) {
-    sequence.appended_keys = batch.appended_keys;
-    FindVisibleKeys(inputs, spec.replaces_scores, sequence);
-  }
-  return batch;
+  if (layout.query_length > 0) AddSequences(spec, layout, inputs, *request);
+  return request;
 }
 
 }  // namespace attention

@@ -2,17 +2,15 @@
 #include "core/engine/encoder_stack.h"
 
 #include <algorithm>
-#include <numeric>
 #include <span>
 #include <utility>
 
 #include "core/attention/dropout.h"
 #include "core/attention/layer.h"
 #include "core/engine/make_layer.h"
-#include "core/onednn/compute_rows.h"
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/tile.h"
-#include "core/tensor/convert.h"
+#include "core/tensor/carver.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -22,179 +20,212 @@ namespace {
 // thread, few enough that the network's inner width costs little memory.
 constexpr std::int64_t kFeedForwardRows = 16 * kTileRows;
 
-std::int64_t NumRows(const PackedBatch& batch) {
-  return batch.query.shape.num_elements() / batch.query.shape.back();
+Rows RowsOf(const float* data, std::int64_t width) {
+  Rows rows;
+  rows.data = reinterpret_cast<const std::byte*>(data);
+  rows.step = width;
+  return rows;
 }
 
-// A query position: a row of the request.
-struct RowPlace {
-  const Sequence* sequence = nullptr;
-  std::int64_t position = 0;
-};
+MutableRows RowsOf(float* data, std::int64_t width) {
+  MutableRows rows;
+  rows.data = reinterpret_cast<std::byte*>(data);
+  rows.step = width;
+  return rows;
+}
 
 }  // namespace
+
+// What a pass works in: the rows of all its sequences, one behind the other.
+struct EncoderStack::Memory {
+  Memory(const EncoderStack& encoder, std::span<const Sequence> sequences,
+         Carver& carver)
+      : num_rows(NumQueryRows(sequences)) {
+    const auto num_sequences = static_cast<std::int64_t>(sequences.size());
+    placed = carver.Take<Sequence>(num_sequences);
+    first_rows = carver.Take<std::int64_t>(num_sequences);
+    x = carver.Take<float>(num_rows * encoder.width_).data();
+    y = carver.Take<float>(num_rows * encoder.width_).data();
+    inner = carver
+                .Take<float>(std::min(num_rows, kFeedForwardRows) *
+                             encoder.spec_.feed_forward_dim)
+                .data();
+  }
+
+  std::int64_t num_rows;
+  std::span<Sequence> placed;          // whose rows are those of x and y
+  std::span<std::int64_t> first_rows;  // of each sequence
+  float* x;                            // [num_rows, E]
+  float* y;                            // [num_rows, E]
+  float* inner;                        // [kFeedForwardRows, F]
+};
 
 // One forward pass.
 class EncoderStack::Pass {
  public:
-  // Throws std::bad_alloc.
-  Pass(const EncoderStack& encoder, const PackedBatch& batch, ComputePool& pool)
+  Pass(const EncoderStack& encoder, std::span<const Sequence> sequences,
+       const Memory& memory, ComputePool& pool)
       : encoder_(encoder),
         width_(encoder.width_),
-        batch_(batch),
-        pool_(pool),
-        num_rows_(NumRows(batch)),
-        row_numbers_(static_cast<std::size_t>(num_rows_)),
-        memory_(pool, encoder.PassFloats(num_rows_) * sizeof(float)),
-        x_(reinterpret_cast<float*>(memory_.data())),
-        y_(x_ + num_rows_ * width_),
-        inner_(y_ + num_rows_ * width_) {
-    std::iota(row_numbers_.begin(), row_numbers_.end(), std::int64_t{0});
-    FindPlaces();
+        sequences_(sequences),
+        memory_(memory),
+        pool_(pool) {
+    std::int64_t row = 0;
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      memory.first_rows[s] = row;
+      row += sequences[s].query_length;
+    }
   }
 
   // Throws dnnl::error, std::bad_alloc.
-  absl::Status Compute(const TensorView& input,
-                       const MutableTensorView& output) {
-    ATTENTION_RETURN_IF_ERROR(Load(input));
+  absl::Status Compute() {
+    ATTENTION_RETURN_IF_ERROR(Load());
     for (const std::unique_ptr<const Layer>& layer : encoder_.layers_) {
       ATTENTION_RETURN_IF_ERROR(encoder_.spec_.norm_first
                                     ? ComputePreNorm(*layer)
                                     : ComputePostNorm(*layer));
-      ++batch_.layer;
+      ++layer_;
     }
     if (encoder_.final_norm_) {
-      ATTENTION_RETURN_IF_ERROR(Normalize(*encoder_.final_norm_, x_));
+      ATTENTION_RETURN_IF_ERROR(Normalize(*encoder_.final_norm_, memory_.x));
     }
-    return Store(output);
+    return Store();
   }
 
  private:
   // x = norm1(x + SA(x)); x = norm2(x + FF(x))
   absl::Status ComputePostNorm(const Layer& layer) {
-    ATTENTION_RETURN_IF_ERROR(Attend(layer, x_));
+    ATTENTION_RETURN_IF_ERROR(Attend(layer, memory_.x));
     ATTENTION_RETURN_IF_ERROR(Add(DropoutSite::kAttention));
-    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm1, x_));
-    ATTENTION_RETURN_IF_ERROR(FeedForward(layer, x_));
+    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm1, memory_.x));
+    ATTENTION_RETURN_IF_ERROR(FeedForward(layer, memory_.x));
     ATTENTION_RETURN_IF_ERROR(Add(DropoutSite::kFeedForward));
-    return Normalize(layer.norm2, x_);
+    return Normalize(layer.norm2, memory_.x);
   }
 
   // x = x + SA(norm1(x)); x = x + FF(norm2(x))
   absl::Status ComputePreNorm(const Layer& layer) {
-    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm1, y_));
-    ATTENTION_RETURN_IF_ERROR(Attend(layer, y_));
+    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm1, memory_.y));
+    ATTENTION_RETURN_IF_ERROR(Attend(layer, memory_.y));
     ATTENTION_RETURN_IF_ERROR(Add(DropoutSite::kAttention));
-    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm2, y_));
-    ATTENTION_RETURN_IF_ERROR(FeedForward(layer, y_));
+    ATTENTION_RETURN_IF_ERROR(Normalize(layer.norm2, memory_.y));
+    ATTENTION_RETURN_IF_ERROR(FeedForward(layer, memory_.y));
     return Add(DropoutSite::kFeedForward);
   }
 
-  // x = input
-  absl::Status Load(const TensorView& input) {
+  // x = the sequences' queries
+  absl::Status Load() {
     return ForEachTile(
-        /*scratch_bytes=*/0,
-        [&](std::int64_t first, std::int64_t count, std::byte*) {
-          LoadReals(input.dtype, input.data + OffsetOf(first, input.dtype),
-                    static_cast<std::size_t>(count * width_),
-                    x_ + first * width_);
+        /*scratch_bytes=*/0, [&](const RowRange& range, std::byte*) {
+          ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
+                                std::int64_t row) {
+            ReadRow(sequence.query, position, width_, memory_.x + row * width_);
+          });
         });
   }
 
-  // output = x
-  absl::Status Store(const MutableTensorView& output) {
-    return ForEachTile(
-        /*scratch_bytes=*/0,
-        [&](std::int64_t first, std::int64_t count, std::byte*) {
-          StoreReals(x_ + first * width_,
-                     static_cast<std::size_t>(count * width_), output.dtype,
-                     output.data + OffsetOf(first, output.dtype));
-        });
+  // the sequences' outputs = x
+  absl::Status Store() {
+    return ForEachTile(/*scratch_bytes=*/0, [&](const RowRange& range,
+                                                std::byte*) {
+      ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
+                            std::int64_t row) {
+        WriteRow(memory_.x + row * width_, width_, sequence.output, position);
+      });
+    });
   }
 
-  // Bytes before row `row` of the request.
-  std::size_t OffsetOf(std::int64_t row, DataType dtype) const {
-    return static_cast<std::size_t>(row * width_) * DataTypeSize(dtype);
+  struct RowRange {
+    std::int64_t first;
+    std::int64_t count;
+  };
+
+  // The sequence that row `row` is of.
+  std::size_t SequenceOf(std::int64_t row) const {
+    const auto after = std::ranges::upper_bound(memory_.first_rows, row);
+    return static_cast<std::size_t>(after - memory_.first_rows.begin()) - 1;
   }
 
-  // Only dropout asks which query position a row is.
-  void FindPlaces() {
-    if (batch_.dropout == 0.0) return;
-    places_.resize(static_cast<std::size_t>(num_rows_));
-    for (const Sequence& sequence : batch_.sequences) {
-      for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-        places_[static_cast<std::size_t>(sequence.query_row(i))] = {&sequence,
-                                                                    i};
-      }
+  // Call `visit(sequence, position, row)` for rows.
+  template <typename Visit>
+  void ForEachRow(const RowRange& range, const Visit& visit) const {
+    std::size_t s = SequenceOf(range.first);
+    for (std::int64_t i = 0; i < range.count; ++i) {
+      const std::int64_t row = range.first + i;
+      while (row - memory_.first_rows[s] >= sequences_[s].query_length) ++s;
+      visit(sequences_[s], row - memory_.first_rows[s], row);
     }
   }
 
-  MutableTensorView Rows(float* data) const {
-    return {reinterpret_cast<std::byte*>(data), DataType::kFloat32,
-            Shape{num_rows_, width_}};
+  // Whether nobody waits any more for any of the rows.
+  bool AllStopped(const RowRange& range) const {
+    for (std::size_t s = SequenceOf(range.first);
+         s < sequences_.size() &&
+         memory_.first_rows[s] < range.first + range.count;
+         ++s) {
+      if (!sequences_[s].request->StopRequested()) return false;
+    }
+    return true;
   }
 
-  // Call `work(first, count, scratch)` for every tile of rows.
+  // Call `work(range, scratch)` for every tile of rows somebody waits for.
   template <typename Work>
   absl::Status ForEachTile(std::size_t scratch_bytes, const Work& work) {
     return ForEachItem(
-        pool_, (num_rows_ + kTileRows - 1) / kTileRows, scratch_bytes,
+        pool_, (memory_.num_rows + kTileRows - 1) / kTileRows, scratch_bytes,
         [&](std::int64_t item, std::size_t, std::byte* scratch) {
           const std::int64_t first = item * kTileRows;
-          work(first, std::min(kTileRows, num_rows_ - first), scratch);
+          const RowRange range = {
+              first, std::min(kTileRows, memory_.num_rows - first)};
+          if (!AllStopped(range)) work(range, scratch);
         });
   }
 
   // y = SA(from)
-  absl::Status Attend(const Layer& layer, float* from) {
-    batch_.query = Rows(from);
-    batch_.key = batch_.query;
-    batch_.value = batch_.query;
-    return layer.attention->Forward(batch_, {Rows(y_), std::nullopt}, pool_);
+  absl::Status Attend(const Layer& layer, const float* from) {
+    PlaceSequences(sequences_, RowsOf(from, width_), RowsOf(memory_.y, width_),
+                   memory_.placed);
+    return layer.attention->Forward(memory_.placed, layer_, pool_);
   }
 
   // y = FF(from)
-  absl::Status FeedForward(const Layer& layer, float* from) {
-    const std::int64_t inner = encoder_.spec_.feed_forward_dim;
-    for (std::int64_t first = 0; first < num_rows_; first += kFeedForwardRows) {
-      const std::int64_t count = std::min(kFeedForwardRows, num_rows_ - first);
-      const std::span<const std::int64_t> numbers(row_numbers_);
-      const auto here = numbers.subspan(static_cast<std::size_t>(first),
-                                        static_cast<std::size_t>(count));
-      const auto inner_rows = numbers.first(static_cast<std::size_t>(count));
-      const MutableTensorView inner_matrix = {
-          reinterpret_cast<std::byte*>(inner_), DataType::kFloat32,
-          Shape{count, inner}};
-      ATTENTION_RETURN_IF_ERROR(ComputeRows(
-          *layer.linear1, {Rows(from), here, inner_matrix, inner_rows}, pool_));
+  absl::Status FeedForward(const Layer& layer, const float* from) {
+    const std::int64_t num_rows = memory_.num_rows;
+    for (std::int64_t first = 0; first < num_rows; first += kFeedForwardRows) {
+      const RowRange range = {first,
+                              std::min(kFeedForwardRows, num_rows - first)};
+      if (AllStopped(range)) continue;
+      ATTENTION_RETURN_IF_ERROR(layer.linear1->Compute(
+          from + first * width_, range.count, memory_.inner, pool_));
       if (encoder_.spec_.drops_activation) {
-        Drop(DropoutSite::kActivation, first, count, {inner_, inner});
+        Drop(DropoutSite::kActivation, range,
+             {memory_.inner, encoder_.spec_.feed_forward_dim});
       }
-      ATTENTION_RETURN_IF_ERROR(ComputeRows(
-          *layer.linear2, {inner_matrix, inner_rows, Rows(y_), here}, pool_));
+      ATTENTION_RETURN_IF_ERROR(layer.linear2->Compute(
+          memory_.inner, range.count, memory_.y + first * width_, pool_));
     }
     return absl::OkStatus();
   }
 
   // x += dropout(y)
   absl::Status Add(DropoutSite site) {
-    return ForEachTile(
-        /*scratch_bytes=*/0,
-        [&](std::int64_t first, std::int64_t count, std::byte*) {
-          float* from = y_ + first * width_;
-          float* to = x_ + first * width_;
-          Drop(site, first, count, {from, width_});
-          for (std::int64_t j = 0; j < count * width_; ++j) to[j] += from[j];
-        });
+    return ForEachTile(/*scratch_bytes=*/0,
+                       [&](const RowRange& range, std::byte*) {
+                         float* from = memory_.y + range.first * width_;
+                         float* to = memory_.x + range.first * width_;
+                         Drop(site, range, {from, width_});
+                         for (std::int64_t j = 0; j < range.count * width_; ++j)
+                           to[j] += from[j];
+                       });
   }
 
   // to = norm(x)
   absl::Status Normalize(const RowNorm& norm, float* to) {
-    return ForEachTile(norm.scratch_bytes(), [&](std::int64_t first,
-                                                 std::int64_t count,
-                                                 std::byte* scratch) {
-      norm.Compute(x_ + first * width_, to + first * width_, count, scratch);
-    });
+    return ForEachTile(
+        norm.scratch_bytes(), [&](const RowRange& range, std::byte* scratch) {
+          norm.Compute(memory_.x + range.first * width_,
+                       to + range.first * width_, range.count, scratch);
+        });
   }
 
   struct RowElements {
@@ -202,31 +233,26 @@ class EncoderStack::Pass {
     std::int64_t width;
   };
 
-  // Drop elements out of rows [first, first + count) of the request, which are
-  // the first `count` of `rows`.
-  void Drop(DropoutSite site, std::int64_t first, std::int64_t count,
-            const RowElements& rows) const {
-    const DropoutMask dropout(batch_, site);
-    if (!dropout.active()) return;
-    for (std::int64_t i = 0; i < count; ++i) {
-      const RowPlace& place = places_[static_cast<std::size_t>(first + i)];
-      dropout.ApplyToRow(*place.sequence, place.position,
-                         std::span(rows.data + i * rows.width,
-                                   static_cast<std::size_t>(rows.width)));
-    }
+  // Drop elements out of rows, the first of which is the first of `elements`.
+  void Drop(DropoutSite site, const RowRange& range,
+            const RowElements& elements) const {
+    ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
+                          std::int64_t row) {
+      const DropoutMask dropout(*sequence.request, layer_, site);
+      if (!dropout.active()) return;
+      dropout.ApplyToRow(
+          sequence, position,
+          std::span(elements.data + (row - range.first) * elements.width,
+                    static_cast<std::size_t>(elements.width)));
+    });
   }
 
   const EncoderStack& encoder_;
   const std::int64_t width_;
-  PackedBatch batch_;  // query, key and value are a layer's
+  std::span<const Sequence> sequences_;
+  const Memory& memory_;
   ComputePool& pool_;
-  const std::int64_t num_rows_;
-  std::vector<std::int64_t> row_numbers_;  // 0, 1, ...
-  std::vector<RowPlace> places_;           // in training
-  ComputePool::Lease memory_;
-  float* x_;      // [num_rows, E]
-  float* y_;      // [num_rows, E]
-  float* inner_;  // [kFeedForwardRows, F]
+  std::uint32_t layer_ = 0;
 };
 
 EncoderStack::Layer::Layer(const ComputePath& path, const ModuleSpec& spec,
@@ -248,6 +274,20 @@ EncoderStack::EncoderStack(const ComputePath& path, const ModuleSpec& spec,
   }
 }
 
+LayerWeights EncoderStack::UnpackLayer(std::size_t index) const {
+  const Layer& layer = *layers_[index];
+  return {.attention = layer.attention->Unpack(),
+          .linear1 = layer.linear1->Unpack(),
+          .linear2 = layer.linear2->Unpack(),
+          .norm1 = layer.norm1.Unpack(),
+          .norm2 = layer.norm2.Unpack()};
+}
+
+std::optional<NormWeights> EncoderStack::UnpackFinalNorm() const {
+  if (!final_norm_) return std::nullopt;
+  return final_norm_->Unpack();
+}
+
 std::size_t EncoderStack::memory_bytes() const {
   std::size_t num_bytes = 0;
   for (const auto& layer : layers_) {
@@ -259,31 +299,27 @@ std::size_t EncoderStack::memory_bytes() const {
   return num_bytes;
 }
 
-std::size_t EncoderStack::PassFloats(std::int64_t num_rows) const {
-  return static_cast<std::size_t>(2 * num_rows * width_ +
-                                  std::min(num_rows, kFeedForwardRows) *
-                                      spec_.feed_forward_dim);
-}
-
-std::size_t EncoderStack::ScratchBytes(const PackedBatch& batch,
+std::size_t EncoderStack::ScratchBytes(std::span<const Sequence> sequences,
                                        std::size_t num_threads) const {
   const Layer& layer = *layers_.front();
-  const std::int64_t num_rows = NumRows(batch);
-  const std::size_t row_bytes =
-      sizeof(std::int64_t) + (batch.dropout > 0.0 ? sizeof(RowPlace) : 0);
+  Carver counter;
+  (void)Memory(*this, sequences, counter);
   const std::size_t item_bytes =
       std::max({layer.linear1->scratch_bytes(), layer.linear2->scratch_bytes(),
                 layer.norm1.scratch_bytes()});
-  return layer.attention->ScratchBytes(batch, num_threads) + CopyBytes(batch) +
-         PassFloats(num_rows) * sizeof(float) +
-         static_cast<std::size_t>(num_rows) * row_bytes +
-         num_threads * item_bytes;
+  return layer.attention->ScratchBytes(sequences, num_threads) +
+         counter.used() + num_threads * item_bytes;
 }
 
-absl::Status EncoderStack::Forward(const PackedBatch& batch,
-                                   const MutableTensorView& output,
+absl::Status EncoderStack::Forward(std::span<const Sequence> sequences,
                                    ComputePool& pool) const {
-  return Pass(*this, batch, pool).Compute(batch.query, output);
+  Carver counter;
+  (void)Memory(*this, sequences, counter);
+  ComputePool::Lease lease(pool, counter.used());
+  Carver carver(lease.data());
+  const Memory memory(*this, sequences, carver);
+  return memory.num_rows == 0 ? absl::OkStatus()
+                              : Pass(*this, sequences, memory, pool).Compute();
 }
 
 }  // namespace attention

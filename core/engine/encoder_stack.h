@@ -4,12 +4,13 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "core/attention/layer.h"
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 #include "core/attention/weights.h"
 #include "core/engine/compute_path.h"
 #include "core/onednn/row_norm.h"
@@ -27,17 +28,20 @@ class EncoderStack {
   EncoderStack(const ComputePath& path, const ModuleSpec& spec,
                const ModuleWeights& weights);
 
+  /// As WeightStore's.
+  [[nodiscard]] LayerWeights UnpackLayer(std::size_t index) const;
+  [[nodiscard]] std::optional<NormWeights> UnpackFinalNorm() const;
   /// As ModuleImplementation's.
   [[nodiscard]] std::size_t memory_bytes() const;
-  [[nodiscard]] std::size_t ScratchBytes(const PackedBatch& batch,
+  [[nodiscard]] std::size_t ScratchBytes(std::span<const Sequence> sequences,
                                          std::size_t num_threads) const;
   /// As ModuleImplementation's. Within a ComputeThreadScope. Throws
   /// dnnl::error, std::bad_alloc.
-  [[nodiscard]] absl::Status Forward(const PackedBatch& batch,
-                                     const MutableTensorView& output,
+  [[nodiscard]] absl::Status Forward(std::span<const Sequence> sequences,
                                      ComputePool& pool) const;
 
  private:
+  struct Memory;
   class Pass;
   struct Layer {
     Layer(const ComputePath& path, const ModuleSpec& spec,
@@ -49,9 +53,6 @@ class EncoderStack {
     RowNorm norm1;
     RowNorm norm2;
   };
-
-  // Floats a pass works in, beside its attention layers.
-  [[nodiscard]] std::size_t PassFloats(std::int64_t num_rows) const;
 
   EncoderSpec spec_;
   std::int64_t width_;  // E

@@ -4,7 +4,7 @@
 #include "core/fused/fused_attention.h"
 #include "core/fused/panel_linear.h"
 #include "core/onednn/primitive_attention.h"
-#include "core/onednn/projection.h"
+#include "core/onednn/primitive_linear.h"
 
 namespace attention {
 
@@ -26,7 +26,7 @@ std::unique_ptr<const LinearLayer> MakeLinearLayer(
     return std::make_unique<const PanelLinear>(weights, path.dtype, activation,
                                                memory);
   }
-  return std::make_unique<const Projection>(weights, activation);
+  return std::make_unique<const PrimitiveLinear>(weights, activation);
 }
 
 }  // namespace attention

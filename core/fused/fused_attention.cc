@@ -5,9 +5,9 @@
 #include <array>
 #include <cstring>
 
-#include "core/attention/head_rows.h"
 #include "core/fused/fused_pass.h"
-#include "core/onednn/compute_rows.h"
+#include "core/fused/key_sink.h"
+#include "core/fused/row_source.h"
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/tile.h"
 #include "core/tensor/carver.h"
@@ -17,7 +17,7 @@
 namespace attention {
 namespace {
 
-constexpr std::int64_t kTileColumns = PanelLinear::kPanelWidth;
+constexpr std::int64_t kPatchColumns = PanelLinear::kPanelWidth;
 
 PackedKeys LayoutOf(const AttentionSpec& spec, DataType dtype) {
   PackedKeys layout;
@@ -49,14 +49,19 @@ std::size_t MemoryBytes(const std::optional<PanelLinear>& linear) {
   return linear ? linear->memory_bytes() : 0;
 }
 
-// Where the rows of one of the request's tensors go, projected or, without a
-// projection, as they are.
+LinearWeights Unpacked(const std::optional<PanelLinear>& linear) {
+  return linear ? linear->Unpack() : LinearWeights();
+}
+
+// Where the rows of a pass's queries, keys or values go, projected or, without
+// a projection, as they are.
 struct InputStep {
   const std::optional<PanelLinear>& projection;
-  PanelLinear::Input input;
-  const HeadRows& heads;  // of the input
-  std::int64_t width;     // of a row, projected
-  const TileSink& sink;
+  std::span<const PassSequence> sequences;
+  PassRows::Part part;
+  PassRows input;
+  std::int64_t width;  // of a row, projected
+  const PatchSink& sink;
 
   [[nodiscard]] std::int64_t num_items() const {
     return projection ? projection->num_items(input.num_rows())
@@ -64,69 +69,52 @@ struct InputStep {
   }
 
   void Compute(std::int64_t item, std::byte* scratch) const {
+    const PanelLinear::ItemRows rows =
+        PanelLinear::RowsOf(input.num_rows(), item);
+    if (AllStopped(sequences, part, rows.first, rows.count)) return;
     if (projection) return projection->Compute(input, item, sink, scratch);
-    auto* rows = reinterpret_cast<float*>(scratch);
-    const std::int64_t first = item * kTileRows;
-    const std::int64_t count = std::min(kTileRows, input.num_rows() - first);
-    for (std::int64_t i = 0; i < count; ++i) {
-      LoadHeadRow(input.tensor, heads,
-                  input.sources[static_cast<std::size_t>(first + i)], width,
-                  rows + i * width);
-    }
-    for (std::int64_t column = 0; column < width; column += kTileColumns) {
-      sink.Store(first, column,
-                 {.values = rows + column,
+    Copy(rows, reinterpret_cast<float*>(scratch));
+  }
+
+ private:
+  void Copy(const PanelLinear::ItemRows& rows, float* floats) const {
+    ForEachRun(input, rows.first, rows.count,
+               [&](const RowSource::Run& run, std::int64_t first) {
+                 for (std::int64_t i = 0; i < run.count; ++i) {
+                   ReadRow(run.rows, i, width, floats + (first + i) * width);
+                 }
+               });
+    for (std::int64_t column = 0; column < width; column += kPatchColumns) {
+      sink.Store(rows.first, column,
+                 {.values = floats + column,
                   .stride = width,
-                  .rows = count,
-                  .columns = std::min(kTileColumns, width - column),
+                  .rows = rows.count,
+                  .columns = std::min(kPatchColumns, width - column),
                   .bias = nullptr});
     }
   }
 };
 
-// Rows behind a ragged sequence's end have weights of zero.
-void ZeroRaggedWeights(const PackedBatch& batch,
-                       const MutableTensorView& weights) {
-  const std::int64_t heads = batch.average_attn_weights ? 1 : batch.num_heads;
-  const std::size_t row_bytes =
-      static_cast<std::size_t>(batch.weight_columns()) *
-      DataTypeSize(weights.dtype);
-  for (const Sequence& sequence : batch.sequences) {
-    const std::int64_t missing = batch.max_query_length - sequence.query_length;
-    if (missing == 0) continue;
-    for (std::int64_t head = 0; head < heads; ++head) {
-      const std::int64_t row =
-          (sequence.index * heads + head) * batch.max_query_length +
-          sequence.query_length;
-      std::memset(weights.data + static_cast<std::size_t>(row) * row_bytes, 0,
-                  static_cast<std::size_t>(missing) * row_bytes);
-    }
-  }
-}
-
 }  // namespace
 
-// The forward pass of some of a batch's sequences, in memory of LayoutBytes().
+// The forward pass of some sequences, in memory of LayoutBytes().
 class FusedAttention::Pass {
  public:
-  Pass(const FusedAttention& attention, const PackedBatch& batch,
-       const FusedExtent& extent, const AttentionOutputs& outputs,
-       ComputePool& pool, std::byte* memory)
+  Pass(const FusedAttention& attention, const FusedExtent& extent,
+       std::uint32_t layer, const Work& work)
       : attention_(attention),
         spec_(attention.spec_),
-        batch_(batch),
-        outputs_(outputs),
-        pool_(pool),
+        pool_(work.pool),
         extent_(extent),
-        layout_(LayoutIn(memory)) {}
+        layer_(layer),
+        layout_(LayoutIn(work.memory)) {}
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
-    if (extent_.num_queries == 0) return absl::OkStatus();  // nothing to write
-    layout_.Fill(spec_, batch_, extent_);
+    layout_.Fill(spec_, extent_);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
-    return ProjectOutput();
+    return attention_.output_ ? ProjectOutput() : CopyOutput();
   }
 
  private:
@@ -135,34 +123,38 @@ class FusedAttention::Pass {
     return FusedLayout(spec_, attention_.layout_, extent_, carver);
   }
 
-  MutableTensorView Matrix(std::byte* data, std::int64_t width) const {
-    return {data, attention_.options_.dtype, Shape{extent_.num_queries, width}};
+  MutableRows Matrix(std::byte* data, std::int64_t width) const {
+    MutableRows rows;
+    rows.data = data;
+    rows.step = width;
+    rows.dtype = attention_.options_.dtype;
+    return rows;
+  }
+  MutableRows Context() const {
+    return Matrix(layout_.matrices.context, spec_.output_width());
   }
 
   absl::Status ProjectInputs() {
-    const MutableTensorView query =
-        Matrix(layout_.matrices.query, spec_.query_width());
+    using Part = PassRows::Part;
     const PackedKeys& packed = layout_.matrices.keys;
-    const QuerySink queries(query, layout_.numbers, packed);
+    const QuerySink queries(Matrix(layout_.matrices.query, spec_.query_width()),
+                            packed);
     const KeySink keys(packed, KeySink::Part::kKeys, attention_.bias_k_);
     const KeySink values(packed, KeySink::Part::kValues, attention_.bias_v_);
     PrepareKeys(keys, values);
+    const auto step = [&](const std::optional<PanelLinear>& projection,
+                          Part part, std::int64_t width,
+                          const PatchSink& sink) {
+      const std::int64_t num_rows =
+          part == Part::kQuery ? extent_.num_queries : extent_.num_visible;
+      return InputStep{projection, layout_.sequences,
+                       part,       PassRows(layout_.sequences, part, num_rows),
+                       width,      sink};
+    };
     const std::array<InputStep, 3> steps = {
-        InputStep{attention_.query_,
-                  {batch_.query, layout_.query_rows},
-                  batch_.query_heads,
-                  spec_.query_width(),
-                  queries},
-        InputStep{attention_.key_,
-                  {batch_.key, layout_.key_rows},
-                  batch_.key_heads,
-                  spec_.key_width(),
-                  keys},
-        InputStep{attention_.value_,
-                  {batch_.value, layout_.key_rows},
-                  batch_.key_heads,
-                  spec_.value_width(),
-                  values}};
+        step(attention_.query_, Part::kQuery, spec_.query_width(), queries),
+        step(attention_.key_, Part::kKey, spec_.key_width(), keys),
+        step(attention_.value_, Part::kValue, spec_.value_width(), values)};
     return ForEachItemOf(pool_, steps, attention_.InputScratchBytes());
   }
 
@@ -177,47 +169,76 @@ class FusedAttention::Pass {
                                    packed.key_depth()) *
               DataTypeSize(packed.dtype));
     }
-    for (FusedSequence& sequence : layout_.sequences) {
+    for (PassSequence& sequence : layout_.sequences) {
       if (sequence.sequence->num_visible > 0) continue;
       for (const KeySink* sink : {&keys, &values}) {
         for (std::int64_t column = 0; column < sink->width();
-             column += kTileColumns) {
+             column += kPatchColumns) {
           sink->StoreEnd(sequence, column,
-                         std::min(kTileColumns, sink->width() - column));
+                         std::min(kPatchColumns, sink->width() - column));
         }
       }
     }
   }
 
   absl::Status Attend() {
-    const FusedTileComputer::Task task = {spec_, *attention_.kernels_, batch_,
-                                          outputs_, layout_.matrices};
+    const FusedTileComputer::Task task = {spec_, *attention_.kernels_,
+                                          layout_.matrices, layer_};
     Carver counter;
-    (void)FusedTileComputer(task, extent_.tile, counter);
+    (void)TileMemory(attention_.layout_, extent_.tile, counter);
     return ForEachItem(
         pool_, extent_.num_items, counter.used(),
-        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+        [&](std::int64_t index, std::size_t, std::byte* scratch) {
+          const FusedItem& item =
+              layout_.items[static_cast<std::size_t>(index)];
+          if (item.tile.place->request().StopRequested()) return;
           Carver carver(scratch);
-          FusedTileComputer(task, extent_.tile, carver)
-              .Compute(layout_.items[static_cast<std::size_t>(item)]);
+          const TileMemory memory(attention_.layout_, extent_.tile, carver);
+          FusedTileComputer(task, item, memory).Compute();
         });
   }
 
   absl::Status ProjectOutput() {
-    const ProjectionRows rows = {
-        Matrix(layout_.matrices.context, spec_.output_width()), layout_.numbers,
-        outputs_.output, layout_.query_rows};
-    return attention_.output_ ? ComputeRows(*attention_.output_, rows, pool_)
-                              : CopyRows(rows, spec_.output_width(),
-                                         batch_.query_heads, pool_);
+    const PanelLinear& output = *attention_.output_;
+    const MatrixRows context(Context(), extent_.num_queries);
+    const OutputSink sink(layout_.sequences);
+    return ForEachItem(
+        pool_, output.num_items(extent_.num_queries), output.scratch_bytes(),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          const PanelLinear::ItemRows rows =
+              PanelLinear::RowsOf(extent_.num_queries, item);
+          if (AllStopped(layout_.sequences, PassRows::Part::kQuery, rows.first,
+                         rows.count)) {
+            return;
+          }
+          output.Compute(context, item, sink, scratch);
+        });
+  }
+
+  // Hand the context over as it is.
+  absl::Status CopyOutput() {
+    const std::int64_t width = spec_.output_width();
+    const Rows context = Context();
+    const auto num_items = static_cast<std::int64_t>(layout_.sequences.size());
+    return ForEachItem(pool_, num_items, attention_.OutputScratchBytes(),
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         auto* line = reinterpret_cast<float*>(scratch);
+                         const PassSequence& place =
+                             layout_.sequences[static_cast<std::size_t>(item)];
+                         const Sequence& sequence = *place.sequence;
+                         for (std::int64_t i = 0; i < sequence.query_length;
+                              ++i) {
+                           ReadRow(context, place.first_query + i, width, line);
+                           WriteRow(line, width, sequence.output, i);
+                         }
+                       });
   }
 
   const FusedAttention& attention_;
   const AttentionSpec& spec_;
-  const PackedBatch& batch_;
-  const AttentionOutputs& outputs_;
   ComputePool& pool_;
   const FusedExtent& extent_;
+  const std::uint32_t layer_;
   FusedLayout layout_;
 };
 
@@ -240,6 +261,15 @@ FusedAttention::FusedAttention(const FusedOptions& options,
   kernels_ = FusedKernels::Get(layout_);
 }
 
+AttentionWeights FusedAttention::Unpack() const {
+  return {.query = Unpacked(query_),
+          .key = Unpacked(key_),
+          .value = Unpacked(value_),
+          .output = Unpacked(output_),
+          .bias_k = ToTensor(bias_k_),
+          .bias_v = ToTensor(bias_v_)};
+}
+
 std::size_t FusedAttention::memory_bytes() const {
   return MemoryBytes(query_) + MemoryBytes(key_) + MemoryBytes(value_) +
          MemoryBytes(output_) +
@@ -258,40 +288,37 @@ std::size_t FusedAttention::InputScratchBytes() const {
 }
 
 std::size_t FusedAttention::OutputScratchBytes() const {
-  return output_ ? output_->scratch_bytes()
-                 : CopyRowsScratchBytes(spec_.output_width());
+  return output_
+             ? output_->scratch_bytes()
+             : static_cast<std::size_t>(spec_.output_width()) * sizeof(float);
 }
 
-FusedExtent FusedAttention::NextPass(const PackedBatch& batch,
-                                     std::span<const Sequence>& left) const {
-  return {spec_, batch, TakePass(spec_, layout_, options_.pass_bytes, left)};
+FusedExtent FusedAttention::NextPass(std::span<const Sequence>& left) const {
+  return {spec_, TakePass(spec_, layout_, options_.pass_bytes, left)};
 }
 
-std::size_t FusedAttention::LayoutBytes(const PackedBatch& batch) const {
+std::size_t FusedAttention::LayoutBytes(
+    std::span<const Sequence> sequences) const {
   std::size_t most = 0;
-  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
+  for (std::span<const Sequence> left = sequences; !left.empty();) {
     Carver counter;
-    (void)FusedLayout(spec_, layout_, NextPass(batch, left), counter);
+    (void)FusedLayout(spec_, layout_, NextPass(left), counter);
     most = std::max(most, counter.used());
   }
   return most;
 }
 
-std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
+std::size_t FusedAttention::ScratchBytes(std::span<const Sequence> sequences,
                                          std::size_t num_threads) const {
-  // Weights may have to be converted.
-  AttentionOutputs outputs;
-  outputs.weights.emplace().dtype = DataType::kFloat16;
   std::size_t layout_bytes = 0;
   std::size_t thread_bytes =
       std::max(InputScratchBytes(), OutputScratchBytes());
-  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
-    const FusedExtent extent = NextPass(batch, left);
+  for (std::span<const Sequence> left = sequences; !left.empty();) {
+    const FusedExtent extent = NextPass(left);
     Carver counter;
-    const FusedLayout layout(spec_, layout_, extent, counter);
+    (void)FusedLayout(spec_, layout_, extent, counter);
     Carver tile;
-    (void)FusedTileComputer({spec_, *kernels_, batch, outputs, layout.matrices},
-                            extent.tile, tile);
+    (void)TileMemory(layout_, extent.tile, tile);
     layout_bytes = std::max(layout_bytes, counter.used());
     thread_bytes = std::max(thread_bytes, tile.used());
   }
@@ -299,15 +326,15 @@ std::size_t FusedAttention::ScratchBytes(const PackedBatch& batch,
          (num_threads + 1) * kTensorAlignment;  // what alignment may take
 }
 
-absl::Status FusedAttention::Forward(const PackedBatch& batch,
-                                     const AttentionOutputs& outputs,
+absl::Status FusedAttention::Forward(std::span<const Sequence> sequences,
+                                     std::uint32_t layer,
                                      ComputePool& pool) const {
-  if (outputs.weights) ZeroRaggedWeights(batch, *outputs.weights);
-  ComputePool::Lease memory(pool, LayoutBytes(batch));
-  for (std::span<const Sequence> left = batch.sequences; !left.empty();) {
-    const FusedExtent extent = NextPass(batch, left);
+  for (const Sequence& sequence : sequences) ZeroMissingWeights(sequence);
+  ComputePool::Lease memory(pool, LayoutBytes(sequences));
+  for (std::span<const Sequence> left = sequences; !left.empty();) {
+    const FusedExtent extent = NextPass(left);
     ATTENTION_RETURN_IF_ERROR(
-        Pass(*this, batch, extent, outputs, pool, memory.data()).Compute());
+        Pass(*this, extent, layer, {pool, memory.data()}).Compute());
   }
   return absl::OkStatus();
 }

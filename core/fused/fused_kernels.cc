@@ -10,16 +10,18 @@
 namespace attention {
 namespace {
 
-// The kernel of a chunk of `width` keys.
+// The kernel of a page of `width` keys.
 const Brgemm& OfWidth(const std::vector<Brgemm>& kernels, std::int64_t width) {
   return kernels[static_cast<std::size_t>(width / kKeyLanes - 1)];
 }
 
-// Call compute(at, width) for each chunk of a block.
+// Call compute(page, at, width) for each page of a block, `at` counting from
+// its first key.
 template <typename Compute>
-void ForEachChunk(std::int64_t block_width, const Compute& compute) {
-  for (std::int64_t at = 0; at < block_width; at += kChunkKeys) {
-    compute(at, std::min(kChunkKeys, block_width - at));
+void ForEachPage(const FusedKernels::Block& block, const Compute& compute) {
+  for (std::int64_t at = 0; at < block.width; at += kPageKeys) {
+    compute((block.first + at) / kPageKeys, at,
+            std::min(kPageKeys, block.width - at));
   }
 }
 
@@ -30,8 +32,7 @@ FusedKernels::FusedKernels(const PackedKeys& layout)
       depth_(layout.key_depth()),
       columns_(layout.value_columns()) {
   if (dtype_ == DataType::kFloat32) return;
-  for (std::int64_t width = kKeyLanes; width <= kChunkKeys;
-       width += kKeyLanes) {
+  for (std::int64_t width = kKeyLanes; width <= kPageKeys; width += kKeyLanes) {
     scores_.emplace_back(Brgemm::Shape{.columns = width,
                                        .depth = depth_,
                                        .lda = depth_,
@@ -46,50 +47,73 @@ FusedKernels::FusedKernels(const PackedKeys& layout)
   }
 }
 
-void FusedKernels::MultiplyKeys(const Queries& queries, const std::byte* keys,
-                                std::int64_t width, float* scores) const {
-  ForEachChunk(width, [&](std::int64_t at, std::int64_t chunk_width) {
+void FusedKernels::MultiplyKeys(const Queries& queries, const Block& block,
+                                float* scores) const {
+  ForEachPage(block, [&](std::int64_t page, std::int64_t at,
+                         std::int64_t width) {
+    const std::byte* keys =
+        block.packed.keys_of(block.sequence, block.head, page);
     if (dtype_ == DataType::kFloat32) {
       Multiply({.rows = queries.rows,
-                .columns = chunk_width,
+                .columns = width,
                 .depth = depth_,
                 .a = reinterpret_cast<const float*>(queries.data),
                 .lda = queries.stride,
-                .b = reinterpret_cast<const float*>(keys) + at * depth_,
-                .ldb = chunk_width,
+                .b = reinterpret_cast<const float*>(keys),
+                .ldb = width,
                 .c = scores + at,
                 .ldc = kBlockKeys});
     } else {
-      OfWidth(scores_, chunk_width)
+      OfWidth(scores_, width)
           .Execute(queries.rows,
                    reinterpret_cast<const std::uint16_t*>(queries.data),
-                   reinterpret_cast<const std::uint16_t*>(keys) + at * depth_,
-                   scores + at);
+                   reinterpret_cast<const std::uint16_t*>(keys), scores + at);
     }
   });
 }
 
 void FusedKernels::MultiplyValues(std::int64_t rows, const std::byte* weights,
-                                  const std::byte* values, std::int64_t width,
-                                  float* sums) const {
+                                  const Block& block, float* sums) const {
   if (dtype_ == DataType::kFloat32) {
-    return Multiply({.rows = rows,
-                     .columns = columns_,
-                     .depth = width,
-                     .a = reinterpret_cast<const float*>(weights),
-                     .lda = kBlockKeys,
-                     .b = reinterpret_cast<const float*>(values),
-                     .ldb = columns_,
-                     .c = sums,
-                     .ldc = columns_});
+    return MultiplyFloatValues(rows, reinterpret_cast<const float*>(weights),
+                               block, sums);
   }
   std::fill_n(sums, rows * columns_, 0.0F);
-  ForEachChunk(width, [&](std::int64_t at, std::int64_t chunk_width) {
-    OfWidth(values_, chunk_width)
+  ForEachPage(block, [&](std::int64_t page, std::int64_t at,
+                         std::int64_t width) {
+    OfWidth(values_, width)
         .Execute(rows, reinterpret_cast<const std::uint16_t*>(weights) + at,
-                 reinterpret_cast<const std::uint16_t*>(values) + at * columns_,
+                 reinterpret_cast<const std::uint16_t*>(
+                     block.packed.values_of(block.sequence, block.head, page)),
                  sums);
   });
+}
+
+// The whole pages at once, be there none, then what a last one has: the same
+// sums, one after the other.
+void FusedKernels::MultiplyFloatValues(std::int64_t rows, const float* weights,
+                                       const Block& block, float* sums) const {
+  const std::int64_t whole = std::clamp<std::int64_t>(
+      block.sequence.padded_keys / kPageKeys * kPageKeys - block.first, 0,
+      block.width);
+  const auto multiply = [&](std::int64_t first, std::int64_t depth) {
+    const std::byte* values = block.packed.values_of(
+        block.sequence, block.head, (block.first + first) / kPageKeys);
+    Multiply({.rows = rows,
+              .columns = columns_,
+              .depth = depth,
+              .a = weights + first,
+              .lda = kBlockKeys,
+              .b = reinterpret_cast<const float*>(values),
+              .ldb = columns_,
+              .c = sums,
+              .ldc = columns_,
+              .run = kPageKeys,
+              .run_step = block.packed.num_heads * kPageKeys * columns_,
+              .accumulate = first > 0});
+  };
+  if (whole > 0 || block.width == 0) multiply(0, whole);
+  if (whole < block.width) multiply(whole, block.width - whole);
 }
 
 std::shared_ptr<const FusedKernels> FusedKernels::Get(

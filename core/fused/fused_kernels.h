@@ -24,8 +24,8 @@ inline constexpr std::int64_t kBlockKeys = 512;
 ///   values   O = P V          P [rows, kBlockKeys], V [w, Dv], O [rows, Dv]
 ///
 /// with D and Dv as PackedKeys has them, and w a multiple of kKeyLanes up to
-/// kBlockKeys, of which all chunks but the last are whole. Sums run in
-/// ascending order, over the keys by way of a sum for each chunk in bfloat16.
+/// kBlockKeys, of which all pages but the last are whole. Sums run in
+/// ascending order, over the keys by way of a sum for each page in bfloat16.
 /// bfloat16's kernels are compiled when a module is loaded, so that no request
 /// waits for it. Immutable and thread-safe.
 class FusedKernels {
@@ -43,19 +43,29 @@ class FusedKernels {
     std::int64_t rows = 0;
     std::int64_t stride = 0;
   };
-  /// Compute S from the block's packed keys. Throws dnnl::error.
-  void MultiplyKeys(const Queries& queries, const std::byte* keys,
-                    std::int64_t width, float* scores) const;
-  /// Compute O from the block's packed values. Throws dnnl::error.
+  /// A block of keys of one key head of a sequence.
+  struct Block {
+    const PackedKeys& packed;
+    const PassSequence& sequence;
+    std::int64_t head = 0;
+    std::int64_t first = 0;  ///< a multiple of kBlockKeys
+    std::int64_t width = 0;  ///< w
+  };
+  /// Compute S from the block's keys. Throws dnnl::error.
+  void MultiplyKeys(const Queries& queries, const Block& block,
+                    float* scores) const;
+  /// Compute O from the block's values. Throws dnnl::error.
   void MultiplyValues(std::int64_t rows, const std::byte* weights,
-                      const std::byte* values, std::int64_t width,
-                      float* sums) const;
+                      const Block& block, float* sums) const;
 
  private:
+  void MultiplyFloatValues(std::int64_t rows, const float* weights,
+                           const Block& block, float* sums) const;
+
   DataType dtype_;
   std::int64_t depth_;    // D
   std::int64_t columns_;  // Dv
-  // bfloat16: for chunks of 16, 32, 48 and 64 keys.
+  // bfloat16: for pages of 16, 32, 48 and 64 keys.
   std::vector<Brgemm> scores_;
   std::vector<Brgemm> values_;
 };

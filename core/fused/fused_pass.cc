@@ -5,29 +5,25 @@
 #include <cassert>
 
 #include "core/onednn/tile.h"
-#include "core/tensor/round_up.h"
 
 namespace attention {
 namespace {
 
-bool Averages(const PackedBatch& batch) {
-  return batch.need_weights && batch.average_attn_weights;
+bool Averages(const RequestPlan& request) {
+  return request.need_weights && request.average_attn_weights;
 }
 
 // Averaged weights leave one thread with all heads of a tile, so tiles are
 // lower there.
-std::int64_t TileRows(const PackedBatch& batch) {
-  return Averages(batch) ? kTileRows / 2 : kTileRows;
-}
-
-std::int64_t PaddedKeys(const Sequence& sequence) {
-  return RoundUp(sequence.num_columns(), kKeyLanes);
+std::int64_t TileRows(const RequestPlan& request) {
+  return Averages(request) ? kTileRows / 2 : kTileRows;
 }
 
 // Multiplications of one head and `rows` rows.
 std::int64_t Operations(const AttentionSpec& spec, const Sequence& sequence,
                         std::int64_t rows) {
-  return rows * PaddedKeys(sequence) * (spec.head_dim + spec.value_head_dim);
+  return rows * PackedKeys::PaddedKeys(sequence) *
+         (spec.head_dim + spec.value_head_dim);
 }
 
 // Multiplications of as many heads as make an item: few enough that there is
@@ -49,14 +45,13 @@ std::int64_t ItemOperations(const AttentionSpec& spec,
 // What FusedLayout takes for the rows of a sequence.
 std::int64_t RowBytes(const AttentionSpec& spec, const PackedKeys& keys,
                       const Sequence& sequence) {
-  constexpr std::int64_t kNumber = sizeof(std::int64_t);  // of a row
   const auto size = static_cast<std::int64_t>(DataTypeSize(keys.dtype));
   const std::int64_t query_bytes =
-      (spec.query_width() + spec.own_context_width()) * size + 2 * kNumber;
+      (spec.query_width() + spec.own_context_width()) * size;
   const std::int64_t key_bytes =
       keys.num_heads * (keys.key_depth() + keys.value_columns()) * size;
   return sequence.query_length * query_bytes +
-         PaddedKeys(sequence) * key_bytes + sequence.num_visible * kNumber;
+         PackedKeys::PaddedKeys(sequence) * key_bytes;
 }
 
 // How a sequence is cut into items.
@@ -65,29 +60,28 @@ struct Cut {
   std::int64_t heads = 0;
 };
 
-Cut CutOf(const AttentionSpec& spec, const PackedBatch& batch,
-          const Sequence& sequence, std::int64_t item_operations) {
-  const std::int64_t rows = TileRows(batch);
-  if (Averages(batch)) return {rows, spec.num_heads};
+Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
+          std::int64_t item_operations) {
+  const std::int64_t rows = TileRows(*sequence.request);
+  if (Averages(*sequence.request)) return {rows, spec.num_heads};
   const std::int64_t operations = std::max<std::int64_t>(
       1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
   return {rows, std::clamp<std::int64_t>(item_operations / operations, 1,
                                          spec.num_heads)};
 }
 
-std::int64_t NumItems(const AttentionSpec& spec, const PackedBatch& batch,
-                      const Sequence& sequence, std::int64_t item_operations) {
-  const Cut cut = CutOf(spec, batch, sequence, item_operations);
+std::int64_t NumItems(const AttentionSpec& spec, const Sequence& sequence,
+                      std::int64_t item_operations) {
+  const Cut cut = CutOf(spec, sequence, item_operations);
   return (sequence.query_length + cut.rows - 1) / cut.rows *
          ((spec.num_heads + cut.heads - 1) / cut.heads);
 }
 
 // Write the items of a sequence, head by head, so that the keys and values of
 // one stay in cache; return where the next go.
-FusedItem* WriteItems(const AttentionSpec& spec, const PackedBatch& batch,
-                      const FusedSequence& place, std::int64_t item_operations,
-                      FusedItem* item) {
-  const Cut cut = CutOf(spec, batch, *place.sequence, item_operations);
+FusedItem* WriteItems(const AttentionSpec& spec, const PassSequence& place,
+                      std::int64_t item_operations, FusedItem* item) {
+  const Cut cut = CutOf(spec, *place.sequence, item_operations);
   const std::int64_t length = place.sequence->query_length;
   for (std::int64_t head = 0; head < spec.num_heads; head += cut.heads) {
     for (std::int64_t row = 0; row < length; row += cut.rows) {
@@ -117,29 +111,26 @@ std::span<const Sequence> TakePass(const AttentionSpec& spec,
   return of_pass;
 }
 
-FusedExtent::FusedExtent(const AttentionSpec& spec, const PackedBatch& batch,
+FusedExtent::FusedExtent(const AttentionSpec& spec,
                          std::span<const Sequence> of_pass)
     : sequences(of_pass), item_operations(ItemOperations(spec, of_pass)) {
+  bool watches = false;
   for (const Sequence& sequence : sequences) {
-    const std::int64_t padded = PaddedKeys(sequence);
     num_queries += sequence.query_length;
     num_visible += sequence.num_visible;
-    padded_keys += padded;
-    num_items += NumItems(spec, batch, sequence, item_operations);
-    tile.tile_rows = std::max(tile.tile_rows,
-                              std::min(TileRows(batch), sequence.query_length));
-    tile.max_columns = std::max(tile.max_columns, padded);
+    padded_keys += PackedKeys::PaddedKeys(sequence);
+    num_items += NumItems(spec, sequence, item_operations);
+    watches = watches || TileMask::HidesEnds(*sequence.request);
+    tile.Add(sequence,
+             std::min(TileRows(*sequence.request), sequence.query_length));
   }
-  watched_queries = TileMask::HidesEnds(batch) ? num_queries : 0;
+  watched_queries = watches ? num_queries : 0;
 }
 
 FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
                          const FusedExtent& extent, Carver& carver)
-    : sequences(carver.Take<FusedSequence>(
+    : sequences(carver.Take<PassSequence>(
           static_cast<std::int64_t>(extent.sequences.size()))),
-      query_rows(carver.Take<std::int64_t>(extent.num_queries)),
-      numbers(carver.Take<std::int64_t>(extent.num_queries)),
-      key_rows(carver.Take<std::int64_t>(extent.num_visible)),
       items(carver.Take<FusedItem>(extent.num_items)) {
   const auto size = static_cast<std::int64_t>(DataTypeSize(keys.dtype));
   const auto take = [&](std::int64_t elements) {
@@ -161,36 +152,24 @@ FusedLayout::FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
                          : matrices.query;
 }
 
-void FusedLayout::Fill(const AttentionSpec& spec, const PackedBatch& batch,
-                       const FusedExtent& extent) {
+void FusedLayout::Fill(const AttentionSpec& spec, const FusedExtent& extent) {
   const PackedKeys& keys = matrices.keys;
   std::ranges::fill(keys.non_finite_queries, std::uint8_t{0});
-  FusedSequence next;
+  PassSequence next;
   FusedItem* item = items.data();
   for (std::size_t s = 0; s < sequences.size(); ++s) {
     const Sequence& sequence = extent.sequences[s];
     next.sequence = &sequence;
-    next.padded_keys = PaddedKeys(sequence);
+    next.padded_keys = PackedKeys::PaddedKeys(sequence);
     if (keys.watches_finite()) {
       next.non_finite_queries =
           keys.non_finite_queries.data() + next.first_query;
     }
     sequences[s] = next;
-    for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-      query_rows[static_cast<std::size_t>(next.first_query + i)] =
-          sequence.query_row(i);
-    }
-    for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
-      key_rows[static_cast<std::size_t>(next.first_key + k)] =
-          sequence.key_row(sequence.visible_key(k));
-    }
-    item = WriteItems(spec, batch, sequences[s], extent.item_operations, item);
+    item = WriteItems(spec, sequences[s], extent.item_operations, item);
     next.first_query += sequence.query_length;
     next.first_key += sequence.num_visible;
     next.key_offset += next.padded_keys;
-  }
-  for (std::size_t t = 0; t < numbers.size(); ++t) {
-    numbers[t] = static_cast<std::int64_t>(t);
   }
 }
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 #include "core/fused/fused_tile.h"
 #include "core/fused/packed_keys.h"
 #include "core/tensor/carver.h"
@@ -20,9 +20,8 @@ namespace attention {
 
 /// What the sizes of a pass depend on.
 struct FusedExtent {
-  /// Add up sequences of a batch.
-  FusedExtent(const AttentionSpec& spec, const PackedBatch& batch,
-              std::span<const Sequence> of_pass);
+  /// Add up sequences.
+  FusedExtent(const AttentionSpec& spec, std::span<const Sequence> of_pass);
 
   std::span<const Sequence> sequences;
   std::int64_t item_operations = 0;  ///< multiplications an item aims at
@@ -31,25 +30,19 @@ struct FusedExtent {
   std::int64_t num_visible = 0;      ///< keys that are not padding
   std::int64_t padded_keys = 0;
   std::int64_t num_items = 0;
-  FusedTileComputer::Extent tile;
+  TileExtent tile;
 };
 
-/// The rows, matrices and items of one pass, in memory taken from a carver.
+/// The sequences, matrices and items of one pass, in memory taken from a
+/// carver.
 struct FusedLayout {
   FusedLayout(const AttentionSpec& spec, const PackedKeys& keys,
               const FusedExtent& extent, Carver& carver);
 
   /// Lay out the sequences that the extent is of.
-  void Fill(const AttentionSpec& spec, const PackedBatch& batch,
-            const FusedExtent& extent);
+  void Fill(const AttentionSpec& spec, const FusedExtent& extent);
 
-  std::span<FusedSequence> sequences;
-  /// Row t of the pass's queries is row query_rows[t] of the request's query
-  /// and output, and row numbers[t] = t of the query and context matrices.
-  std::span<std::int64_t> query_rows;
-  std::span<std::int64_t> numbers;
-  /// Visible key t of the pass is row key_rows[t] of the request's.
-  std::span<std::int64_t> key_rows;
+  std::span<PassSequence> sequences;
   std::span<FusedItem> items;
   FusedMatrices matrices;
 };

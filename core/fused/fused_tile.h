@@ -8,8 +8,7 @@
 
 #include "core/attention/dropout.h"
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
-#include "core/attention/request.h"
+#include "core/attention/request_plan.h"
 #include "core/fused/fused_kernels.h"
 #include "core/fused/packed_keys.h"
 #include "core/fused/tile_mask.h"
@@ -35,8 +34,39 @@ struct FusedItem {
   std::int64_t num_heads = 0;  ///< all of them when weights are averaged
 };
 
-/// Computes fused attention, tile by tile, without ever holding a matrix of
-/// L x S, in memory of its own thread:
+/// What the memory of a tile's computation depends on: the most that any tile
+/// of a pass asks for.
+struct TileExtent {
+  /// Take in tiles of `rows` rows of a sequence.
+  void Add(const Sequence& sequence, std::int64_t rows);
+
+  std::int64_t rows = 0;
+  std::int64_t kept_blocks = 1;   ///< of scores, where weights are wanted
+  std::int64_t mask_columns = 0;  ///< padded keys, where there are masks
+  std::int64_t mask_line = 0;     ///< S, likewise
+  std::int64_t weights = 0;       ///< see WeightsSink::MemorySize
+  bool drops = false;             ///< whether there is dropout
+};
+
+/// Memory one thread computes tiles in.
+struct TileMemory {
+  TileMemory(const PackedKeys& keys, const TileExtent& extent, Carver& carver);
+
+  std::int64_t rows;
+  TileMask::Memory mask;
+  std::span<float> weights;
+  std::span<std::byte> query;      ///< [rows, D]: a copy of a head's queries
+  std::span<float> scores;         ///< [kept_blocks, rows, kBlockKeys]
+  std::span<std::uint16_t> bf16;   ///< [rows, kBlockKeys], in bfloat16
+  std::span<float> dropped;        ///< likewise, with dropout
+  std::span<std::int64_t> limits;  ///< [rows]
+  std::span<float> block_maxima;   ///< [kept_blocks, rows]
+  RunningRows running;             ///< of the blocks so far
+  RunningRows block;               ///< of one block
+};
+
+/// Computes fused attention of one item, without ever holding a matrix of L x
+/// S:
 ///
 ///   context_h = dropout(softmax(scale Q_h K_g^T + M)) V_g,  g = h / (H / Hkv)
 ///
@@ -48,24 +78,18 @@ struct FusedItem {
 /// Not thread-safe. Lifetime: borrows everything.
 class FusedTileComputer {
  public:
-  /// What the memory's size depends on.
-  struct Extent {
-    std::int64_t tile_rows = 0;    ///< highest tile
-    std::int64_t max_columns = 0;  ///< most padded keys of a sequence
-  };
   struct Task {
     const AttentionSpec& spec;
     const FusedKernels& kernels;
-    const PackedBatch& batch;
-    const AttentionOutputs& outputs;
     const FusedMatrices& matrices;
+    std::uint32_t layer;  ///< of a stack
   };
 
-  /// Work in memory taken from `carver`.
-  FusedTileComputer(const Task& task, const Extent& extent, Carver& carver);
+  FusedTileComputer(const Task& task, const FusedItem& item,
+                    const TileMemory& memory);
 
-  /// Compute an item. Throws dnnl::error.
-  void Compute(const FusedItem& item);
+  /// Compute the item. Throws dnnl::error.
+  void Compute();
 
  private:
   // Columns [first, first + width) of the scores of a head.
@@ -73,51 +97,38 @@ class FusedTileComputer {
     std::int64_t index;
     std::int64_t first;
     std::int64_t width;
-    float* scores;  // [tile_rows, kBlockKeys]
+    float* scores;  // [rows, kBlockKeys]
   };
 
-  void ComputeHead(const QueryTile& tile, std::int64_t head);
-  void FillWithoutColumns(const FusedItem& item);
-  void LoadQueries(const QueryTile& tile, std::int64_t head);
-  [[nodiscard]] Block BlockAt(const QueryTile& tile, std::int64_t first) const;
-  void ComputeScores(const QueryTile& tile, std::int64_t head,
-                     const Block& block);
-  void ReplaceScores(const QueryTile& tile, const Block& block);
-  void ComputeSoftmax(const QueryTile& tile, const Block& block,
+  void ComputeHead(std::int64_t head);
+  void FillWithoutColumns();
+  void LoadQueries(std::int64_t head);
+  [[nodiscard]] Block BlockAt(std::int64_t first) const;
+  [[nodiscard]] FusedKernels::Block KeysOf(const Block& block,
+                                           std::int64_t head) const;
+  void ComputeScores(std::int64_t head, const Block& block);
+  void ReplaceScores(const Block& block);
+  void ComputeSoftmax(const Block& block, const RunningRows& rows);
+  const std::byte* DropOut(std::int64_t head, const Block& block);
+  void MultiplyValues(std::int64_t head, const Block& block,
                       const RunningRows& rows);
-  const std::byte* DropOut(const QueryTile& tile, std::int64_t head,
-                           const Block& block);
-  void MultiplyValues(const QueryTile& tile, std::int64_t head,
-                      const Block& block, const RunningRows& rows);
-  void StoreContext(const QueryTile& tile, std::int64_t head);
-  [[nodiscard]] std::byte* ContextRow(const QueryTile& tile,
-                                      std::int64_t head) const;
-
-  void KeepWeights(const QueryTile& tile, std::int64_t head);
-
-  [[nodiscard]] std::int64_t key_head(std::int64_t head) const {
-    return head / (spec_.num_heads / spec_.num_key_value_heads);
-  }
+  void StoreContext(std::int64_t head);
+  [[nodiscard]] std::byte* ContextRow(std::int64_t head) const;
+  void KeepWeights(std::int64_t head);
 
   const AttentionSpec& spec_;
   const FusedKernels& kernels_;
-  const PackedBatch& batch_;
   const FusedMatrices& matrices_;
   const PackedKeys& keys_;
-  const Extent extent_;
+  const FusedItem& item_;
+  const QueryTile& tile_;
+  const Sequence& sequence_;
+  const RequestPlan& request_;
+  const TileMemory& memory_;
   TileMask mask_;
   WeightsSink weights_;
   DropoutMask dropout_;
-
-  FusedKernels::Queries queries_;   // of the tile and head at hand
-  std::span<std::byte> query_;      // [tile_rows, D]: a copy of them
-  std::span<float> scores_;         // [blocks kept or 1, tile_rows, kBlockKeys]
-  std::span<std::uint16_t> bf16_;   // [tile_rows, kBlockKeys]
-  std::span<float> dropped_;        // likewise
-  std::span<std::int64_t> limits_;  // [tile_rows]
-  std::span<float> block_maxima_;   // [blocks kept or 1, tile_rows]
-  RunningRows running_;             // of the blocks so far
-  RunningRows block_;               // of one block
+  FusedKernels::Queries queries_;  // of the head at hand
 };
 
 }  // namespace attention

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
+#include "core/onednn/for_each_item.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/onednn/tile.h"
 #include "core/simd/convert.h"
@@ -31,12 +33,6 @@ std::int64_t DepthOf(const LinearWeights& weights, DataType dtype) {
   return dtype == DataType::kBFloat16 ? RoundUp<std::int64_t>(in, 2) : in;
 }
 
-bool AreConsecutive(std::span<const std::int64_t> rows) {
-  return rows.back() - rows.front() ==
-             static_cast<std::int64_t>(rows.size()) - 1 &&
-         std::ranges::is_sorted(rows);
-}
-
 std::int64_t NumTiles(std::int64_t num_rows) {
   return (num_rows + kTileRows - 1) / kTileRows;
 }
@@ -52,6 +48,7 @@ PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
       depth_(DepthOf(weights, dtype)),
       out_(weights.weight.shape().dim(0)),
       epilogue_(EpilogueOf(activation)),
+      has_bias_(weights.bias.has_value()),
       bias_(ToFloats(weights.bias)),
       panel_bytes_(PanelBytes(weights, dtype)),
       panels_(memory.Take(panel_bytes_)) {
@@ -90,24 +87,44 @@ PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
 
 // Element (k, n) of a panel of `width` columns lies at k * width + n; with
 // bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
+std::size_t PanelLinear::PlaceOf(std::int64_t k, std::int64_t n) const {
+  const std::int64_t first = n / kPanelWidth * kPanelWidth;
+  const std::int64_t width =
+      std::min(kPanelWidth, RoundUp(out_, kLanes) - first);
+  const std::int64_t in_panel =
+      dtype_ == DataType::kFloat32
+          ? k * width + (n - first)
+          : k / 2 * 2 * width + 2 * (n - first) + k % 2;
+  return static_cast<std::size_t>(first * depth_ + in_panel);
+}
+
 void PanelLinear::Pack(const std::vector<float>& weight) {
-  const std::int64_t padded = RoundUp(out_, kLanes);
   std::memset(panels_.get(), 0, panel_bytes_);
   auto* floats = reinterpret_cast<float*>(panels_.get());
   auto* halves = reinterpret_cast<std::uint16_t*>(panels_.get());
+  const float* from = weight.data();
   for (std::int64_t n = 0; n < out_; ++n) {
-    const std::int64_t first = n / kPanelWidth * kPanelWidth;
-    const std::int64_t width = std::min(kPanelWidth, padded - first);
-    const float* row = weight.data() + n * in_;
-    for (std::int64_t k = 0; k < in_; ++k) {
+    for (std::int64_t k = 0; k < in_; ++k, ++from) {
       if (dtype_ == DataType::kFloat32) {
-        floats[first * depth_ + k * width + (n - first)] = row[k];
+        floats[PlaceOf(k, n)] = *from;
       } else {
-        halves[first * depth_ + k / 2 * 2 * width + 2 * (n - first) + k % 2] =
-            FloatToBFloat16(row[k]);
+        halves[PlaceOf(k, n)] = FloatToBFloat16(*from);
       }
     }
   }
+}
+
+LinearWeights PanelLinear::Unpack() const {
+  Tensor weight(DataType::kFloat32, Shape{out_, in_});
+  float* to = weight.data<float>().data();
+  for (std::int64_t n = 0; n < out_; ++n) {
+    for (std::int64_t k = 0; k < in_; ++k, ++to) {
+      LoadReals(dtype_, panels_.get() + PlaceOf(k, n) * element_size_, 1, to);
+    }
+  }
+  LinearWeights weights{std::move(weight), {}};
+  if (has_bias_) weights.bias = ToTensor(bias_);
+  return weights;
 }
 
 std::int64_t PanelLinear::num_panels() const {
@@ -128,26 +145,31 @@ std::int64_t PanelLinear::num_items(std::int64_t num_rows) const {
   return NumTiles(num_rows) * ((num_panels() + panels - 1) / panels);
 }
 
-void PanelLinear::Compute(const Input& input, std::int64_t item,
-                          const TileSink& sink, std::byte* scratch) const {
-  const std::int64_t num_tiles = NumTiles(input.num_rows());
+PanelLinear::ItemRows PanelLinear::RowsOf(std::int64_t num_rows,
+                                          std::int64_t item) {
+  const std::int64_t first = item % NumTiles(num_rows) * kTileRows;
+  return {first, std::min(kTileRows, num_rows - first)};
+}
+
+void PanelLinear::Compute(const RowSource& input, std::int64_t item,
+                          const PatchSink& sink, std::byte* scratch) const {
   const std::int64_t panels = PanelsPerItem(input.num_rows());
-  const std::int64_t first_panel = item / num_tiles * panels;
+  const std::int64_t first_panel = item / NumTiles(input.num_rows()) * panels;
   const std::int64_t end = std::min(first_panel + panels, num_panels());
-  const std::int64_t row = item % num_tiles * kTileRows;
-  const std::int64_t num_rows = std::min(kTileRows, input.num_rows() - row);
+  const ItemRows item_rows = RowsOf(input.num_rows(), item);
 
   auto* sums = reinterpret_cast<float*>(scratch);
-  const TileRows rows = {Rows(input, row, num_rows, scratch + kSumsBytes),
-                         num_rows};
+  const std::byte* data = FindRows(input, item_rows);
+  if (data == nullptr) data = CopyRows(input, item_rows, scratch + kSumsBytes);
+  const TileRows rows = {data, item_rows.count};
   for (std::int64_t index = first_panel; index < end; ++index) {
     const Panel panel = PanelAt(index);
-    if (ComputeInPlace(panel, row, rows, sink)) continue;
+    if (ComputeInPlace(panel, item_rows.first, rows, sink)) continue;
     ComputeSums(panel, rows, sums);
-    sink.Store(row, panel.column,
+    sink.Store(item_rows.first, panel.column,
                {.values = sums,
                 .stride = kPanelWidth,
-                .rows = num_rows,
+                .rows = rows.count,
                 .columns = std::min(kPanelWidth, out_ - panel.column),
                 .bias = bias_.data() + panel.column});
   }
@@ -163,11 +185,11 @@ PanelLinear::Panel PanelLinear::PanelAt(std::int64_t index) const {
 
 bool PanelLinear::ComputeInPlace(const Panel& panel, std::int64_t row,
                                  const TileRows& rows,
-                                 const TileSink& sink) const {
+                                 const PatchSink& sink) const {
   if (dtype_ != DataType::kFloat32 || panel.column + panel.width > out_) {
     return false;
   }
-  const TileSink::Place place =
+  const PatchSink::Place place =
       sink.Accept(row, panel.column, rows.count, panel.width);
   if (place.values == nullptr) return false;
   MultiplyFloats(panel, rows, bias_.data() + panel.column, place);
@@ -191,7 +213,7 @@ void PanelLinear::ComputeSums(const Panel& panel, const TileRows& rows,
 
 void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
                                  const float* bias,
-                                 const TileSink::Place& to) const {
+                                 const PatchSink::Place& to) const {
   for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
     const std::int64_t depth = std::min(kMaxDepth, depth_ - first);
     Multiply({.rows = rows.count,
@@ -209,38 +231,55 @@ void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
   }
 }
 
-// Rows [first, first + count) of the input as [count, depth] of the compute
-// dtype: the input's own memory, or a copy.
-const std::byte* PanelLinear::Rows(const Input& input, std::int64_t first,
-                                   std::int64_t count,
-                                   std::byte* scratch) const {
-  const auto sources = input.sources.subspan(static_cast<std::size_t>(first),
-                                             static_cast<std::size_t>(count));
-  const DataType dtype = input.tensor.dtype;
-  const std::size_t row_bytes =
-      static_cast<std::size_t>(in_) * DataTypeSize(dtype);
-  if (dtype == dtype_ && in_ == depth_ && AreConsecutive(sources)) {
-    return input.tensor.data +
-           static_cast<std::size_t>(sources.front()) * row_bytes;
+// Rows as [count, depth] of the compute dtype where they lie, if they lie so.
+const std::byte* PanelLinear::FindRows(const RowSource& input,
+                                       const ItemRows& rows) const {
+  const std::byte* data = nullptr;
+  const std::byte* end = nullptr;
+  if (in_ != depth_) return nullptr;
+  for (std::int64_t row = 0; row < rows.count;) {
+    const RowSource::Run run = input.RunAt(rows.first + row, rows.count - row);
+    if (run.rows.dtype != dtype_ || !run.rows.are_packed(in_) ||
+        (row > 0 && run.rows.data != end)) {
+      return nullptr;
+    }
+    if (row == 0) data = run.rows.data;
+    end = run.rows.row(run.count);
+    row += run.count;
   }
+  return data;
+}
+
+// The same as a copy.
+const std::byte* PanelLinear::CopyRows(const RowSource& input,
+                                       const ItemRows& rows,
+                                       std::byte* scratch) const {
   std::byte* to = scratch;
-  for (const std::int64_t source : sources) {
-    LoadRow(dtype,
-            input.tensor.data + static_cast<std::size_t>(source) * row_bytes,
-            in_, {to, dtype_, depth_});
-    to += static_cast<std::size_t>(depth_) * element_size_;
-  }
+  ForEachRun(input, rows.first, rows.count,
+             [&](const RowSource::Run& run, std::int64_t) {
+               for (std::int64_t i = 0; i < run.count; ++i) {
+                 LoadRow(run.rows.dtype, run.rows.row(i), in_,
+                         {to, dtype_, depth_});
+                 to += static_cast<std::size_t>(depth_) * element_size_;
+               }
+             });
   return scratch;
 }
 
-std::int64_t PanelLinear::num_items(const ProjectionRows& rows) const {
-  return num_items(static_cast<std::int64_t>(rows.sources.size()));
-}
-
-void PanelLinear::Compute(const ProjectionRows& rows, std::int64_t item,
-                          std::byte* scratch) const {
-  Compute({rows.input, rows.sources}, item,
-          RowSink(rows.output, rows.targets, epilogue_), scratch);
+absl::Status PanelLinear::Compute(const float* x, std::int64_t num_rows,
+                                  float* y, ComputePool& pool) const {
+  Rows from;
+  from.data = reinterpret_cast<const std::byte*>(x);
+  from.step = in_;
+  MutableRows to;
+  to.data = reinterpret_cast<std::byte*>(y);
+  to.step = out_;
+  const MatrixRows input(from, num_rows);
+  const MatrixSink sink(to, epilogue_);
+  return ForEachItem(pool, num_items(num_rows), scratch_bytes(),
+                     [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                       Compute(input, item, sink, scratch);
+                     });
 }
 
 // The sums of a tile, and its rows.

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "core/attention/layer.h"
 #include "core/attention/weights.h"
-#include "core/fused/tile_sink.h"
+#include "core/fused/patch_sink.h"
+#include "core/fused/row_source.h"
 #include "core/fused/weight_memory.h"
 #include "core/onednn/brgemm.h"
 #include "core/tensor/tensor.h"
@@ -40,27 +40,24 @@ class PanelLinear final : public LinearLayer {
   [[nodiscard]] static std::size_t PanelBytes(const LinearWeights& weights,
                                               DataType dtype);
 
-  /// Rows of a tensor viewed as (rows, in): row t is its row sources[t].
-  /// Lifetime: borrows.
-  struct Input {
-    const TensorView& tensor;
-    std::span<const std::int64_t> sources;
-
-    [[nodiscard]] std::int64_t num_rows() const {
-      return static_cast<std::int64_t>(sources.size());
-    }
-  };
-
   [[nodiscard]] std::int64_t num_items(std::int64_t num_rows) const;
-  /// Compute one of num_items() pieces of x W^T + bias and hand its tiles to
-  /// `sink`. Throws dnnl::error.
-  void Compute(const Input& input, std::int64_t item, const TileSink& sink,
+  /// Compute one of num_items() pieces of x W^T + bias, for the rows x
+  /// [num_rows, in] of `input`, and hand its patches to `sink`. Throws
+  /// dnnl::error.
+  void Compute(const RowSource& input, std::int64_t item, const PatchSink& sink,
                std::byte* scratch) const;
+  /// The rows an item computes.
+  struct ItemRows {
+    std::int64_t first;
+    std::int64_t count;
+  };
+  [[nodiscard]] static ItemRows RowsOf(std::int64_t num_rows,
+                                       std::int64_t item);
 
-  [[nodiscard]] std::int64_t num_items(
-      const ProjectionRows& rows) const override;
-  void Compute(const ProjectionRows& rows, std::int64_t item,
-               std::byte* scratch) const override;
+  [[nodiscard]] absl::Status Compute(const float* x, std::int64_t num_rows,
+                                     float* y,
+                                     ComputePool& pool) const override;
+  [[nodiscard]] LinearWeights Unpack() const override;
   [[nodiscard]] std::size_t scratch_bytes() const override;
   [[nodiscard]] std::size_t memory_bytes() const override;
 
@@ -81,22 +78,26 @@ class PanelLinear final : public LinearLayer {
 
   [[nodiscard]] Kernels Compile(std::int64_t width) const;
   void Pack(const std::vector<float>& weight);
+  // Where element (k, n) of the packed weight lies.
+  [[nodiscard]] std::size_t PlaceOf(std::int64_t k, std::int64_t n) const;
   [[nodiscard]] std::int64_t num_panels() const;
   // Panels one item computes.
   [[nodiscard]] std::int64_t PanelsPerItem(std::int64_t num_rows) const;
-  [[nodiscard]] const std::byte* Rows(const Input& input, std::int64_t first,
-                                      std::int64_t count,
-                                      std::byte* scratch) const;
+  [[nodiscard]] const std::byte* FindRows(const RowSource& input,
+                                          const ItemRows& rows) const;
+  [[nodiscard]] const std::byte* CopyRows(const RowSource& input,
+                                          const ItemRows& rows,
+                                          std::byte* scratch) const;
   [[nodiscard]] Panel PanelAt(std::int64_t index) const;
-  // Compute a tile of float32 where it belongs, or return false.
+  // Compute a patch of float32 where it belongs, or return false.
   [[nodiscard]] bool ComputeInPlace(const Panel& panel, std::int64_t row,
                                     const TileRows& rows,
-                                    const TileSink& sink) const;
-  // Compute a tile without its bias: sums [rows, kPanelWidth].
+                                    const PatchSink& sink) const;
+  // Compute a patch without its bias: sums [rows, kPanelWidth].
   void ComputeSums(const Panel& panel, const TileRows& rows, float* sums) const;
-  // Compute a tile of float32, with its bias, or none, if that is nullptr.
+  // Compute a patch of float32, with its bias, or none, if that is nullptr.
   void MultiplyFloats(const Panel& panel, const TileRows& rows,
-                      const float* bias, const TileSink::Place& to) const;
+                      const float* bias, const PatchSink::Place& to) const;
 
   DataType dtype_;
   std::size_t element_size_;
@@ -104,6 +105,7 @@ class PanelLinear final : public LinearLayer {
   std::int64_t depth_;  // in_, made even with bfloat16
   std::int64_t out_;
   Epilogue epilogue_;
+  bool has_bias_;
   std::vector<float> bias_;  // zeros: none
   std::size_t panel_bytes_;
   std::shared_ptr<std::byte> panels_;

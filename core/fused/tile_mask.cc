@@ -3,61 +3,50 @@
 
 #include <algorithm>
 
-#include "core/tensor/round_up.h"
-
 namespace attention {
 namespace {
 
-bool HidesByLength(const PackedBatch& batch) {
-  return batch.row_valid_lens && !batch.replaces_scores;
+bool HidesByLength(const RequestPlan& request) {
+  return request.row_valid_lens && !request.replaces_scores;
 }
 
 // Whether what is hidden at the end of a row is all there is behind it.
-bool EndsAreLast(const PackedBatch& batch) {
-  return batch.appended_keys == 0 ||
-         (batch.causal_over_appended && batch.causal == Causal::kNone &&
-          !HidesByLength(batch));
-}
-
-// Whether a tile of the mask may have to be put together.
-bool NeedsMemory(const PackedBatch& batch) {
-  return batch.attn_mask || batch.key_padding_mask ||
-         TileMask::HidesEnds(batch);
+bool EndsAreLast(const RequestPlan& request) {
+  return request.appended_keys == 0 ||
+         (request.causal_over_appended && request.causal == Causal::kNone &&
+          !HidesByLength(request));
 }
 
 }  // namespace
 
-TileMask::TileMask(const PackedBatch& batch, std::int64_t tile_rows,
-                   std::int64_t max_columns, Carver& carver)
-    : batch_(batch),
-      line_(carver.Take<float>(NeedsMemory(batch) ? batch.max_key_length : 0)),
-      reader_(batch, line_),
-      ends_(carver.Take<std::int64_t>(tile_rows)),
-      memory_(carver.Take<float>(NeedsMemory(batch) ? tile_rows * max_columns
-                                                    : 0)) {}
+bool TileMask::NeedsMemory(const RequestPlan& request) {
+  return request.attn_mask || request.key_padding_mask || HidesEnds(request);
+}
 
-bool TileMask::HidesEnds(const PackedBatch& batch) {
-  return batch.causal != Causal::kNone || batch.causal_over_appended ||
-         HidesByLength(batch);
+bool TileMask::HidesEnds(const RequestPlan& request) {
+  return request.causal != Causal::kNone || request.causal_over_appended ||
+         HidesByLength(request);
 }
 
 void TileMask::Read(const QueryTile& tile, std::int64_t head) {
   if (serves_all_heads_ && tile == tile_) return;
+  const RequestPlan& request = tile.place->request();
   tile_ = tile;
   ReadEnds();
   mask_ = nullptr;
-  if (AddsMask()) ReadMask(head);
-  serves_all_heads_ = !batch_.attn_mask || batch_.attn_mask_steps.head == 0;
+  if (AddsMask(request)) ReadMask(head);
+  serves_all_heads_ = !request.attn_mask || request.attn_mask_steps.head == 0;
 }
 
-bool TileMask::AddsMask() const {
-  return (batch_.attn_mask && !batch_.causal_over_appended) ||
-         batch_.key_padding_mask || hides_within_;
+bool TileMask::AddsMask(const RequestPlan& request) const {
+  return (request.attn_mask && !request.causal_over_appended) ||
+         request.key_padding_mask || hides_within_;
 }
 
 void TileMask::ReadEnds() {
-  const bool cuts = HidesEnds(batch_) && EndsAreLast(batch_);
-  hides_within_ = HidesEnds(batch_) && !cuts;
+  const RequestPlan& request = tile_.place->request();
+  const bool cuts = HidesEnds(request) && EndsAreLast(request);
+  hides_within_ = HidesEnds(request) && !cuts;
   end_ = 0;
   for (std::int64_t i = 0; i < tile_.num_rows; ++i) {
     const std::int64_t end = cuts ? CutEnd(tile_.first_row + i)
@@ -70,8 +59,8 @@ void TileMask::ReadEnds() {
 // Where the columns end that are computed of a row: behind those it sees and
 // those that are not finite.
 std::int64_t TileMask::CutEnd(std::int64_t row) {
-  const FusedSequence& place = *tile_.place;
-  const std::int64_t seen = VisibleColumns(batch_, *place.sequence, row);
+  const PassSequence& place = *tile_.place;
+  const std::int64_t seen = VisibleColumns(*place.sequence, row);
   const std::int64_t end = place.non_finite_queries[row] != 0
                                ? place.sequence->num_columns()
                                : std::max(seen, place.non_finite_end);
@@ -82,24 +71,27 @@ std::int64_t TileMask::CutEnd(std::int64_t row) {
 // The request's own memory, where it has just what is to be added.
 const float* TileMask::MaskInPlace(std::int64_t head) const {
   const Sequence& sequence = *tile_.place->sequence;
-  if (!batch_.attn_mask || batch_.key_padding_mask || HidesEnds(batch_) ||
+  const RequestPlan& request = *sequence.request;
+  if (!request.attn_mask || request.key_padding_mask || HidesEnds(request) ||
       sequence.appended_keys > 0 || !sequence.visible_keys.empty()) {
     return nullptr;
   }
-  const TensorView& mask = *batch_.attn_mask;
+  const TensorView& mask = *request.attn_mask;
   if (mask.dtype != DataType::kFloat32 ||
       reinterpret_cast<std::uintptr_t>(mask.data) % sizeof(float) != 0) {
     return nullptr;
   }
   return reinterpret_cast<const float*>(mask.data) +
-         batch_.attn_mask_steps.RowOf(sequence.index, head, tile_.first_row) *
+         request.attn_mask_steps.RowOf(sequence.index, head, tile_.first_row) *
              mask.shape.back();
 }
 
 void TileMask::ReadMask(std::int64_t head) {
   mask_ = MaskInPlace(head);
   if (mask_ != nullptr) {
-    mask_stride_ = batch_.attn_mask_steps.row * batch_.attn_mask->shape.back();
+    const RequestPlan& request = tile_.place->request();
+    mask_stride_ =
+        request.attn_mask_steps.row * request.attn_mask->shape.back();
     return;
   }
   const Sequence& sequence = *tile_.place->sequence;

@@ -5,38 +5,45 @@
 #include <span>
 
 #include "core/attention/masks.h"
-#include "core/attention/packed_batch.h"
-#include "core/fused/packed_keys.h"
-#include "core/tensor/carver.h"
+#include "core/attention/request_plan.h"
+#include "core/fused/pass_sequence.h"
 
 namespace attention {
 
 /// Query rows of one sequence that are computed together.
 struct QueryTile {
-  const FusedSequence* place = nullptr;
+  const PassSequence* place = nullptr;
   std::int64_t first_row = 0;
   std::int64_t num_rows = 0;
 
   friend bool operator==(const QueryTile&, const QueryTile&) = default;
 };
 
-/// All masks of a request, for one head of a tile of query rows: how many
-/// columns each row sees of the front, and what is added to their scores.
+/// All masks of a sequence's request, for one head of a tile of query rows: how
+/// many columns each row sees of the front, and what is added to their scores.
 ///
 /// Causality and row lengths hide a row's end. Its columns there are absent:
 /// whole chunks of them are not computed. By torch's formula a NaN or infinity
 /// there poisons the row, 0 * NaN; so a row goes on to the last column that is
 /// not finite, or to the end if its query is not, and -inf is added to what is
 /// hidden, as it is where appended columns stay visible behind hidden ones. Not
-/// thread-safe: one per thread. Lifetime: borrows the batch.
+/// thread-safe: one per thread.
 class TileMask {
  public:
-  /// Works in memory taken from `carver`.
-  TileMask(const PackedBatch& batch, std::int64_t tile_rows,
-           std::int64_t max_columns, Carver& carver);
+  /// What it works in.
+  struct Memory {
+    std::span<float> line;         ///< [S], of the requests that need it
+    std::span<std::int64_t> ends;  ///< [tile_rows]
+    std::span<float> mask;         ///< [tile_rows, padded keys], likewise
+  };
+  explicit TileMask(const Memory& memory)
+      : reader_(memory.line), ends_(memory.ends), memory_(memory.mask) {}
 
-  /// Whether a batch hides the ends of rows.
-  [[nodiscard]] static bool HidesEnds(const PackedBatch& batch);
+  /// Whether a request needs the line and the mask of Memory: a tile of it may
+  /// have to be put together.
+  [[nodiscard]] static bool NeedsMemory(const RequestPlan& request);
+  /// Whether a request hides the ends of rows.
+  [[nodiscard]] static bool HidesEnds(const RequestPlan& request);
 
   /// Read the masks of a head of a tile.
   void Read(const QueryTile& tile, std::int64_t head);
@@ -55,17 +62,15 @@ class TileMask {
   [[nodiscard]] std::int64_t mask_stride() const { return mask_stride_; }
 
  private:
-  [[nodiscard]] bool AddsMask() const;
+  [[nodiscard]] bool AddsMask(const RequestPlan& request) const;
   [[nodiscard]] const float* MaskInPlace(std::int64_t head) const;
   void ReadEnds();
   [[nodiscard]] std::int64_t CutEnd(std::int64_t row);
   void ReadMask(std::int64_t head);
 
-  const PackedBatch& batch_;
-  std::span<float> line_;
   MaskReader<float> reader_;
-  std::span<std::int64_t> ends_;  // [tile_rows]
-  std::span<float> memory_;       // [tile_rows, max_columns]
+  std::span<std::int64_t> ends_;
+  std::span<float> memory_;
   QueryTile tile_;
   std::int64_t end_ = 0;
   bool hides_within_ = false;  // whether columns before a row's end are hidden

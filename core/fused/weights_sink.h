@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
-#include "core/attention/packed_batch.h"
-#include "core/attention/request.h"
+#include "core/attention/request_plan.h"
 #include "core/fused/fused_kernels.h"
 #include "core/fused/tile_mask.h"
-#include "core/tensor/carver.h"
 
 namespace attention {
 
@@ -29,42 +28,41 @@ struct BlockedRow {
 /// Not thread-safe: one per thread. Lifetime: borrows.
 class WeightsSink {
  public:
-  /// Works in memory taken from `carver`.
-  WeightsSink(const PackedBatch& batch, const AttentionOutputs& outputs,
-              std::int64_t tile_rows, Carver& carver);
+  /// Elements of memory that tiles of `tile_rows` rows of a request need: none
+  /// where weights are not wanted or are written in place.
+  [[nodiscard]] static std::int64_t MemorySize(const RequestPlan& request,
+                                               std::int64_t tile_rows);
 
-  /// Take row `row` of a tile for one head; of heads that are averaged, in
+  /// Write weights of a tile, working in MemorySize() elements.
+  WeightsSink(const QueryTile& tile, std::span<float> memory);
+
+  /// Take row `row` of the tile for one head; of heads that are averaged, in
   /// ascending order.
-  void Store(const QueryTile& tile, std::int64_t head, std::int64_t row,
-             const BlockedRow& weights);
-  /// Fill rows of a head, of a sequence without any column to see.
-  void Fill(const QueryTile& tile, std::int64_t head, float value);
-  /// All heads of a tile are there: write their average, if that is wanted.
-  void Finish(const QueryTile& tile);
+  void Store(std::int64_t head, std::int64_t row, const BlockedRow& weights);
+  /// Fill the rows of a head, of a sequence without any column to see.
+  void Fill(std::int64_t head, float value);
+  /// All heads are there: write their average, if that is wanted.
+  void Finish();
 
  private:
-  [[nodiscard]] float* RowMemory(const QueryTile& tile, std::int64_t head,
-                                 std::int64_t row);
-  [[nodiscard]] std::byte* Target(const QueryTile& tile, std::int64_t head,
-                                  std::int64_t row) const;
-  void Convert(const QueryTile& tile, std::int64_t head, std::int64_t row);
-  void Scale(const Sequence& sequence, const BlockedRow& row, bool accumulate,
-             float* to) const;
+  [[nodiscard]] std::byte* Target(std::int64_t head, std::int64_t row) const;
+  [[nodiscard]] float* RowMemory(std::int64_t head, std::int64_t row);
+  void Convert(std::int64_t head, std::int64_t row);
+  void Scale(const BlockedRow& row, bool accumulate, float* to) const;
   struct RowWeight {
     float visible;  // of each column the sequence has
     float hidden;   // of its padding
   };
-  void Set(const Sequence& sequence, const RowWeight& weight, bool accumulate,
-           float* to) const;
+  void Set(const RowWeight& weight, bool accumulate, float* to) const;
 
-  const PackedBatch& batch_;
-  const AttentionOutputs& outputs_;
+  const QueryTile tile_;
+  const Sequence& sequence_;
+  const RequestPlan& request_;
   const bool in_place_;
-  const float masked_weight_;  // of every column of a row that sees none
-  std::span<float> memory_;    // [tile_rows, S'], where not in place
+  std::span<float> memory_;  // [tile_rows, S'], where not in place
 };
 
 /// The weight of every column of a row that sees none of them.
-[[nodiscard]] float MaskedWeight(const PackedBatch& batch);
+[[nodiscard]] float MaskedWeight(const RequestPlan& request);
 
 }  // namespace attention

@@ -17,30 +17,39 @@ constexpr std::size_t kModuleBytes = 4096;
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const AttentionModule>> AttentionModule::Create(
-    Identity identity, const ModuleConfig& config, ModuleWeights weights) {
+    Identity identity, const ModuleConfig& config, ModuleWeights weights,
+    PathChoice path) {
   ATTENTION_RETURN_IF_ERROR(ValidateConfig(config));
   const std::shared_ptr<AttentionModule> module(new AttentionModule);
   module->identity_ = std::move(identity);
   module->config_ = config;
-  module->weights_ = std::make_shared<const ModuleWeights>(std::move(weights));
-  module->reference_ = MakeReferenceImplementation(config, module->weights_);
-  if (module->weights_->dtype != DataType::kFloat64) {
+  module->weights_dtype_ = weights.dtype;
+  std::shared_ptr<const WeightStore> store;
+  if (weights.dtype == DataType::kFloat64) {
+    store = MakeWeightStore(std::move(weights));
+  } else {
     ATTENTION_ASSIGN_OR_RETURN(
-        module->onednn_, MakeLayerImplementation(config, *module->weights_));
+        const ComputePath chosen,
+        ChooseComputePath(path, SpecOf(config).attention.compute_dtype));
+    ATTENTION_ASSIGN_OR_RETURN(
+        std::shared_ptr<const LayerImplementation> layers,
+        MakeLayerImplementation(config, weights, chosen));
+    module->layers_ = layers;
+    store = std::move(layers);
   }
+  module->reference_ = MakeReferenceImplementation(config, std::move(store));
   return module;
 }
 
 const ModuleImplementation& AttentionModule::implementation(
     DataType query_dtype) const {
   const bool use_reference =
-      onednn_ == nullptr || query_dtype == DataType::kFloat64;
-  return use_reference ? *reference_ : *onednn_;
+      layers_ == nullptr || query_dtype == DataType::kFloat64;
+  return use_reference ? *reference_ : *layers_;
 }
 
 std::size_t AttentionModule::memory_bytes() const {
-  return kModuleBytes + reference_->memory_bytes() +
-         (onednn_ == nullptr ? 0 : onednn_->memory_bytes());
+  return kModuleBytes + reference_->memory_bytes();
 }
 
 }  // namespace attention

@@ -11,8 +11,12 @@
 #include "core/attention/config.h"
 #include "core/attention/module_implementation.h"
 #include "core/attention/weights.h"
+#include "core/engine/compute_path.h"
 
 namespace attention {
+
+// core/module: modules that are served, by name, and their lives. What may be
+// asked of a module is asked here. Uses core/engine and core/reference.
 
 /// A served module: a name, a version, a configuration and its weights,
 /// prepared for computing.
@@ -29,10 +33,12 @@ class AttentionModule {
   };
 
   /// Prepare a module.
-  /// \return INVALID_ARGUMENT when the config is not valid, INTERNAL when
-  ///   oneDNN fails.
+  /// \param path what to compute queries other than float64 with.
+  /// \return INVALID_ARGUMENT when the config is not valid, FAILED_PRECONDITION
+  ///   when the machine lacks the path, INTERNAL when oneDNN fails.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<const AttentionModule>>
-  Create(Identity identity, const ModuleConfig& config, ModuleWeights weights);
+  Create(Identity identity, const ModuleConfig& config, ModuleWeights weights,
+         PathChoice path = PathChoice::kAuto);
 
   [[nodiscard]] const std::string& name() const { return identity_.name; }
   [[nodiscard]] std::uint64_t version() const { return identity_.version; }
@@ -40,10 +46,12 @@ class AttentionModule {
     return identity_.weights_digest;
   }
   [[nodiscard]] const ModuleConfig& config() const { return config_; }
-  [[nodiscard]] DataType weights_dtype() const { return weights_->dtype; }
+  [[nodiscard]] DataType weights_dtype() const { return weights_dtype_; }
 
   /// The implementation for a query of this dtype: the reference for float64
-  /// queries and float64 modules, oneDNN otherwise.
+  /// queries and float64 modules, packed layers otherwise. A float64 query to
+  /// another module is computed from the weights as these layers hold them,
+  /// which is exact unless they compute in bfloat16 what is stored as more.
   [[nodiscard]] const ModuleImplementation& implementation(
       DataType query_dtype) const;
   /// Memory held, in bytes.
@@ -54,9 +62,10 @@ class AttentionModule {
 
   Identity identity_;
   ModuleConfig config_;
-  std::shared_ptr<const ModuleWeights> weights_;
+  DataType weights_dtype_ = DataType::kFloat32;
   std::unique_ptr<ModuleImplementation> reference_;
-  std::unique_ptr<ModuleImplementation> onednn_;  ///< null for float64 weights
+  /// Null for float64 weights; else what the reference takes its weights from.
+  std::shared_ptr<const ModuleImplementation> layers_;
 };
 
 }  // namespace attention

@@ -2,11 +2,16 @@
 #include "core/onednn/attention_tile.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <span>
 
-#include "core/onednn/tile.h"
+#include "core/attention/dropout.h"
+#include "core/attention/masks.h"
+#include "core/onednn/primitives.h"
+#include "core/tensor/carver.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/round_up.h"
 
@@ -16,302 +21,309 @@ namespace {
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-// Scores computed together, in bytes.
-constexpr std::int64_t kScoresBytes = std::int64_t{256} << 10U;
+// Bound on a primitive's scratchpad: with strided operands oneDNN copies a
+// block of keys, at most a few hundred rows of one head.
+constexpr std::size_t kScratchpadBytes = std::size_t{1} << 20U;
 
-// Heads computed together: as many as fit, with their scores, beside keys and
-// values in a core's L2 cache. A function of the sequence alone, as bits may
-// depend on it. Query heads that share a key head are computed together or one
-// by one.
-std::int64_t GroupHeads(const AttentionSpec& spec, std::int64_t num_rows,
-                        std::int64_t columns) {
-  const std::int64_t shared = spec.num_heads / spec.num_key_value_heads;
-  const std::int64_t most = shared > 1 ? shared : spec.num_heads;
-  const std::int64_t bytes_per_head =
-      TileHeight(num_rows) * columns * static_cast<std::int64_t>(sizeof(float));
-  if (bytes_per_head == 0) return most;
-  const std::int64_t fitting =
-      std::clamp<std::int64_t>(kScoresBytes / bytes_per_head, 1, most);
-  return shared > 1 && fitting < shared ? 1 : fitting;
+// What the primitives are compiled for: G heads of queries, each with a head of
+// keys and values of its own, which are parts of wider rows.
+struct Shape {
+  std::int64_t heads = 0;  // G
+  std::int64_t height = 0;
+  std::int64_t columns = 0;
+  std::int64_t head_dim = 0;  // D
+  std::int64_t value_head_dim = 0;
+  std::int64_t key_width = 0;
+  std::int64_t value_width = 0;
+  float scale = 1.0F;
+
+  friend bool operator==(const Shape&, const Shape&) = default;
+};
+
+// The formula, of dense queries, scores and context.
+struct Primitives {
+  explicit Primitives(const Shape& of)
+      : shape(of),
+        scores(
+            MakeMatmul({.src = Dense({of.heads, of.height, of.head_dim}),
+                        .weights = Strided({of.heads, of.head_dim, of.columns},
+                                           {of.head_dim, 1, of.key_width}),
+                        .dst = Dense({of.heads, of.height, of.columns}),
+                        .eltwise = dnnl::algorithm::eltwise_linear,
+                        .alpha = of.scale})),
+        softmax(MakeSoftmax(of.heads * of.height, of.columns)),
+        values(MakeMatmul(
+            {.src = Dense({of.heads, of.height, of.columns}),
+             .weights = Strided({of.heads, of.columns, of.value_head_dim},
+                                {of.value_head_dim, of.value_width, 1}),
+             .dst = Dense({of.heads, of.height, of.value_head_dim})})) {
+    for (const Primitive* primitive : {&scores, &softmax, &values}) {
+      if (primitive->scratchpad_bytes() > kScratchpadBytes) {
+        throw dnnl::error(dnnl_unimplemented, "a scratchpad exceeds its bound");
+      }
+    }
+  }
+
+  // A thread keeps those of its last shape at hand, oneDNN the rest.
+  static const Primitives& Of(const Shape& shape) {
+    thread_local std::optional<Primitives> last;
+    if (!last || last->shape != shape) last.emplace(shape);
+    return *last;
+  }
+
+  Shape shape;
+  Primitive scores;
+  Primitive softmax;
+  Primitive values;
+};
+
+bool Averages(const RequestPlan& request) {
+  return request.need_weights && request.average_attn_weights;
 }
 
-// Heads of one tile: a group, or all where their weights are to be averaged.
-std::int64_t TileHeads(const AttentionSpec& spec, const PackedBatch& batch,
-                       std::int64_t num_rows, std::int64_t columns) {
-  return batch.need_weights && batch.average_attn_weights
-             ? batch.num_heads
-             : GroupHeads(spec, num_rows, columns);
+// G: one for each head of keys, if their scores fit beside keys and values in a
+// core's L2 cache, else one alone. Never several with the same keys, which
+// oneDNN would multiply as one matrix of another height. A function of the
+// sequence's keys alone, as bits may depend on it.
+std::int64_t HeadsTogether(const AttentionSpec& spec,
+                           const Sequence& sequence) {
+  constexpr std::int64_t kMostFloats = std::int64_t{1} << 17U;
+  const std::int64_t heads = spec.num_key_value_heads;
+  return heads * kTileRows * PaddedColumns(sequence) <= kMostFloats ? heads : 1;
 }
 
-bool SeesNothing(const float* scores, std::int64_t count) {
-  return std::all_of(scores, scores + count,
-                     [](float score) { return score == kMinusInfinity; });
+Shape ShapeOf(const AttentionTile& tile) {
+  const AttentionSpec& spec = tile.spec;
+  return {.heads = HeadsTogether(spec, tile.sequence),
+          .height = tile.rows.height,
+          .columns = PaddedColumns(tile.sequence),
+          .head_dim = spec.head_dim,
+          .value_head_dim = spec.value_head_dim,
+          .key_width = spec.key_width(),
+          .value_width = spec.value_width(),
+          .scale = static_cast<float>(spec.scale)};
 }
+
+// Computes one tile.
+class Computer {
+ public:
+  // Takes what it works in from a carver; without memory that counts.
+  Computer(const AttentionTile& tile, Carver& carver)
+      : tile_(tile),
+        spec_(tile.spec),
+        sequence_(tile.sequence),
+        request_(*tile.sequence.request),
+        columns_(sequence_.num_columns()),
+        shape_(ShapeOf(tile)),
+        dropout_(request_, tile.layer, DropoutSite::kWeights),
+        query_(carver.Take<float>(num_scores_rows() * shape_.head_dim)),
+        scores_(carver.Take<float>(num_scores_rows() * shape_.columns)),
+        context_(carver.Take<float>(num_scores_rows() * shape_.value_head_dim)),
+        sees_nothing_(carver.Take<bool>(num_scores_rows())),
+        mask_(carver.Take<float>(columns_)),
+        line_(carver.Take<float>(
+            request_.need_weights ? request_.weight_columns() : 0)),
+        sums_(carver.Take<float>(
+            Averages(request_) ? tile.rows.num_rows * request_.weight_columns()
+                               : 0)),
+        scratchpad_(carver.Take<std::byte>(kScratchpadBytes)),
+        masks_(carver.Take<float>(request_.max_key_length)) {
+    // Without any column there is nothing that could be masked.
+    const bool has_columns = sequence_.key_length + columns_ > 0;
+    masked_weight_ = request_.masked_rows_are_nan && has_columns ? kNaN : 0.0F;
+  }
+
+  void Compute() {
+    std::ranges::fill(sums_, 0.0F);
+    if (!Averages(request_)) return ComputeHeads(tile_.part);
+    for (std::int64_t r = 0; r < spec_.num_heads / shape_.heads; ++r) {
+      ComputeHeads(r);
+    }
+    for (std::int64_t i = 0; i < tile_.rows.num_rows; ++i) {
+      for (std::size_t j = 0; j < line_.size(); ++j) {
+        line_[j] = SumsOf(i)[j] / static_cast<float>(spec_.num_heads);
+      }
+      StoreLine(/*head=*/0, i);
+    }
+  }
+
+ private:
+  // A row of the heads that are computed together.
+  struct Row {
+    std::int64_t head;    // of the module
+    std::int64_t index;   // of the tile
+    std::int64_t number;  // among the rows of scores
+  };
+
+  // Heads that share a head of keys.
+  std::int64_t sharing() const {
+    return spec_.num_heads / spec_.num_key_value_heads;
+  }
+
+  // Of the G heads of round r: each the r-th of those that share its keys, or,
+  // if they are computed one by one, head r.
+  template <typename Work>
+  void ForEachRow(std::int64_t r, const Work& work) {
+    for (std::int64_t g = 0; g < shape_.heads; ++g) {
+      for (std::int64_t i = 0; i < tile_.rows.num_rows; ++i) {
+        work(Row{g * sharing() + r, i, g * shape_.height + i});
+      }
+    }
+  }
+
+  std::int64_t num_scores_rows() const { return shape_.heads * shape_.height; }
+  std::int64_t PositionOf(std::int64_t index) const {
+    return tile_.rows.first + index;
+  }
+  float* ScoresOf(const Row& row) {
+    return scores_.data() + row.number * shape_.columns;
+  }
+  bool& SeesNothing(const Row& row) {
+    return sees_nothing_[static_cast<std::size_t>(row.number)];
+  }
+  float* SumsOf(std::int64_t index) {
+    return sums_.data() + index * request_.weight_columns();
+  }
+
+  void ComputeHeads(std::int64_t r) {
+    const Primitives& primitives = Primitives::Of(shape_);
+    const std::int64_t key_head = r / sharing();
+    std::ranges::fill(query_, 0.0F);  // behind the tile's rows
+    ForEachRow(r, [&](const Row& row) { TakeQuery(row); });
+    primitives.scores.Execute(
+        {{DNNL_ARG_SRC, query_.data()},
+         {DNNL_ARG_WEIGHTS, tile_.key + key_head * spec_.head_dim},
+         {DNNL_ARG_DST, scores_.data()}},
+        scratchpad_.data());
+    ForEachRow(r, [&](const Row& row) { Mask(row); });
+    primitives.softmax.Execute(
+        {{DNNL_ARG_SRC, scores_.data()}, {DNNL_ARG_DST, scores_.data()}},
+        scratchpad_.data());
+    ForEachRow(r, [&](const Row& row) { Finish(row); });
+    primitives.values.Execute(
+        {{DNNL_ARG_SRC, scores_.data()},
+         {DNNL_ARG_WEIGHTS, tile_.value + key_head * spec_.value_head_dim},
+         {DNNL_ARG_DST, context_.data()}},
+        scratchpad_.data());
+    ForEachRow(r, [&](const Row& row) { PutContext(row); });
+  }
+
+  void TakeQuery(const Row& row) {
+    const std::int64_t dim = spec_.head_dim;
+    std::copy_n(tile_.query + row.index * spec_.query_width() + row.head * dim,
+                dim, query_.data() + row.number * dim);
+  }
+  void PutContext(const Row& row) {
+    const std::int64_t dim = spec_.value_head_dim;
+    std::copy_n(
+        context_.data() + row.number * dim, dim,
+        tile_.context + row.index * spec_.output_width() + row.head * dim);
+  }
+
+  // Add the mask to a row of scores, and hide the columns behind its end.
+  void Mask(const Row& row) {
+    float* scores = ScoresOf(row);
+    const std::int64_t position = PositionOf(row.index);
+    MaskReader<float>::Replace(sequence_, position, scores);
+    if (HasMasks(request_)) {
+      masks_.Read(sequence_, row.head, position, mask_.data());
+      for (std::size_t k = 0; k < mask_.size(); ++k) scores[k] += mask_[k];
+    }
+    std::fill(scores + columns_, scores + shape_.columns, kMinusInfinity);
+    SeesNothing(row) = std::all_of(scores, scores + columns_, [](float score) {
+      return score == kMinusInfinity;
+    });
+    // Keeps the softmax defined; Finish replaces it.
+    if (SeesNothing(row)) scores[0] = 0.0F;
+  }
+
+  // Make a row of softmax what the formula says where oneDNN's differs, drop
+  // weights out, and hand them over if they are wanted.
+  void Finish(const Row& row) {
+    float* scores = ScoresOf(row);
+    const std::span weights(scores, static_cast<std::size_t>(columns_));
+    if (SeesNothing(row)) {
+      std::fill_n(scores, shape_.columns, masked_weight_);
+    } else if (std::ranges::any_of(weights,
+                                   [](float w) { return std::isnan(w); })) {
+      std::ranges::fill(weights, kNaN);  // oneDNN's NaN stays in its column
+    }
+    const bool keep_first = request_.weights_before_dropout;
+    if (request_.need_weights && keep_first) KeepWeights(row);
+    if (dropout_.active()) {
+      dropout_.Apply({sequence_, row.head, PositionOf(row.index),
+                      /*first_column=*/0},
+                     weights);
+    }
+    if (request_.need_weights && !keep_first) KeepWeights(row);
+  }
+
+  void KeepWeights(const Row& row) {
+    // Hidden columns have the weight of the others where the row sees nothing.
+    std::ranges::fill(line_, SeesNothing(row) ? masked_weight_ : 0.0F);
+    for (std::int64_t k = 0; k < columns_; ++k) {
+      line_[static_cast<std::size_t>(request_.weight_column(sequence_, k))] =
+          ScoresOf(row)[k];
+    }
+    if (!Averages(request_)) return StoreLine(row.head, row.index);
+    for (std::size_t j = 0; j < line_.size(); ++j) {
+      SumsOf(row.index)[j] += line_[j];
+    }
+  }
+
+  void StoreLine(std::int64_t head, std::int64_t index) {
+    StoreReals(line_.data(), line_.size(), request_.weights.dtype,
+               request_.weight_data(sequence_, head, PositionOf(index)));
+  }
+
+  const AttentionTile& tile_;
+  const AttentionSpec& spec_;
+  const Sequence& sequence_;
+  const RequestPlan& request_;
+  const std::int64_t columns_;  // that are not padding
+  const Shape shape_;
+  const DropoutMask dropout_;
+  float masked_weight_;           // of every column of a row that sees none
+  std::span<float> query_;        // [G, height, D]
+  std::span<float> scores_;       // [G, height, columns]
+  std::span<float> context_;      // [G, height, Dv]
+  std::span<bool> sees_nothing_;  // [G, height]
+  std::span<float> mask_;         // of a row
+  std::span<float> line_;         // a row of weights
+  std::span<float> sums_;         // [num_rows, S'] of the heads' weights
+  std::span<std::byte> scratchpad_;
+  MaskReader<float> masks_;
+};
 
 }  // namespace
 
-AttentionTileComputer::AttentionTileComputer(const AttentionSpec& spec,
-                                             const PackedBatch& batch,
-                                             const AttentionOutputs& outputs,
-                                             const PackedMatrices& matrices)
-    : spec_(spec),
-      batch_(batch),
-      outputs_(outputs),
-      matrices_(matrices),
-      masked_weight_(batch.masked_rows_are_nan ? kNaN : 0.0F),
-      mask_line_(static_cast<std::size_t>(batch.max_key_length)),
-      masks_(batch, mask_line_),
-      dropout_(batch, DropoutSite::kWeights) {
-  if (batch.need_weights) {
-    line_.resize(static_cast<std::size_t>(batch.weight_columns()));
-  }
+// To the floats of a 512-bit register, and beyond 256 to a sixteenth of their
+// magnitude: that bounds the shapes to compile to 16 for each doubling, at the
+// cost of at most 6 %.
+std::int64_t PaddedColumns(const Sequence& sequence) {
+  constexpr std::uint64_t kMinStep = 16;
+  const auto columns = static_cast<std::uint64_t>(
+      std::max<std::int64_t>(sequence.num_columns(), 1));
+  const std::uint64_t step =
+      std::max(kMinStep, std::bit_floor(columns) / kMinStep);
+  return static_cast<std::int64_t>(RoundUp(columns, step));
 }
 
-void AddTiles(const AttentionSpec& spec, const PackedBatch& batch,
-              const PackedSequence& packed, std::vector<AttentionTile>& tiles) {
-  const std::int64_t length = packed.sequence->query_length;
-  for (std::int64_t row = 0; row < length; row += kTileRows) {
-    AttentionTile tile;
-    tile.packed = &packed;
-    tile.first_row = row;
-    tile.num_rows = std::min(kTileRows, length - row);
-    const std::int64_t heads =
-        TileHeads(spec, batch, tile.num_rows, packed.padded_columns);
-    for (; tile.first_head < batch.num_heads; tile.first_head += heads) {
-      tile.num_heads = std::min(heads, batch.num_heads - tile.first_head);
-      tiles.push_back(tile);
-    }
-  }
+std::int64_t NumParts(const AttentionSpec& spec, const Sequence& sequence) {
+  return Averages(*sequence.request)
+             ? 1
+             : spec.num_heads / HeadsTogether(spec, sequence);
 }
 
-std::int64_t NumTiles(const AttentionSpec& spec, const PackedBatch& batch,
-                      const Sequence& sequence) {
-  const std::int64_t columns = ExtentOf(sequence).key_rows;
-  const auto tiles_of_rows = [&](std::int64_t num_rows) {
-    if (num_rows == 0) return std::int64_t{0};
-    const std::int64_t heads = TileHeads(spec, batch, num_rows, columns);
-    return (batch.num_heads + heads - 1) / heads;
-  };
-  return sequence.query_length / kTileRows * tiles_of_rows(kTileRows) +
-         tiles_of_rows(sequence.query_length % kTileRows);
+std::size_t TileScratchBytes(const AttentionTile& tile) {
+  Carver counter;
+  const Computer computer(tile, counter);
+  return counter.used();
 }
 
-std::size_t TileScratchBytes(const PackedBatch& batch,
-                             const Sequence& sequence) {
-  const std::int64_t height =
-      TileHeight(std::clamp<std::int64_t>(sequence.query_length, 1, kTileRows));
-  const std::int64_t columns = ExtentOf(sequence).key_rows;
-  const std::int64_t scores =
-      std::max(kScoresBytes / static_cast<std::int64_t>(sizeof(float)),
-               height * columns);
-  const std::int64_t average =
-      batch.need_weights ? height * batch.weight_columns() : 0;
-  return kKernelScratchBytes +
-         static_cast<std::size_t>(scores + columns + average) * sizeof(float);
-}
-
-std::size_t TileObjectBytes(const PackedBatch& batch) {
-  const std::int64_t line = batch.need_weights ? batch.weight_columns() : 0;
-  const std::int64_t mask_row = batch.max_key_length;
-  const std::int64_t masked_rows = kTileRows * batch.num_heads / 8;  // bits
-  return static_cast<std::size_t>(line + mask_row) * sizeof(float) +
-         static_cast<std::size_t>(masked_rows);
-}
-
-void AttentionTileComputer::Compute(const AttentionTile& tile,
-                                    std::byte* scratch) {
-  const std::int64_t columns = tile.packed->padded_columns;
-  if (columns == 0) return FillWithoutColumns(tile);
-  const std::int64_t height = TileHeight(tile.num_rows);
-  const std::int64_t group_heads = GroupHeads(spec_, tile.num_rows, columns);
-  auto* scores = reinterpret_cast<float*>(scratch + kKernelScratchBytes);
-  float* mask = scores + group_heads * height * columns;
-  const std::int64_t end = tile.first_head + tile.num_heads;
-  float* average = mask + columns;
-  for (std::int64_t first = tile.first_head; first < end;
-       first += group_heads) {
-    ComputeGroup({tile, first, std::min(group_heads, end - first), height,
-                  scores, mask, average},
-                 scratch);
-  }
-  if (!batch_.need_weights || !batch_.average_attn_weights) return;
-  for (std::int64_t i = 0; i < tile.num_rows; ++i) {
-    float* row = average + i * batch_.weight_columns();
-    for (std::int64_t j = 0; j < batch_.weight_columns(); ++j) {
-      row[j] /= static_cast<float>(batch_.num_heads);
-    }
-    StoreWeights(*tile.packed->sequence, /*head=*/0, tile.first_row + i, row);
-  }
-}
-
-// Consecutive tiles mostly have one shape; the last kernels are kept at hand.
-void AttentionTileComputer::UseKernels(const Group& group) {
-  const bool grouped = spec_.num_heads != spec_.num_key_value_heads;
-  const AttentionShape shape = {
-      .head_dim = spec_.head_dim,
-      .value_head_dim = spec_.value_head_dim,
-      .query_width = spec_.query_width(),
-      .key_width = spec_.key_width(),
-      .value_width = spec_.value_width(),
-      .output_width = spec_.output_width(),
-      .scale = static_cast<float>(spec_.scale),
-      .num_heads = group.num_heads,
-      .num_key_value_heads = grouped ? 1 : group.num_heads,
-      .height = group.height,
-      .columns = group.tile.packed->padded_columns};
-  if (kernels_ != nullptr && shape == shape_) return;
-  kernels_ = AttentionKernelCache::Process().Get(shape);
-  shape_ = shape;
-  if (kernels_->scratchpad_bytes > kKernelScratchBytes) {
-    throw dnnl::error(dnnl_unimplemented, "a scratchpad exceeds its bound");
-  }
-}
-
-void AttentionTileComputer::ComputeGroup(const Group& group,
-                                         std::byte* scratchpad) {
-  UseKernels(group);
-  const AttentionTile& tile = group.tile;
-  const PackedSequence& packed = *tile.packed;
-  const std::int64_t row = packed.query_offset + tile.first_row;
-  const std::int64_t key_head =
-      group.first_head / (spec_.num_heads / spec_.num_key_value_heads);
-
-  kernels_->scores.Execute({.src = matrices_.query + row * spec_.query_width() +
-                                   group.first_head * spec_.head_dim,
-                            .weights = matrices_.key +
-                                       packed.key_offset * spec_.key_width() +
-                                       key_head * spec_.head_dim,
-                            .dst = group.scores,
-                            .scratchpad = scratchpad});
-  masked_rows_.assign(static_cast<std::size_t>(group.num_heads * group.height),
-                      false);
-  for (std::int64_t h = 0; h < group.num_heads; ++h) {
-    for (std::int64_t i = 0; i < tile.num_rows; ++i) MaskRow(group, h, i);
-  }
-  kernels_->softmax.Execute(group.scores, scratchpad);
-  for (std::int64_t h = 0; h < group.num_heads; ++h) {
-    for (std::int64_t i = 0; i < tile.num_rows; ++i) FinishRow(group, h, i);
-  }
-  kernels_->values.Execute(
-      {.src = group.scores,
-       .weights = matrices_.value + packed.key_offset * spec_.value_width() +
-                  key_head * spec_.value_head_dim,
-       .dst = matrices_.context + row * spec_.output_width() +
-              group.first_head * spec_.value_head_dim,
-       .scratchpad = scratchpad});
-}
-
-float* AttentionTileComputer::ScoresRow(const Group& group, std::int64_t head,
-                                        std::int64_t row) {
-  return group.scores +
-         (head * group.height + row) * group.tile.packed->padded_columns;
-}
-
-// Add the mask to a row of scores, and hide the columns behind its end.
-void AttentionTileComputer::MaskRow(const Group& group, std::int64_t head,
-                                    std::int64_t row) {
-  const Sequence& sequence = *group.tile.packed->sequence;
-  const std::int64_t columns = sequence.num_columns();
-  float* scores = ScoresRow(group, head, row);
-  masks_.Replace(sequence, group.tile.first_row + row, scores);
-  if (masks_.any()) {
-    // The mask of one row often serves all heads, but rows of scores lie head
-    // by head; reading it anew costs less than the scores do.
-    masks_.Read(sequence, group.first_head + head, group.tile.first_row + row,
-                group.mask);
-    for (std::int64_t k = 0; k < columns; ++k) scores[k] += group.mask[k];
-  }
-  std::fill(scores + columns, scores + group.tile.packed->padded_columns,
-            kMinusInfinity);
-  if (SeesNothing(scores, columns)) {
-    masked_rows_[static_cast<std::size_t>(head * group.height + row)] = true;
-    scores[0] = 0.0F;  // keeps the softmax defined; FinishRow replaces it
-  }
-}
-
-// Make a row of softmax what the formula says where oneDNN's differs, drop
-// weights out, and hand them over if they are wanted.
-void AttentionTileComputer::FinishRow(const Group& group, std::int64_t head,
-                                      std::int64_t row) {
-  const Sequence& sequence = *group.tile.packed->sequence;
-  float* weights = ScoresRow(group, head, row);
-  const std::int64_t columns = sequence.num_columns();
-  if (masked_rows_[static_cast<std::size_t>(head * group.height + row)]) {
-    std::fill_n(weights, columns, masked_weight_);
-  } else if (std::any_of(weights, weights + columns,
-                         [](float weight) { return std::isnan(weight); })) {
-    std::fill_n(weights, columns, kNaN);  // oneDNN's NaN stays in its column
-  }
-  const bool keep_first = batch_.weights_before_dropout;
-  if (batch_.need_weights && keep_first) KeepWeights(group, head, row);
-  if (dropout_.active()) {
-    dropout_.Apply(
-        {sequence, group.first_head + head, group.tile.first_row + row,
-         /*first_column=*/0},
-        std::span(weights, static_cast<std::size_t>(columns)));
-  }
-  if (batch_.need_weights && !keep_first) KeepWeights(group, head, row);
-}
-
-void AttentionTileComputer::KeepWeights(const Group& group, std::int64_t head,
-                                        std::int64_t row) {
-  const Sequence& sequence = *group.tile.packed->sequence;
-  const float* weights = ScoresRow(group, head, row);
-  const bool masked =
-      masked_rows_[static_cast<std::size_t>(head * group.height + row)];
-  // Hidden columns have the weight of the others where the row sees nothing.
-  std::ranges::fill(line_, masked ? masked_weight_ : 0.0F);
-  for (std::int64_t k = 0; k < sequence.num_columns(); ++k) {
-    line_[static_cast<std::size_t>(batch_.weight_column(sequence, k))] =
-        weights[k];
-  }
-  const std::int64_t absolute_head = group.first_head + head;
-  if (!batch_.average_attn_weights) {
-    StoreWeights(sequence, absolute_head, group.tile.first_row + row,
-                 line_.data());
-    return;
-  }
-  float* average = group.average + row * batch_.weight_columns();
-  for (std::size_t j = 0; j < line_.size(); ++j) {
-    average[j] = (absolute_head == 0 ? 0.0F : average[j]) + line_[j];
-  }
-}
-
-void AttentionTileComputer::StoreWeights(const Sequence& sequence,
-                                         std::int64_t head, std::int64_t row,
-                                         const float* weights) {
-  const std::int64_t matrix = batch_.average_attn_weights
-                                  ? sequence.index
-                                  : sequence.index * batch_.num_heads + head;
-  const MutableTensorView& target = *outputs_.weights;
-  const std::int64_t offset =
-      (matrix * batch_.max_query_length + row) * batch_.weight_columns();
-  StoreReals(weights, static_cast<std::size_t>(batch_.weight_columns()),
-             target.dtype,
-             target.data +
-                 static_cast<std::size_t>(offset) * DataTypeSize(target.dtype));
-}
-
-// A sequence of which no key is visible, and to which none is appended.
-void AttentionTileComputer::FillWithoutColumns(const AttentionTile& tile) {
-  const Sequence& sequence = *tile.packed->sequence;
-  // Without any key at all there is nothing that could be masked.
-  const float value = sequence.key_length > 0 ? masked_weight_ : 0.0F;
-  const std::int64_t end = tile.first_head + tile.num_heads;
-  for (std::int64_t i = 0; i < tile.num_rows; ++i) {
-    float* context =
-        matrices_.context +
-        (tile.packed->query_offset + tile.first_row + i) * spec_.output_width();
-    std::fill(context + tile.first_head * spec_.value_head_dim,
-              context + end * spec_.value_head_dim, value);
-    if (!batch_.need_weights) continue;
-    std::ranges::fill(line_, value);
-    const std::int64_t last =
-        batch_.average_attn_weights ? tile.first_head + 1 : end;
-    for (std::int64_t head = tile.first_head; head < last; ++head) {
-      StoreWeights(sequence, head, tile.first_row + i, line_.data());
-    }
-  }
+void ComputeTile(const AttentionTile& tile, std::byte* scratch) {
+  Carver carver(scratch);
+  Computer(tile, carver).Compute();
 }
 
 }  // namespace attention

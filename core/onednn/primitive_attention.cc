@@ -2,14 +2,11 @@
 #include "core/onednn/primitive_attention.h"
 
 #include <algorithm>
-#include <memory>
-#include <vector>
+#include <array>
 
 #include "core/onednn/attention_tile.h"
-#include "core/onednn/compute_rows.h"
 #include "core/onednn/for_each_item.h"
-#include "core/onednn/packed_rows.h"
-#include "core/onednn/tile.h"
+#include "core/tensor/carver.h"
 #include "core/tensor/floats.h"
 #include "core/tensor/status_macros.h"
 
@@ -17,240 +14,312 @@ namespace attention {
 namespace {
 
 // Bound on the small objects a thread makes in a pass.
-constexpr std::size_t kThreadBytes = 16384;
+constexpr std::size_t kThreadBytes = 65536;
 
-std::size_t MemoryBytes(const std::optional<Projection>& projection) {
-  return projection ? projection->memory_bytes() : 0;
-}
+// Where a sequence's rows and tiles lie among those of a pass.
+struct Place {
+  const Sequence* sequence = nullptr;
+  std::int64_t first_query = 0;   // row of the query and context matrices
+  std::int64_t first_key = 0;     // among the visible keys
+  std::int64_t first_column = 0;  // row of the key and value matrices
+  std::int64_t first_tile = 0;
 
-std::size_t ProjectionScratchBytes(
-    const std::optional<Projection>& projection) {
-  return projection ? projection->scratch_bytes() : 0;
-}
-
-std::int64_t NumRowTiles(const ProjectionRows& rows) {
-  const auto num_rows = static_cast<std::int64_t>(rows.sources.size());
-  return (num_rows + kTileRows - 1) / kTileRows;
-}
-
-// Where the rows of one of the request's tensors go, projected or, without a
-// projection, as they are.
-struct InputStep {
-  const std::optional<Projection>& projection;
-  ProjectionRows rows;
-  HeadRows heads;  // of the input
-
-  [[nodiscard]] std::int64_t num_items() const {
-    return projection ? projection->num_items(rows) : NumRowTiles(rows);
-  }
-  void Compute(std::int64_t item, std::byte* scratch) const {
-    if (projection) return projection->Compute(rows, item, scratch);
-    const std::int64_t width = rows.output.shape.back();
-    auto* matrix = reinterpret_cast<float*>(rows.output.data);
-    const auto first = static_cast<std::size_t>(item * kTileRows);
-    const std::size_t end = std::min(first + kTileRows, rows.sources.size());
-    for (std::size_t t = first; t < end; ++t) {
-      LoadHeadRow(rows.input, heads, rows.sources[t], width,
-                  matrix + rows.targets[t] * width);
-    }
+  // Where the next one lies.
+  Place Next(const AttentionSpec& spec) const {
+    const std::int64_t num_tiles =
+        RowTiles(sequence->query_length).count() * NumParts(spec, *sequence);
+    return {.first_query = first_query + sequence->query_length,
+            .first_key = first_key + sequence->num_visible,
+            .first_column = first_column + PaddedColumns(*sequence),
+            .first_tile = first_tile + num_tiles};
   }
 };
+
+// The matrices of a pass whose rows end at `end`.
+struct Matrices {
+  Matrices(const AttentionSpec& spec, const Place& end, Carver carver)
+      : query(carver.Take<float>(end.first_query * spec.query_width()).data()),
+        key(carver.Take<float>(end.first_column * spec.key_width()).data()),
+        value(carver.Take<float>(end.first_column * spec.value_width()).data()),
+        context(spec.own_context_width() == 0
+                    ? query
+                    : carver.Take<float>(end.first_query * spec.output_width())
+                          .data()),
+        num_bytes(carver.used()) {}
+
+  float* query;    // [queries, H D]
+  float* key;      // [columns, Hkv D]
+  float* value;    // [columns, Hkv Dv]
+  float* context;  // [queries, H Dv]
+  std::size_t num_bytes;
+};
+
+// What the largest tile of some sequences is computed in.
+std::size_t LargestTileBytes(const AttentionSpec& spec,
+                             std::span<const Sequence> sequences) {
+  std::size_t num_bytes = 0;
+  for (const Sequence& sequence : sequences) {
+    if (sequence.query_length == 0) continue;
+    const RowTile rows = RowTiles(sequence.query_length)[0];
+    num_bytes = std::max(
+        num_bytes,
+        TileScratchBytes({.spec = spec, .sequence = sequence, .rows = rows}));
+  }
+  return num_bytes;
+}
 
 }  // namespace
 
 // One forward pass.
 class PrimitiveAttention::Pass {
  public:
-  Pass(const PrimitiveAttention& attention, const PackedBatch& batch,
-       const AttentionOutputs& outputs, ComputePool& pool)
+  // Throws std::bad_alloc.
+  Pass(const PrimitiveAttention& attention, std::span<const Sequence> sequences,
+       std::uint32_t layer, ComputePool& pool)
       : attention_(attention),
         spec_(attention.spec_),
-        batch_(batch),
-        outputs_(outputs),
+        sequences_(sequences),
+        layer_(layer),
         pool_(pool),
-        rows_(batch),
-        memory_(pool, MatrixFloats() * sizeof(float)) {
-    CarveMatrices();
-  }
+        places_(PlacesOf(spec_, sequences)),
+        memory_(pool, Matrices(spec_, places_.back(), Carver()).num_bytes),
+        matrices_(spec_, places_.back(), Carver(memory_.data())) {}
 
   // Throws dnnl::error, std::bad_alloc.
   absl::Status Compute() {
-    for (const PackedSequence& packed : rows_.sequences) FillEnds(packed);
+    for (std::size_t s = 0; s < sequences_.size(); ++s) {
+      ZeroMissingWeights(sequences_[s]);
+      FillEnds(places_[s]);
+    }
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
     return ProjectOutput();
   }
 
  private:
-  static MutableTensorView Matrix(float* data, std::int64_t num_rows,
-                                  std::int64_t width) {
-    return {reinterpret_cast<std::byte*>(data), DataType::kFloat32,
-            Shape{num_rows, width}};
+  using Number = std::int64_t Place::*;  // what rows or tiles are counted by
+
+  // The sequences' places, and their end.
+  static std::vector<Place> PlacesOf(const AttentionSpec& spec,
+                                     std::span<const Sequence> sequences) {
+    std::vector<Place> places(sequences.size() + 1);
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      places[s].sequence = &sequences[s];
+      places[s + 1] = places[s].Next(spec);
+    }
+    return places;
   }
 
-  std::size_t MatrixFloats() const {
-    return static_cast<std::size_t>(
-        rows_.query_rows * (spec_.query_width() + spec_.own_context_width()) +
-        rows_.key_rows * (spec_.key_width() + spec_.value_width()));
-  }
-  void CarveMatrices() {
-    matrices_.query = reinterpret_cast<float*>(memory_.data());
-    matrices_.key = matrices_.query + rows_.query_rows * spec_.query_width();
-    matrices_.value = matrices_.key + rows_.key_rows * spec_.key_width();
-    matrices_.context =
-        spec_.own_context_width() > 0
-            ? matrices_.value + rows_.key_rows * spec_.value_width()
-            : matrices_.query;
+  // Where the row or tile of this number lies.
+  const Place* Find(Number first, std::int64_t number) const {
+    return &*std::ranges::upper_bound(places_, number, {}, first) - 1;
   }
 
-  // Zero the padding of a sequence's rows and append bias_k and bias_v. (The
-  // row of zeros of add_zero_attn lies before the padding.)
-  void FillEnds(const PackedSequence& packed) {
-    const Sequence& sequence = *packed.sequence;
-    const std::int64_t query_width = spec_.query_width();
-    const std::int64_t query_end = packed.query_offset + sequence.query_length;
-    const std::int64_t query_padding =
-        TiledRows(sequence.query_length) - sequence.query_length;
-    std::fill_n(matrices_.query + query_end * query_width,
-                query_padding * query_width, 0.0F);
-    const std::int64_t end = packed.key_offset + sequence.num_visible;
-    const std::int64_t padding = packed.padded_columns - sequence.num_visible;
-    float* key_end = matrices_.key + end * spec_.key_width();
-    float* value_end = matrices_.value + end * spec_.value_width();
-    std::fill_n(key_end, padding * spec_.key_width(), 0.0F);
-    std::fill_n(value_end, padding * spec_.value_width(), 0.0F);
-    std::ranges::copy(attention_.bias_k_, key_end);
-    std::ranges::copy(attention_.bias_v_, value_end);
+  // Call `work(place, row, t)` for row t of a tile, row `row` of a sequence.
+  template <typename Work>
+  void ForEachRow(Number first, const RowTile& tile, const Work& work) const {
+    const Place* place = Find(first, tile.first);
+    for (std::int64_t t = 0; t < tile.num_rows; ++t) {
+      while (tile.first + t >= place[1].*first) ++place;
+      work(*place, tile.first + t - place->*first, t);
+    }
   }
+
+  // Whether any request with rows in a tile is still wanted.
+  bool IsWanted(Number first, const RowTile& tile) const {
+    const Place* place = Find(first, tile.first);
+    for (; place->*first < tile.first + tile.num_rows; ++place) {
+      if (!place->sequence->request->StopRequested()) return true;
+    }
+    return false;
+  }
+
+  // Append bias_k and bias_v to a sequence's keys and values, and zeros: the
+  // row of add_zero_attn, and padding.
+  void FillEnds(const Place& place) {
+    const std::int64_t row = place.first_column + place.sequence->num_visible;
+    const std::int64_t count =
+        PaddedColumns(*place.sequence) - place.sequence->num_visible;
+    float* key = matrices_.key + row * spec_.key_width();
+    float* value = matrices_.value + row * spec_.value_width();
+    std::fill_n(key, count * spec_.key_width(), 0.0F);
+    std::fill_n(value, count * spec_.value_width(), 0.0F);
+    std::ranges::copy(attention_.bias_k_, key);
+    std::ranges::copy(attention_.bias_v_, value);
+  }
+
+  // Rows of the sequences that become rows of a matrix.
+  struct Input {
+    const PrimitiveLinear& linear;
+    Rows Sequence::* rows;
+    Number first;
+    Number target;  // the matrix's row of a sequence's first
+    float* matrix;
+    RowTiles tiles;
+  };
 
   absl::Status ProjectInputs() {
-    const InputStep steps[] = {
-        {attention_.query_,
-         {batch_.query, rows_.query_sources,
-          Matrix(matrices_.query, rows_.query_rows, spec_.query_width()),
-          rows_.query_targets},
-         batch_.query_heads},
-        {attention_.key_,
-         {batch_.key, rows_.key_sources,
-          Matrix(matrices_.key, rows_.key_rows, spec_.key_width()),
-          rows_.key_targets},
-         batch_.key_heads},
-        {attention_.value_,
-         {batch_.value, rows_.key_sources,
-          Matrix(matrices_.value, rows_.key_rows, spec_.value_width()),
-          rows_.key_targets},
-         batch_.key_heads}};
-    return ForEachItemOf(pool_, steps,
-                         std::max({ProjectionScratchBytes(attention_.query_),
-                                   ProjectionScratchBytes(attention_.key_),
-                                   ProjectionScratchBytes(attention_.value_)}));
+    const RowTiles queries(places_.back().first_query);
+    const RowTiles keys(places_.back().first_key);
+    const std::array<Input, 3> inputs = {
+        Input{attention_.query_, &Sequence::query, &Place::first_query,
+              &Place::first_query, matrices_.query, queries},
+        Input{attention_.key_, &Sequence::key, &Place::first_key,
+              &Place::first_column, matrices_.key, keys},
+        Input{attention_.value_, &Sequence::value, &Place::first_key,
+              &Place::first_column, matrices_.value, keys}};
+    return ForEachItem(pool_, queries.count() + 2 * keys.count(),
+                       attention_.ProjectBytes(),
+                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
+                         const Input* input = inputs.data();
+                         for (; item >= input->tiles.count(); ++input) {
+                           item -= input->tiles.count();
+                         }
+                         Project(*input, input->tiles[item], scratch);
+                       });
   }
 
-  absl::Status ProjectOutput() {
-    const ProjectionRows rows = {
-        Matrix(matrices_.context, rows_.query_rows, spec_.output_width()),
-        rows_.query_targets, outputs_.output, rows_.query_sources};
-    return attention_.output_ ? ComputeRows(*attention_.output_, rows, pool_)
-                              : CopyRows(rows, spec_.output_width(),
-                                         batch_.query_heads, pool_);
+  void Project(const Input& input, const RowTile& tile,
+               std::byte* scratch) const {
+    if (!IsWanted(input.first, tile)) return;
+    const std::int64_t in = input.linear.in();
+    const std::int64_t out = input.linear.out();
+    const bool are_keys = input.first == &Place::first_key;
+    input.linear.ComputeTile(
+        tile,
+        [&](float* x) {
+          ForEachRow(input.first, tile, [&](auto& place, auto row, auto t) {
+            const Sequence& sequence = *place.sequence;
+            ReadRow(sequence.*input.rows,
+                    are_keys ? sequence.visible_key(row) : row, in, x + t * in);
+          });
+        },
+        [&](const float* y) {
+          ForEachRow(input.first, tile, [&](auto& place, auto row, auto t) {
+            std::copy_n(y + t * out, out,
+                        input.matrix + (place.*input.target + row) * out);
+          });
+        },
+        scratch);
   }
 
   absl::Status Attend() {
-    std::int64_t num_tiles = 0;
-    std::size_t scratch_bytes = 0;
-    for (const Sequence& sequence : batch_.sequences) {
-      num_tiles += NumTiles(spec_, batch_, sequence);
-      scratch_bytes =
-          std::max(scratch_bytes, TileScratchBytes(batch_, sequence));
-    }
-    std::vector<AttentionTile> tiles;
-    tiles.reserve(static_cast<std::size_t>(num_tiles));
-    for (const PackedSequence& packed : rows_.sequences) {
-      AddTiles(spec_, batch_, packed, tiles);
-    }
-    std::vector<std::unique_ptr<AttentionTileComputer>> computers(
-        pool_.num_threads());
     return ForEachItem(
-        pool_, num_tiles, scratch_bytes,
-        [&](std::int64_t item, std::size_t thread, std::byte* scratch) {
-          std::unique_ptr<AttentionTileComputer>& computer = computers[thread];
-          if (computer == nullptr) {
-            computer = std::make_unique<AttentionTileComputer>(
-                spec_, batch_, outputs_, matrices_);
-          }
-          computer->Compute(tiles[static_cast<std::size_t>(item)], scratch);
+        pool_, places_.back().first_tile, LargestTileBytes(spec_, sequences_),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          const Place& place = *Find(&Place::first_tile, item);
+          if (place.sequence->request->StopRequested()) return;
+          ComputeTile(TileOf(place, item - place.first_tile), scratch);
+        });
+  }
+
+  // A tile of a sequence: those of the same heads follow one another, so that
+  // their keys and values stay in cache.
+  AttentionTile TileOf(const Place& place, std::int64_t index) const {
+    const Sequence& sequence = *place.sequence;
+    const RowTiles tiles(sequence.query_length);
+    const RowTile rows = tiles[index % tiles.count()];
+    const std::int64_t query = place.first_query + rows.first;
+    return {.spec = spec_,
+            .sequence = sequence,
+            .layer = layer_,
+            .rows = rows,
+            .part = index / tiles.count(),
+            .query = matrices_.query + query * spec_.query_width(),
+            .key = matrices_.key + place.first_column * spec_.key_width(),
+            .value = matrices_.value + place.first_column * spec_.value_width(),
+            .context = matrices_.context + query * spec_.output_width()};
+  }
+
+  absl::Status ProjectOutput() {
+    const RowTiles tiles(places_.back().first_query);
+    const std::int64_t width = spec_.output_width();
+    return ForEachItem(
+        pool_, tiles.count(), attention_.ProjectBytes(),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          const RowTile tile = tiles[item];
+          if (!IsWanted(&Place::first_query, tile)) return;
+          attention_.output_.ComputeTile(
+              tile,
+              [&](float* x) {
+                std::copy_n(matrices_.context + tile.first * width,
+                            tile.num_rows * width, x);
+              },
+              [&](const float* y) {
+                ForEachRow(&Place::first_query, tile,
+                           [&](auto& place, auto row, auto t) {
+                             WriteRow(y + t * width, width,
+                                      place.sequence->output, row);
+                           });
+              },
+              scratch);
         });
   }
 
   const PrimitiveAttention& attention_;
   const AttentionSpec& spec_;
-  const PackedBatch& batch_;
-  const AttentionOutputs& outputs_;
+  const std::span<const Sequence> sequences_;
+  const std::uint32_t layer_;
   ComputePool& pool_;
-  const PackedRows rows_;
+  const std::vector<Place> places_;
   ComputePool::Lease memory_;
-  PackedMatrices matrices_;
+  const Matrices matrices_;
 };
 
 PrimitiveAttention::PrimitiveAttention(const AttentionSpec& spec,
                                        const AttentionWeights& weights)
-    : spec_(spec) {
-  if (spec.input_projections) {
-    query_.emplace(weights.query);
-    key_.emplace(weights.key);
-    value_.emplace(weights.value);
-  }
-  if (spec.output_projection) output_.emplace(weights.output);
-  bias_k_ = ToFloats(weights.bias_k);
-  bias_v_ = ToFloats(weights.bias_v);
-}
+    : spec_(spec),
+      query_(spec.input_projections ? PrimitiveLinear(weights.query)
+                                    : PrimitiveLinear(spec.query_dim)),
+      key_(spec.input_projections ? PrimitiveLinear(weights.key)
+                                  : PrimitiveLinear(spec.key_dim)),
+      value_(spec.input_projections ? PrimitiveLinear(weights.value)
+                                    : PrimitiveLinear(spec.value_dim)),
+      output_(spec.output_projection ? PrimitiveLinear(weights.output)
+                                     : PrimitiveLinear(spec.output_width())),
+      bias_k_(ToFloats(weights.bias_k)),
+      bias_v_(ToFloats(weights.bias_v)) {}
 
 std::size_t PrimitiveAttention::memory_bytes() const {
-  return MemoryBytes(query_) + MemoryBytes(key_) + MemoryBytes(value_) +
-         MemoryBytes(output_) +
+  return query_.memory_bytes() + key_.memory_bytes() + value_.memory_bytes() +
+         output_.memory_bytes() +
          (bias_k_.size() + bias_v_.size()) * sizeof(float);
 }
 
-std::size_t PrimitiveAttention::ScratchBytes(const PackedBatch& batch,
-                                             std::size_t num_threads) const {
-  const std::int64_t query_widths =
-      spec_.query_width() + spec_.own_context_width();
-  const std::int64_t key_widths = spec_.key_width() + spec_.value_width();
-  std::int64_t num_floats = 0;  // of the packed matrices
-  std::int64_t num_row_entries = 0;
-  std::int64_t num_tiles = 0;
-  std::size_t tile_bytes = 0;
-  for (const Sequence& sequence : batch.sequences) {
-    const PackedExtent extent = ExtentOf(sequence);
-    num_floats +=
-        extent.query_rows * query_widths + extent.key_rows * key_widths;
-    num_row_entries += 2 * (sequence.query_length + sequence.num_visible);
-    num_tiles += NumTiles(spec_, batch, sequence);
-    tile_bytes = std::max(tile_bytes, TileScratchBytes(batch, sequence));
-  }
-  const std::size_t projection_bytes =
-      std::max({ProjectionScratchBytes(query_), ProjectionScratchBytes(key_),
-                ProjectionScratchBytes(value_), ProjectionScratchBytes(output_),
-                output_ ? 0 : CopyRowsScratchBytes(spec_.output_width())});
-  const std::size_t busy_threads =
-      std::min(num_threads, static_cast<std::size_t>(num_tiles));
-  return static_cast<std::size_t>(num_floats) * sizeof(float) +
-         static_cast<std::size_t>(num_row_entries) * sizeof(std::int64_t) +
-         static_cast<std::size_t>(num_tiles) * sizeof(AttentionTile) +
-         batch.sequences.size() * sizeof(PackedSequence) +
-         busy_threads * (tile_bytes + TileObjectBytes(batch)) +
-         num_threads * (projection_bytes + kThreadBytes);
+std::size_t PrimitiveAttention::ProjectBytes() const {
+  return std::max({query_.scratch_bytes(), key_.scratch_bytes(),
+                   value_.scratch_bytes(), output_.scratch_bytes()});
 }
 
-absl::Status PrimitiveAttention::Forward(const PackedBatch& batch,
-                                         const AttentionOutputs& outputs,
-                                         ComputePool& pool) const {
-  if (outputs.weights) {
-    // Rows behind a ragged sequence's end are zeros.
-    std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
-                std::byte{0});
+std::size_t PrimitiveAttention::ScratchBytes(
+    std::span<const Sequence> sequences, std::size_t num_threads) const {
+  Place end;
+  for (const Sequence& sequence : sequences) {
+    end.sequence = &sequence;
+    end = end.Next(spec_);
   }
-  return Pass(*this, batch, outputs, pool).Compute();
+  const std::size_t busy_threads =
+      std::min(num_threads, static_cast<std::size_t>(end.first_tile));
+  return Matrices(spec_, end, Carver()).num_bytes +
+         (sequences.size() + 1) * sizeof(Place) +
+         std::max(num_threads * ProjectBytes(),
+                  busy_threads * LargestTileBytes(spec_, sequences)) +
+         num_threads * kThreadBytes;
+}
+
+absl::Status PrimitiveAttention::Forward(std::span<const Sequence> sequences,
+                                         std::uint32_t layer,
+                                         ComputePool& pool) const {
+  return Pass(*this, sequences, layer, pool).Compute();
+}
+
+AttentionWeights PrimitiveAttention::Unpack() const {
+  return {.query = query_.Unpack(),
+          .key = key_.Unpack(),
+          .value = value_.Unpack(),
+          .output = output_.Unpack(),
+          .bias_k = ToTensor(bias_k_),
+          .bias_v = ToTensor(bias_v_)};
 }
 
 }  // namespace attention

@@ -25,12 +25,16 @@ RowNorm::RowNorm(const NormWeights& weights, double epsilon)
   const Key key = {width_, static_cast<float>(epsilon), !bias_.empty()};
   kernels_ = shared.Get(key, [&] {
     const auto& [width, eps, has_bias] = key;
-    return Kernels{.many = {{kManyRows, width}, eps, has_bias},
-                   .one = {{1, width}, eps, has_bias}};
+    return Kernels{.many = MakeLayerNorm({kManyRows, width}, eps, has_bias),
+                   .one = MakeLayerNorm({1, width}, eps, has_bias)};
   });
   scratch_bytes_ = RoundUp(std::max(kernels_->many.scratchpad_bytes(),
                                     kernels_->one.scratchpad_bytes()),
                            kTensorAlignment);
+}
+
+NormWeights RowNorm::Unpack() const {
+  return {*ToTensor(weight_), ToTensor(bias_)};
 }
 
 void RowNorm::Compute(const float* from, float* to, std::int64_t count,
@@ -38,11 +42,11 @@ void RowNorm::Compute(const float* from, float* to, std::int64_t count,
   while (count > 0) {
     const bool many = count >= kManyRows;
     (many ? kernels_->many : kernels_->one)
-        .Execute({.src = from,
-                  .dst = to,
-                  .scale = weight_.data(),
-                  .shift = bias_.empty() ? nullptr : bias_.data(),
-                  .scratchpad = scratch});
+        .Execute({{DNNL_ARG_SRC, from},
+                  {DNNL_ARG_DST, to},
+                  {DNNL_ARG_SCALE, weight_.data()},
+                  {DNNL_ARG_SHIFT, bias_.empty() ? nullptr : bias_.data()}},
+                 scratch);
     const std::int64_t step = many ? kManyRows : 1;
     from += step * width_;
     to += step * width_;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/attention/weights.h"
-#include "core/onednn/kernel.h"
+#include "core/onednn/primitives.h"
 
 namespace attention {
 
@@ -23,6 +23,8 @@ class RowNorm {
   void Compute(const float* from, float* to, std::int64_t count,
                std::byte* scratch) const;
   [[nodiscard]] std::size_t scratch_bytes() const { return scratch_bytes_; }
+  /// A copy of weight and bias, float32. Throws std::bad_alloc.
+  [[nodiscard]] NormWeights Unpack() const;
   /// Memory held: weight and bias.
   [[nodiscard]] std::size_t memory_bytes() const {
     return (weight_.size() + bias_.size()) * sizeof(float);
@@ -33,8 +35,8 @@ class RowNorm {
   std::vector<float> weight_;
   std::vector<float> bias_;  // empty: none
   struct Kernels {
-    LayerNormKernel many;  // of 16 rows
-    LayerNormKernel one;
+    Primitive many;  // of 16 rows
+    Primitive one;
   };
   std::shared_ptr<const Kernels> kernels_;
   std::size_t scratch_bytes_ = 0;

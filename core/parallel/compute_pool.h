@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -14,6 +13,9 @@
 #include "core/tensor/tensor.h"
 
 namespace attention {
+
+// core/parallel: threads that compute, the CPUs they run on and the scratch
+// memory they work in. Does not know what is computed. Uses core/tensor.
 
 /// Scratch memory that a pool holds from its start on, with every page touched:
 /// the first request of a size then costs no more than the next, as the first
@@ -59,12 +61,6 @@ class ComputePool {
   void Run(std::int64_t num_items,
            absl::FunctionRef<void(std::int64_t, std::size_t)> work);
 
-  /// Ask whoever computes on the pool to end early once `stop` returns true;
-  /// empty: never. `stop` must be thread-safe. Not during Run.
-  void SetStop(std::function<bool()> stop) { stop_ = std::move(stop); }
-  /// Whether to end early. Thread-safe, also during Run.
-  [[nodiscard]] bool StopRequested() const { return stop_ && stop_(); }
-
   /// Return at least `num_bytes` of uninitialised memory for `thread` of Run:
   /// called by that thread, valid until its next call or the end of Run.
   /// Reserved memory if that is enough. Throws std::bad_alloc.
@@ -105,7 +101,6 @@ class ComputePool {
   const Pinning pinning_;
   std::vector<SleepAffinity> sleepers_;  // by thread; the first never sleeps
   std::atomic<int> callers_cpu_{-1};     // of the last call of Run
-  std::function<bool()> stop_;
   std::vector<ThreadScratch> scratch_;
   AlignedBuffer lease_memory_;
   std::size_t num_leased_ = 0;  // bytes of lease_memory_

@@ -40,15 +40,8 @@ bool Softmax(double masked_weight, std::span<double> scores) {
 class ReferencePass {
  public:
   ReferencePass(const AttentionSpec& spec, const AttentionWeights& weights,
-                const PackedBatch& batch, const AttentionOutputs& outputs,
-                const ComputePool& pool)
-      : spec_(spec),
-        batch_(batch),
-        outputs_(outputs),
-        pool_(pool),
-        mask_line_(static_cast<std::size_t>(batch.max_key_length)),
-        masks_(batch, mask_line_),
-        dropout_(batch, DropoutSite::kWeights) {
+                std::uint32_t layer)
+      : spec_(spec), layer_(layer) {
     if (spec.input_projections) {
       query_.emplace(weights.query);
       key_.emplace(weights.key);
@@ -59,25 +52,27 @@ class ReferencePass {
     if (weights.bias_v) bias_v_ = ToMatrix(*weights.bias_v);
   }
 
-  // Returns whether it came to its end.
-  bool Compute(const Sequence& sequence) {
-    const Matrix keys =
-        ProjectKeys(sequence, {batch_.key, key_, bias_k_, spec_.key_width()});
-    const Matrix values = ProjectKeys(
-        sequence, {batch_.value, value_, bias_v_, spec_.value_width()});
+  void Compute(const Sequence& sequence) {
+    const RequestPlan& request = *sequence.request;
+    ZeroMissingWeights(sequence);
+    mask_line_.resize(static_cast<std::size_t>(request.max_key_length));
+    const Matrix keys = ProjectKeys(
+        sequence,
+        {sequence.key, key_, bias_k_, spec_.key_dim, spec_.key_width()});
+    const Matrix values =
+        ProjectKeys(sequence, {sequence.value, value_, bias_v_, spec_.value_dim,
+                               spec_.value_width()});
     std::vector<double> query(static_cast<std::size_t>(spec_.query_width()));
     std::vector<double> context(static_cast<std::size_t>(spec_.output_width()));
     std::vector<double> output(context.size());
     for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-      if (pool_.StopRequested()) return false;
-      const std::int64_t row = sequence.query_row(i);
-      ProjectRow(batch_.query, batch_.query_heads, row, query_, query);
+      if (request.StopRequested()) return;
+      ProjectRow({sequence.query, i}, spec_.query_dim, query_, query);
       AttendRow(sequence, i, {query.data(), keys, values, context.data()});
       if (output_) output_->Apply(context.data(), output.data());
-      StoreHeadRow((output_ ? output : context).data(), batch_.query_heads, row,
-                   spec_.output_width(), outputs_.output);
+      WriteRow((output_ ? output : context).data(), spec_.output_width(),
+               sequence.output, i);
     }
-    return true;
   }
 
  private:
@@ -88,21 +83,25 @@ class ReferencePass {
     double* context;  // [H Dv]
   };
   struct KeySide {
-    const TensorView& tensor;
+    const Rows& rows;
     const std::optional<Linear>& linear;
     const std::optional<Matrix>& bias_row;
+    std::int64_t input_width;
     std::int64_t width;
   };
+  struct InputRow {
+    const Rows& rows;
+    std::int64_t index;
+  };
 
-  // Row `row` of `tensor`, projected if there is a projection.
-  void ProjectRow(const TensorView& tensor, const HeadRows& heads,
-                  std::int64_t row, const std::optional<Linear>& linear,
+  // A row of `input_width` elements, projected if there is a projection.
+  void ProjectRow(const InputRow& row, std::int64_t input_width,
+                  const std::optional<Linear>& linear,
                   std::span<double> projected) {
     const std::int64_t width =
-        linear ? tensor.shape.back()
-               : static_cast<std::int64_t>(projected.size());
+        linear ? input_width : static_cast<std::int64_t>(projected.size());
     input_.resize(static_cast<std::size_t>(width));
-    LoadHeadRow(tensor, heads, row, width, input_.data());
+    ReadRow(row.rows, row.index, width, input_.data());
     if (linear) {
       linear->Apply(input_.data(), projected.data());
     } else {
@@ -114,11 +113,13 @@ class ReferencePass {
   Matrix ProjectKeys(const Sequence& sequence, const KeySide& side) {
     Matrix projected(sequence.num_columns(), side.width);
     std::int64_t row = 0;
-    for (; row < sequence.num_visible && !pool_.StopRequested(); ++row) {
-      ProjectRow(side.tensor, batch_.key_heads,
-                 sequence.key_row(sequence.visible_key(row)), side.linear,
+    for (; row < sequence.num_visible && !sequence.request->StopRequested();
+         ++row) {
+      ProjectRow({side.rows, sequence.visible_key(row)}, side.input_width,
+                 side.linear,
                  {projected.row(row), static_cast<std::size_t>(side.width)});
     }
+    if (row < sequence.num_visible) return projected;
     if (side.bias_row) {
       std::copy_n(side.bias_row->row(0), side.width, projected.row(row));
     }
@@ -127,6 +128,9 @@ class ReferencePass {
 
   // context = concat_h softmax(scale q_h K_g^T + M) V_g for one row.
   void AttendRow(const Sequence& sequence, std::int64_t i, const Row& row) {
+    const RequestPlan& request = *sequence.request;
+    const DropoutMask dropout(request, layer_, DropoutSite::kWeights);
+    MaskReader<double> masks(mask_line_);
     const std::int64_t group = spec_.num_heads / spec_.num_key_value_heads;
     const auto columns = static_cast<std::size_t>(sequence.num_columns());
     scores_.resize(columns);
@@ -140,16 +144,15 @@ class ReferencePass {
         const double* key = row.keys.row(static_cast<std::int64_t>(k)) + first;
         scores_[k] = spec_.scale * Dot(query, key, spec_.head_dim);
       }
-      masks_.Replace(sequence, i, scores_.data());
-      masks_.Read(sequence, h, i, mask_.data());
+      MaskReader<double>::Replace(sequence, i, scores_.data());
+      masks.Read(sequence, h, i, mask_.data());
       for (std::size_t k = 0; k < columns; ++k) scores_[k] += mask_[k];
       const double hidden = Normalize(sequence);
-      if (batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
-      if (dropout_.active()) {
-        dropout_.Apply({sequence, h, i, /*first_column=*/0},
-                       std::span(scores_));
+      if (request.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
+      if (dropout.active()) {
+        dropout.Apply({sequence, h, i, /*first_column=*/0}, std::span(scores_));
       }
-      if (!batch_.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
+      if (!request.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
       SumValues(row, h, hidden);
     }
   }
@@ -157,7 +160,8 @@ class ReferencePass {
   // Turn scores_ into weights; return the weight of hidden columns, which is
   // that of the others where the row sees nothing.
   double Normalize(const Sequence& sequence) {
-    const double masked_weight = batch_.masked_rows_are_nan ? kNaN : 0.0;
+    const double masked_weight =
+        sequence.request->masked_rows_are_nan ? kNaN : 0.0;
     const bool masked = Softmax(masked_weight, scores_);
     // Without any key at all there is nothing that could be masked.
     const bool has_keys = sequence.key_length + sequence.appended_keys > 0;
@@ -181,37 +185,32 @@ class ReferencePass {
   // Put scores_, now weights, where the caller wants them, if so.
   void KeepWeights(const Sequence& sequence, std::int64_t head, std::int64_t i,
                    double hidden) {
-    if (!batch_.need_weights) return;
+    const RequestPlan& request = *sequence.request;
+    if (!request.need_weights) return;
     const std::int64_t num_heads = spec_.num_heads;
-    const bool average = batch_.average_attn_weights;
+    const bool average = request.average_attn_weights;
     for (std::size_t k = 0; k < scores_.size(); ++k) {
       average_[k] = (average ? average_[k] : 0.0) + scores_[k];
     }
     average_hidden_ = (average ? average_hidden_ : 0.0) + hidden;
     if (average && head + 1 < num_heads) return;
     const double divisor = average ? static_cast<double>(num_heads) : 1.0;
-    std::vector<double> line(static_cast<std::size_t>(batch_.weight_columns()),
+    std::vector<double> line(static_cast<std::size_t>(request.weight_columns()),
                              average_hidden_ / divisor);
     for (std::size_t k = 0; k < average_.size(); ++k) {
       const std::int64_t column =
-          batch_.weight_column(sequence, static_cast<std::int64_t>(k));
+          request.weight_column(sequence, static_cast<std::int64_t>(k));
       line[static_cast<std::size_t>(column)] = average_[k] / divisor;
     }
-    const std::int64_t matrix =
-        average ? sequence.index : sequence.index * num_heads + head;
-    StoreHeadRow(line.data(), HeadRows{}, matrix * batch_.max_query_length + i,
-                 batch_.weight_columns(), *outputs_.weights);
+    StoreReals(line.data(), line.size(), request.weights.dtype,
+               request.weight_data(sequence, average ? 0 : head, i));
   }
 
   const AttentionSpec& spec_;
-  const PackedBatch& batch_;
-  const AttentionOutputs& outputs_;
-  const ComputePool& pool_;
+  const std::uint32_t layer_;
   std::optional<Linear> query_, key_, value_, output_;
   std::optional<Matrix> bias_k_, bias_v_;
   std::vector<double> mask_line_;
-  MaskReader<double> masks_;
-  DropoutMask dropout_;
   std::vector<double> input_;                    // one row of a tensor
   std::vector<double> scores_, mask_, average_;  // [columns]
   double average_hidden_ = 0.0;                  // of hidden columns
@@ -219,26 +218,23 @@ class ReferencePass {
 
 }  // namespace
 
-absl::Status ComputeReferenceAttention(const AttentionSpec& spec,
-                                       const AttentionWeights& weights,
-                                       const PackedBatch& batch,
-                                       const AttentionOutputs& outputs,
-                                       const ComputePool& pool) {
-  if (outputs.weights) {
-    // Rows behind a ragged sequence's end are zeros.
-    std::fill_n(outputs.weights->data, outputs.weights->num_bytes(),
-                std::byte{0});
+void ComputeReferenceAttention(const AttentionSpec& spec,
+                               const AttentionWeights& weights,
+                               std::span<const Sequence> sequences,
+                               std::uint32_t layer) {
+  ReferencePass pass(spec, weights, layer);
+  for (const Sequence& sequence : sequences) {
+    if (!sequence.request->StopRequested()) pass.Compute(sequence);
   }
-  ReferencePass pass(spec, weights, batch, outputs, pool);
-  for (const Sequence& sequence : batch.sequences) {
-    if (!pass.Compute(sequence)) return absl::CancelledError("stopped");
-  }
-  return absl::OkStatus();
 }
 
 std::size_t ReferenceAttentionBytes(const AttentionSpec& spec,
-                                    const PackedBatch& batch) {
-  const auto columns = static_cast<std::size_t>(batch.weight_columns());
+                                    std::span<const Sequence> sequences) {
+  std::size_t columns = 0;
+  for (const Sequence& sequence : sequences) {
+    columns = std::max(
+        columns, static_cast<std::size_t>(sequence.request->weight_columns()));
+  }
   const auto key_widths =
       static_cast<std::size_t>(spec.key_width() + spec.value_width());
   const auto widths =

@@ -2,26 +2,26 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
-#include "absl/status/status.h"
 #include "core/attention/module_spec.h"
-#include "core/attention/packed_batch.h"
-#include "core/attention/request.h"
+#include "core/attention/request_plan.h"
 #include "core/attention/weights.h"
-#include "core/parallel/compute_pool.h"
 
 namespace attention {
 
-/// Compute attention in double, row by row: the definition of what is right.
-/// \return CANCELLED when the pool was asked to stop. Throws std::bad_alloc.
-[[nodiscard]] absl::Status ComputeReferenceAttention(
-    const AttentionSpec& spec, const AttentionWeights& weights,
-    const PackedBatch& batch, const AttentionOutputs& outputs,
-    const ComputePool& pool);
+/// Compute sequences' attention in double, row by row, as layer `layer` of a
+/// stack: the definition of what is right. Leaves the sequences of requests
+/// that are stopped unfinished. Throws std::bad_alloc.
+void ComputeReferenceAttention(const AttentionSpec& spec,
+                               const AttentionWeights& weights,
+                               std::span<const Sequence> sequences,
+                               std::uint32_t layer);
 
 /// Upper bound, in bytes, of what ComputeReferenceAttention allocates, beside
 /// the weights in double.
-[[nodiscard]] std::size_t ReferenceAttentionBytes(const AttentionSpec& spec,
-                                                  const PackedBatch& batch);
+[[nodiscard]] std::size_t ReferenceAttentionBytes(
+    const AttentionSpec& spec, std::span<const Sequence> sequences);
 
 }  // namespace attention

@@ -8,13 +8,13 @@
 #include <numbers>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "core/attention/dropout.h"
 #include "core/reference/reference_attention.h"
 #include "core/reference/reference_linear.h"
-#include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
@@ -50,6 +50,18 @@ class Norm {
   double epsilon_;
 };
 
+// The rows of a matrix.
+template <typename AnyMatrix>
+auto RowsOf(AnyMatrix& matrix) {
+  constexpr bool kConst = std::is_const_v<AnyMatrix>;
+  using Byte = std::conditional_t<kConst, const std::byte, std::byte>;
+  BasicRows<Byte> rows;
+  rows.data = reinterpret_cast<Byte*>(matrix.elements.data());
+  rows.step = matrix.columns;
+  rows.dtype = DataType::kFloat64;
+  return rows;
+}
+
 double Activate(Activation activation, double x) {
   if (activation == Activation::kGelu) {
     return 0.5 * x * (1.0 + std::erf(x / std::numbers::sqrt2));
@@ -60,34 +72,34 @@ double Activate(Activation activation, double x) {
 // One encoder layer, in place.
 class EncoderLayer {
  public:
+  // `sequences` have their rows one after the other in `x` of Compute.
   EncoderLayer(const ModuleSpec& model, const LayerWeights& weights,
-               PackedBatch& batch, const ComputePool& pool)
+               std::span<const Sequence> sequences, std::uint32_t layer)
       : spec_(model.attention),
         encoder_(*model.encoder),
         weights_(weights),
-        batch_(batch),
-        pool_(pool),
+        sequences_(sequences),
+        layer_(layer),
         norm1_(weights.norm1, encoder_.norm_eps),
         norm2_(weights.norm2, encoder_.norm_eps),
         linear1_(weights.linear1),
         linear2_(weights.linear2) {}
 
   // `x` [rows, E] becomes the layer's output.
-  absl::Status Compute(Matrix& x) {
+  void Compute(Matrix& x) {
     Matrix attended = x;
     if (encoder_.norm_first) ForEachRow(norm1_, attended);
-    ATTENTION_RETURN_IF_ERROR(Attend(attended));
+    Attend(attended);
     Drop(DropoutSite::kAttention, attended);
     Add(attended, x);
     if (!encoder_.norm_first) ForEachRow(norm1_, x);
 
     Matrix fed = x;
     if (encoder_.norm_first) ForEachRow(norm2_, fed);
-    ATTENTION_RETURN_IF_ERROR(FeedForward(fed));
+    FeedForward(fed);
     Drop(DropoutSite::kFeedForward, fed);
     Add(fed, x);
     if (!encoder_.norm_first) ForEachRow(norm2_, x);
-    return absl::OkStatus();
   }
 
   static void ForEachRow(const Norm& norm, Matrix& x) {
@@ -97,47 +109,48 @@ class EncoderLayer {
   }
 
  private:
-  absl::Status Attend(Matrix& x) {
-    Matrix input = x;
-    const MutableTensorView output = {
-        reinterpret_cast<std::byte*>(x.elements.data()), DataType::kFloat64,
-        Shape{x.rows, x.columns}};
-    batch_.query = {reinterpret_cast<std::byte*>(input.elements.data()),
-                    DataType::kFloat64, output.shape};
-    batch_.key = batch_.query;
-    batch_.value = batch_.query;
-    return ComputeReferenceAttention(spec_, weights_.attention, batch_,
-                                     {output, std::nullopt}, pool_);
+  void Attend(Matrix& x) {
+    const Matrix input = x;
+    std::vector<Sequence> placed(sequences_.size());
+    PlaceSequences(sequences_, RowsOf(input), RowsOf(x), placed);
+    ComputeReferenceAttention(spec_, weights_.attention, placed, layer_);
   }
 
-  absl::Status FeedForward(Matrix& x) {
-    Matrix inner(1, encoder_.feed_forward_dim);
-    const DropoutMask dropout(batch_, DropoutSite::kActivation);
-    for (const Sequence& sequence : batch_.sequences) {
+  // Call `visit(sequence, position, elements)` for every row of `x`.
+  template <typename Visit>
+  void ForEachPlace(Matrix& x, const Visit& visit) const {
+    double* row = x.elements.data();
+    for (const Sequence& sequence : sequences_) {
       for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-        if (pool_.StopRequested()) return absl::CancelledError("stopped");
-        double* row = x.row(sequence.query_row(i));
-        linear1_.Apply(row, inner.row(0));
-        for (double& y : inner.elements) y = Activate(encoder_.activation, y);
-        if (encoder_.drops_activation && dropout.active()) {
-          dropout.ApplyToRow(sequence, i, std::span(inner.elements));
-        }
-        linear2_.Apply(inner.row(0), row);
+        visit(sequence, i, std::span(row, static_cast<std::size_t>(x.columns)));
+        row += x.columns;
       }
     }
-    return absl::OkStatus();
+  }
+
+  void FeedForward(Matrix& x) const {
+    Matrix inner(1, encoder_.feed_forward_dim);
+    ForEachPlace(x, [&](const Sequence& sequence, std::int64_t i,
+                        std::span<double> row) {
+      if (sequence.request->StopRequested()) return;
+      linear1_.Apply(row.data(), inner.row(0));
+      for (double& y : inner.elements) y = Activate(encoder_.activation, y);
+      if (encoder_.drops_activation) {
+        Drop(DropoutSite::kActivation, sequence, i, std::span(inner.elements));
+      }
+      linear2_.Apply(inner.row(0), row.data());
+    });
   }
 
   void Drop(DropoutSite site, Matrix& x) const {
-    const DropoutMask dropout(batch_, site);
-    if (!dropout.active()) return;
-    for (const Sequence& sequence : batch_.sequences) {
-      for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-        dropout.ApplyToRow(sequence, i,
-                           std::span(x.row(sequence.query_row(i)),
-                                     static_cast<std::size_t>(x.columns)));
-      }
-    }
+    ForEachPlace(x,
+                 [&](const Sequence& sequence, std::int64_t i,
+                     std::span<double> row) { Drop(site, sequence, i, row); });
+  }
+  void Drop(DropoutSite site, const Sequence& sequence, std::int64_t position,
+            std::span<double> elements) const {
+    const DropoutMask dropout(*sequence.request, layer_, site);
+    if (dropout.active()) dropout.ApplyToRow(sequence, position, elements);
   }
 
   static void Add(const Matrix& from, Matrix& to) {
@@ -149,8 +162,8 @@ class EncoderLayer {
   const AttentionSpec& spec_;
   const EncoderSpec& encoder_;
   const LayerWeights& weights_;
-  PackedBatch& batch_;
-  const ComputePool& pool_;
+  std::span<const Sequence> sequences_;
+  const std::uint32_t layer_;
   const Norm norm1_, norm2_;
   const Linear linear1_, linear2_;
 };
@@ -158,74 +171,88 @@ class EncoderLayer {
 class ReferenceImplementation final : public ModuleImplementation {
  public:
   ReferenceImplementation(const ModuleConfig& config,
-                          std::shared_ptr<const ModuleWeights> weights)
-      : spec_(SpecOf(config)), weights_(std::move(weights)) {}
+                          std::shared_ptr<const WeightStore> weights)
+      : spec_(SpecOf(config)), weights_(std::move(weights)) {
+    for (const WeightSpec& weight : ExpectedWeights(config)) {
+      num_elements_ += static_cast<std::size_t>(weight.shape.num_elements());
+    }
+  }
 
   std::string_view name() const override { return "reference"; }
   DataType compute_dtype() const override { return DataType::kFloat64; }
-  std::size_t memory_bytes() const override { return weights_->num_bytes; }
+  std::size_t memory_bytes() const override { return weights_->memory_bytes(); }
 
-  std::size_t ScratchBytes(const PackedBatch& batch,
+  std::size_t ScratchBytes(std::span<const Sequence> sequences,
                            std::size_t /*num_threads*/) const override {
-    const std::size_t layer_elements = weights_->num_bytes /
-                                       DataTypeSize(weights_->dtype) /
-                                       weights_->layers.size();
-    std::size_t num_bytes = sizeof(double) * layer_elements +
-                            ReferenceAttentionBytes(spec_.attention, batch) +
-                            kFixedBytes;
+    // A layer's weights as the store gives them out, and in double.
+    const std::size_t layer_elements =
+        num_elements_ / static_cast<std::size_t>(spec_.num_layers) + 1;
+    std::size_t num_bytes =
+        2 * sizeof(double) * layer_elements +
+        ReferenceAttentionBytes(spec_.attention, sequences) + kFixedBytes;
     if (spec_.encoder) {
-      // x, its copy, and the copy attention reads; the batch's copy.
-      num_bytes +=
-          sizeof(double) *
-              (3 * static_cast<std::size_t>(batch.query.shape.num_elements()) +
-               static_cast<std::size_t>(spec_.encoder->feed_forward_dim +
-                                        spec_.attention.output_width())) +
-          CopyBytes(batch);
+      // x, its copy, and the copy attention reads; the placed sequences.
+      const auto elements = static_cast<std::size_t>(NumQueryRows(sequences) *
+                                                     spec_.attention.query_dim);
+      num_bytes += sizeof(double) *
+                       (3 * elements + static_cast<std::size_t>(
+                                           spec_.encoder->feed_forward_dim +
+                                           spec_.attention.output_width())) +
+                   sequences.size() * sizeof(Sequence);
     }
     return num_bytes;
   }
 
-  absl::Status Forward(const PackedBatch& batch,
-                       const AttentionOutputs& outputs,
-                       ComputePool& pool) const override try {
-    return spec_.encoder ? ComputeEncoder(batch, outputs.output, pool)
-                         : ComputeReferenceAttention(
-                               spec_.attention, weights_->layers[0].attention,
-                               batch, outputs, pool);
+  absl::Status Forward(std::span<const Sequence> sequences,
+                       ComputePool& /*pool*/) const override try {
+    if (spec_.encoder) {
+      ComputeEncoder(sequences);
+    } else {
+      const LayerWeights layer = weights_->Layer(0);
+      ComputeReferenceAttention(spec_.attention, layer.attention, sequences,
+                                /*layer=*/0);
+    }
+    return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory for scratch");
   }
 
  private:
-  absl::Status ComputeEncoder(const PackedBatch& batch,
-                              const MutableTensorView& output,
-                              ComputePool& pool) const {
-    PackedBatch layer_batch = batch;
+  void ComputeEncoder(std::span<const Sequence> sequences) const {
     const std::int64_t width = spec_.attention.query_dim;
-    Matrix x(batch.query.shape.num_elements() / width, width);
-    LoadReals(batch.query.dtype, batch.query.data, x.elements.size(),
-              x.elements.data());
-    for (const LayerWeights& layer : weights_->layers) {
-      ATTENTION_RETURN_IF_ERROR(
-          EncoderLayer(spec_, layer, layer_batch, pool).Compute(x));
-      ++layer_batch.layer;
+    Matrix x(NumQueryRows(sequences), width);
+    double* row = x.elements.data();
+    for (const Sequence& sequence : sequences) {
+      for (std::int64_t i = 0; i < sequence.query_length; ++i, row += width) {
+        ReadRow(sequence.query, i, width, row);
+      }
     }
-    if (weights_->final_norm) {
-      EncoderLayer::ForEachRow(
-          Norm(*weights_->final_norm, *spec_.final_norm_eps), x);
+    for (std::int64_t index = 0; index < spec_.num_layers; ++index) {
+      const LayerWeights layer =
+          weights_->Layer(static_cast<std::size_t>(index));
+      EncoderLayer(spec_, layer, sequences, static_cast<std::uint32_t>(index))
+          .Compute(x);
     }
-    StoreReals(x.elements.data(), x.elements.size(), output.dtype, output.data);
-    return absl::OkStatus();
+    if (const auto norm = weights_->FinalNorm()) {
+      EncoderLayer::ForEachRow(Norm(*norm, *spec_.final_norm_eps), x);
+    }
+    row = x.elements.data();
+    for (const Sequence& sequence : sequences) {
+      for (std::int64_t i = 0; i < sequence.query_length; ++i, row += width) {
+        WriteRow(row, width, sequence.output, i);
+      }
+    }
   }
 
   ModuleSpec spec_;
-  std::shared_ptr<const ModuleWeights> weights_;
+  std::shared_ptr<const WeightStore> weights_;
+  std::size_t num_elements_ = 0;  // of all weights
 };
 
 }  // namespace
 
 std::unique_ptr<ModuleImplementation> MakeReferenceImplementation(
-    const ModuleConfig& config, std::shared_ptr<const ModuleWeights> weights) {
+    const ModuleConfig& config, std::shared_ptr<const WeightStore> weights) {
   return std::make_unique<ReferenceImplementation>(config, std::move(weights));
 }
 

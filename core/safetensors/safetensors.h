@@ -12,6 +12,10 @@
 
 namespace attention {
 
+// core/safetensors: reading and writing safetensors files, whoever made them,
+// and telling what other files are. Knows tensors and names, not modules: the
+// client uses it too. Uses core/tensor.
+
 /// Strings by name: the `__metadata__` of a safetensors file.
 using SafetensorsMetadata = std::map<std::string, std::string, std::less<>>;
 

@@ -11,6 +11,10 @@
 
 namespace attention {
 
+// core/serving: the way of a request through the house, without a protocol:
+// whether there is room for it, when its turn comes, who computes it, and who is
+// told. Uses core/module.
+
 /// The one thread that computes, driving a pool of its own.
 ///
 /// Takes tasks in the order of submission, each as soon as the one before it

@@ -23,7 +23,6 @@ void ForwardTask::Run(ComputePool& pool) {
   absl::Status status = CheckWanted(start);
   if (status.ok()) {
     status = Compute(pool);
-    pool.SetStop({});
     times_.compute = Clock::now() - start;
   }
   Complete(status);
@@ -44,13 +43,14 @@ absl::Status ForwardTask::CheckWanted(Clock::time_point now) const {
 
 absl::Status ForwardTask::Compute(ComputePool& pool) {
   try {
-    const AttentionOutputs outputs = caller_->AllocateOutputs(work_.batch);
-    pool.SetStop([this] { return !CheckWanted(Clock::now()).ok(); });
-    const absl::Status status =
-        work_.module->implementation(work_.batch.query.dtype)
-            .Forward(work_.batch, outputs, pool);
-    // A pass that was stopped fails with the reason.
-    return absl::IsCancelled(status) ? CheckWanted(Clock::now()) : status;
+    RequestPlan& request = *work_.request;
+    request.Bind(caller_->AllocateOutputs(request.shapes, request.dtype),
+                 [this] { return !CheckWanted(Clock::now()).ok(); });
+    const absl::Status status = work_.module->implementation(request.dtype)
+                                    .Forward(request.sequences, pool);
+    if (!status.ok() || !request.was_stopped()) return status;
+    // Once it is not wanted it never is again, so there is a reason.
+    return CheckWanted(Clock::now());
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("memory is exhausted");
   } catch (const std::length_error&) {

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "core/attention/packed_batch.h"
 #include "core/attention/request.h"
+#include "core/attention/request_plan.h"
 #include "core/module/attention_module.h"
 #include "core/parallel/compute_pool.h"
 
@@ -35,7 +35,7 @@ class ForwardTask {
     /// Make room for the outputs; called at most once, right before computing.
     /// May throw std::bad_alloc or std::length_error.
     [[nodiscard]] virtual AttentionOutputs AllocateOutputs(
-        const PackedBatch& batch) = 0;
+        const OutputShapes& shapes, DataType dtype) = 0;
     /// Take the outcome; called exactly once. Must be quick and not throw.
     virtual void Complete(const absl::Status& status, const Times& times) = 0;
   };
@@ -43,7 +43,7 @@ class ForwardTask {
   /// What to compute, and until when it is wanted.
   struct Work {
     std::shared_ptr<const AttentionModule> module;
-    PackedBatch batch;  ///< borrows from the caller
+    std::unique_ptr<RequestPlan> request;  ///< borrows from the caller
     Clock::time_point deadline = Clock::time_point::max();
   };
 

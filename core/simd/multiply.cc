@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/simd/multiply.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/simd/targets.h"
@@ -50,18 +51,26 @@ HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
                        : hn::Zero(d);
     }
   }
-  for (std::int64_t k = 0; k < product.depth; ++k, b += product.ldb) {
-    FloatVector row[kVectors];
-    HWY_UNROLL(4)
-    for (int j = 0; j < kVectors; ++j) row[j] = hn::LoadU(d, b + j * kLanes);
-    HWY_UNROLL(12)
-    for (int i = 0; i < kRows; ++i) {
-      const FloatVector factor = hn::Set(d, Load(a + i * product.lda + k));
+  const std::int64_t run = product.run > 0 ? product.run : product.depth;
+  for (std::int64_t first = 0; first < product.depth; first += run) {
+    const std::int64_t end = std::min(first + run, product.depth);
+    const float* from = b;
+    for (std::int64_t k = first; k < end; ++k, from += product.ldb) {
+      FloatVector row[kVectors];
       HWY_UNROLL(4)
       for (int j = 0; j < kVectors; ++j) {
-        sums[i][j] = hn::MulAdd(factor, row[j], sums[i][j]);
+        row[j] = hn::LoadU(d, from + j * kLanes);
+      }
+      HWY_UNROLL(12)
+      for (int i = 0; i < kRows; ++i) {
+        const FloatVector factor = hn::Set(d, Load(a + i * product.lda + k));
+        HWY_UNROLL(4)
+        for (int j = 0; j < kVectors; ++j) {
+          sums[i][j] = hn::MulAdd(factor, row[j], sums[i][j]);
+        }
       }
     }
+    b += product.run_step;
   }
   HWY_UNROLL(12)
   for (int i = 0; i < kRows; ++i) {

@@ -5,6 +5,10 @@
 
 namespace attention {
 
+// core/simd: loops by hand for the processor at hand, over plain pointers:
+// multiplication, softmax, packing, conversion. The only room that sees Highway,
+// and it uses no other; what order sums are taken in is decided here.
+
 /// A product of float32 matrices, C = A B + bias or C += A B + bias.
 struct MatrixProduct {
   std::int64_t rows;     ///< M, at least 0
@@ -16,6 +20,10 @@ struct MatrixProduct {
   std::int64_t ldb;
   float* c;  ///< [rows, ldc]
   std::int64_t ldc;
+  /// Rows of B that are ldb apart; then the next so many, run_step elements
+  /// behind the first of those. 0: all of them.
+  std::int64_t run = 0;
+  std::int64_t run_step = 0;
   bool accumulate = false;      ///< begin with the elements of C, not with 0
   const float* bias = nullptr;  ///< [columns] or nullptr: none
 };

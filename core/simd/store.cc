@@ -62,68 +62,68 @@ HWY_INLINE FloatVector Apply(FloatVector x) {
 }
 
 // `count` elements of a row with their bias, from `column` on.
-HWY_INLINE FloatVector Biased(const Tile& tile, std::int64_t row,
+HWY_INLINE FloatVector Biased(const Patch& patch, std::int64_t row,
                               std::int64_t column) {
   const FloatTag d;
-  const auto count = static_cast<std::size_t>(tile.columns - column);
+  const auto count = static_cast<std::size_t>(patch.columns - column);
   const FloatVector x =
-      LoadLanes(d, tile.values + row * tile.stride + column, count);
-  if (tile.bias == nullptr) return x;
-  return hn::Add(x, LoadLanes(d, tile.bias + column, count));
+      LoadLanes(d, patch.values + row * patch.stride + column, count);
+  if (patch.bias == nullptr) return x;
+  return hn::Add(x, LoadLanes(d, patch.bias + column, count));
 }
 
 template <Epilogue Kind, typename To>
-HWY_INLINE void StoreWith(const Tile& tile, To* to, std::int64_t to_stride) {
-  for (std::int64_t r = 0; r < tile.rows; ++r) {
-    for (std::int64_t c = 0; c < tile.columns; c += std::int64_t{kLanes}) {
-      StoreLanes(FloatTag(), Apply<Kind>(Biased(tile, r, c)),
-                 static_cast<std::size_t>(tile.columns - c),
+HWY_INLINE void StoreWith(const Patch& patch, To* to, std::int64_t to_stride) {
+  for (std::int64_t r = 0; r < patch.rows; ++r) {
+    for (std::int64_t c = 0; c < patch.columns; c += std::int64_t{kLanes}) {
+      StoreLanes(FloatTag(), Apply<Kind>(Biased(patch, r, c)),
+                 static_cast<std::size_t>(patch.columns - c),
                  to + r * to_stride + c);
     }
   }
 }
 
 template <typename To>
-HWY_INLINE void StoreAny(const Tile& tile, Epilogue epilogue, To* to,
+HWY_INLINE void StoreAny(const Patch& patch, Epilogue epilogue, To* to,
                          std::int64_t to_stride) {
   switch (epilogue) {
     case Epilogue::kNone:
-      return StoreWith<Epilogue::kNone>(tile, to, to_stride);
+      return StoreWith<Epilogue::kNone>(patch, to, to_stride);
     case Epilogue::kRelu:
-      return StoreWith<Epilogue::kRelu>(tile, to, to_stride);
+      return StoreWith<Epilogue::kRelu>(patch, to, to_stride);
     case Epilogue::kGelu:
-      return StoreWith<Epilogue::kGelu>(tile, to, to_stride);
+      return StoreWith<Epilogue::kGelu>(patch, to, to_stride);
   }
 }
 
-// One row of the tile into every other element of `to`.
-HWY_INLINE void StoreHalfPairs(const Tile& tile, std::int64_t row,
+// One row of the patch into every other element of `to`.
+HWY_INLINE void StoreHalfPairs(const Patch& patch, std::int64_t row,
                                std::uint16_t* to) {
   const FloatTag d;
   HWY_ALIGN std::array<std::uint16_t, kLanes> rounded;
-  for (std::int64_t c = 0; c < tile.columns; c += std::int64_t{kLanes}) {
-    hn::StoreU(RoundToBf16(d, Biased(tile, row, c)),
+  for (std::int64_t c = 0; c < patch.columns; c += std::int64_t{kLanes}) {
+    hn::StoreU(RoundToBf16(d, Biased(patch, row, c)),
                hn::Rebind<std::uint16_t, FloatTag>(), rounded.data());
     for (std::size_t i = 0; i < kLanes; ++i) {
       const std::int64_t column = c + static_cast<std::int64_t>(i);
-      if (column < tile.columns) to[2 * column] = rounded[i];
+      if (column < patch.columns) to[2 * column] = rounded[i];
     }
   }
 }
 
 // Rows `row` and `row` + 1 side by side.
-HWY_INLINE void StorePairs(const Tile& tile, std::int64_t row,
+HWY_INLINE void StorePairs(const Patch& patch, std::int64_t row,
                            std::uint16_t* to) {
   const FloatTag d;
   const hn::RebindToUnsigned<FloatTag> du;
   const hn::Repartition<std::uint16_t, FloatTag> halves;
-  for (std::int64_t c = 0; c < tile.columns; c += std::int64_t{kLanes}) {
-    const auto even = RoundInUpperHalf(d, Biased(tile, row, c));
-    const auto odd = RoundInUpperHalf(d, Biased(tile, row + 1, c));
+  for (std::int64_t c = 0; c < patch.columns; c += std::int64_t{kLanes}) {
+    const auto even = RoundInUpperHalf(d, Biased(patch, row, c));
+    const auto odd = RoundInUpperHalf(d, Biased(patch, row + 1, c));
     const auto pairs =
         hn::BitCast(halves, hn::Or(hn::ShiftRight<16>(even),
                                    hn::And(odd, hn::Set(du, 0xFFFF0000U))));
-    const auto count = static_cast<std::size_t>(tile.columns - c);
+    const auto count = static_cast<std::size_t>(patch.columns - c);
     if (count >= kLanes) {
       hn::StoreU(pairs, halves, to + 2 * c);
     } else {
@@ -132,26 +132,26 @@ HWY_INLINE void StorePairs(const Tile& tile, std::int64_t row,
   }
 }
 
-void StoreFloats(const Tile& tile, Epilogue epilogue, float* to,
+void StoreFloats(const Patch& patch, Epilogue epilogue, float* to,
                  std::int64_t to_stride) {
-  StoreAny(tile, epilogue, to, to_stride);
+  StoreAny(patch, epilogue, to, to_stride);
 }
 
-void StoreBf16(const Tile& tile, Epilogue epilogue, std::uint16_t* to,
+void StoreBf16(const Patch& patch, Epilogue epilogue, std::uint16_t* to,
                std::int64_t to_stride) {
-  StoreAny(tile, epilogue, to, to_stride);
+  StoreAny(patch, epilogue, to, to_stride);
 }
 
-void RowPairs(const Tile& tile, std::int64_t first_row, std::uint16_t* to,
+void RowPairs(const Patch& patch, std::int64_t first_row, std::uint16_t* to,
               std::int64_t to_stride) {
-  for (std::int64_t r = 0; r < tile.rows;) {
+  for (std::int64_t r = 0; r < patch.rows;) {
     const std::int64_t k = first_row + r;
     std::uint16_t* pair = to + k / 2 * 2 * to_stride;
-    if (k % 2 == 0 && r + 1 < tile.rows) {
-      StorePairs(tile, r, pair);
+    if (k % 2 == 0 && r + 1 < patch.rows) {
+      StorePairs(patch, r, pair);
       r += 2;
     } else {
-      StoreHalfPairs(tile, r, pair + k % 2);
+      StoreHalfPairs(patch, r, pair + k % 2);
       r += 1;
     }
   }
@@ -171,10 +171,11 @@ HWY_INLINE bool IsFinite(const float* row, const float* bias,
   return hn::AllTrue(d, finite);
 }
 
-std::int64_t LastNonFinite(const Tile& tile) {
-  std::int64_t end = tile.rows;
-  while (end > 0 && IsFinite(tile.values + (end - 1) * tile.stride, tile.bias,
-                             static_cast<std::size_t>(tile.columns))) {
+std::int64_t LastNonFinite(const Patch& patch) {
+  std::int64_t end = patch.rows;
+  while (end > 0 &&
+         IsFinite(patch.values + (end - 1) * patch.stride, patch.bias,
+                  static_cast<std::size_t>(patch.columns))) {
     --end;
   }
   return end;
@@ -192,23 +193,23 @@ HWY_EXPORT(StoreBf16);
 HWY_EXPORT(RowPairs);
 HWY_EXPORT(LastNonFinite);
 
-void StoreTile(const Tile& tile, Epilogue epilogue, float* to,
-               std::int64_t to_stride) {
-  HWY_DYNAMIC_DISPATCH(StoreFloats)(tile, epilogue, to, to_stride);
+void StorePatch(const Patch& patch, Epilogue epilogue, float* to,
+                std::int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(StoreFloats)(patch, epilogue, to, to_stride);
 }
 
-void StoreTile(const Tile& tile, Epilogue epilogue, std::uint16_t* bf16,
-               std::int64_t to_stride) {
-  HWY_DYNAMIC_DISPATCH(StoreBf16)(tile, epilogue, bf16, to_stride);
+void StorePatch(const Patch& patch, Epilogue epilogue, std::uint16_t* bf16,
+                std::int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(StoreBf16)(patch, epilogue, bf16, to_stride);
 }
 
-void StoreRowPairs(const Tile& tile, std::int64_t first_row, std::uint16_t* to,
-                   std::int64_t to_stride) {
-  HWY_DYNAMIC_DISPATCH(RowPairs)(tile, first_row, to, to_stride);
+void StoreRowPairs(const Patch& patch, std::int64_t first_row,
+                   std::uint16_t* to, std::int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(RowPairs)(patch, first_row, to, to_stride);
 }
 
-std::int64_t NonFiniteEnd(const Tile& tile) {
-  return HWY_DYNAMIC_DISPATCH(LastNonFinite)(tile);
+std::int64_t NonFiniteEnd(const Patch& patch) {
+  return HWY_DYNAMIC_DISPATCH(LastNonFinite)(patch);
 }
 
 }  // namespace attention

@@ -136,21 +136,21 @@ HWY_INLINE void Transpose(const Matrix<T>& matrix, const Transposed& to) {
   TransposeOneByOne(left, row, /*column=*/0, to);
 }
 
-// Pairs of bfloat16 of neighbouring columns of a tile.
+// Pairs of bfloat16 of neighbouring columns of a patch.
 constexpr std::int64_t kMaxRows = 64;
 constexpr std::int64_t kMaxPairs = 32;
 using Pairs = std::array<std::uint32_t, kMaxRows * kMaxPairs>;
 
-HWY_INLINE void RoundRows(const Tile& tile, Pairs& pairs) {
+HWY_INLINE void RoundRows(const Patch& patch, Pairs& pairs) {
   const FloatTag d;
-  for (std::int64_t r = 0; r < tile.rows; ++r) {
-    const float* from = tile.values + r * tile.stride;
+  for (std::int64_t r = 0; r < patch.rows; ++r) {
+    const float* from = patch.values + r * patch.stride;
     auto* to = reinterpret_cast<std::uint16_t*>(pairs.data() + r * kMaxPairs);
-    for (std::int64_t c = 0; c < tile.columns; c += std::int64_t{kLanes}) {
-      const auto count = static_cast<std::size_t>(tile.columns - c);
+    for (std::int64_t c = 0; c < patch.columns; c += std::int64_t{kLanes}) {
+      const auto count = static_cast<std::size_t>(patch.columns - c);
       FloatVector v = LoadLanes(d, from + c, count);
-      if (tile.bias != nullptr) {
-        v = hn::Add(v, LoadLanes(d, tile.bias + c, count));
+      if (patch.bias != nullptr) {
+        v = hn::Add(v, LoadLanes(d, patch.bias + c, count));
       }
       StoreLanes(d, v, kLanes, to + c);
     }
@@ -166,24 +166,24 @@ HWY_INLINE void StoreHalf(const Pairs& pairs, std::int64_t rows,
   }
 }
 
-void TransposeFloats(const Tile& tile, float* to, std::int64_t to_stride) {
+void TransposeFloats(const Patch& patch, float* to, std::int64_t to_stride) {
   Transpose<float>(
-      {tile.values, tile.stride, tile.rows, tile.columns, tile.bias},
+      {patch.values, patch.stride, patch.rows, patch.columns, patch.bias},
       {reinterpret_cast<std::uint8_t*>(to), to_stride});
 }
 
-void TransposePairs(const Tile& tile, std::int64_t first_column,
+void TransposePairs(const Patch& patch, std::int64_t first_column,
                     std::uint16_t* to, std::int64_t to_stride) {
-  if (tile.columns == 0) return;
+  if (patch.columns == 0) return;
   HWY_ALIGN Pairs pairs;
   to += first_column / 2 * 2 * to_stride;
-  Tile even = tile;
+  Patch even = patch;
   if (first_column % 2 != 0) {
     even.columns = 1;
     RoundRows(even, pairs);
-    StoreHalf(pairs, tile.rows, /*pair=*/0, to + 1);
+    StoreHalf(pairs, patch.rows, /*pair=*/0, to + 1);
     to += 2 * to_stride;
-    even.columns = tile.columns - 1;
+    even.columns = patch.columns - 1;
     even.values += 1;
     if (even.bias != nullptr) even.bias += 1;
   }
@@ -207,13 +207,13 @@ namespace attention {
 HWY_EXPORT(TransposeFloats);
 HWY_EXPORT(TransposePairs);
 
-void StoreTransposed(const Tile& tile, float* to, std::int64_t to_stride) {
-  HWY_DYNAMIC_DISPATCH(TransposeFloats)(tile, to, to_stride);
+void StoreTransposed(const Patch& patch, float* to, std::int64_t to_stride) {
+  HWY_DYNAMIC_DISPATCH(TransposeFloats)(patch, to, to_stride);
 }
 
-void StoreTransposedPairs(const Tile& tile, std::int64_t first_column,
+void StoreTransposedPairs(const Patch& patch, std::int64_t first_column,
                           std::uint16_t* to, std::int64_t to_stride) {
-  HWY_DYNAMIC_DISPATCH(TransposePairs)(tile, first_column, to, to_stride);
+  HWY_DYNAMIC_DISPATCH(TransposePairs)(patch, first_column, to, to_stride);
 }
 
 }  // namespace attention

@@ -21,6 +21,14 @@ std::vector<float> ToFloats(const std::optional<Tensor>& tensor) {
   return tensor ? ToFloats(*tensor) : std::vector<float>();
 }
 
+std::optional<Tensor> ToTensor(std::span<const float> floats) {
+  if (floats.empty()) return std::nullopt;
+  Tensor tensor(DataType::kFloat32,
+                Shape{static_cast<std::int64_t>(floats.size())});
+  std::ranges::copy(floats, tensor.data<float>().begin());
+  return tensor;
+}
+
 void LoadRow(DataType dtype, const std::byte* from, std::int64_t count,
              const OperandRow& to) {
   const std::size_t size = DataTypeSize(to.dtype);

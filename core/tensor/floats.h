@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/tensor/tensor.h"
@@ -13,6 +14,9 @@ namespace attention {
 /// Elements of a floating tensor, empty for none, as float32.
 [[nodiscard]] std::vector<float> ToFloats(const Tensor& tensor);
 [[nodiscard]] std::vector<float> ToFloats(const std::optional<Tensor>& tensor);
+
+/// Floats as a tensor of one dimension; of none, none.
+[[nodiscard]] std::optional<Tensor> ToTensor(std::span<const float> floats);
 
 /// A row of operands of a matrix multiplication: float32 or bfloat16.
 struct OperandRow {

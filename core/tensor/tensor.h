@@ -11,6 +11,10 @@
 
 namespace attention {
 
+// core/tensor: what numbers are and how they lie: dtypes, shapes from untrusted
+// dimensions, views and owners, conversions, memory to carve, texts of errors.
+// Knows nothing of attention. Uses core/simd for conversions.
+
 /// Read-only dense row-major tensor that borrows its elements. The memory must
 /// outlive the view; it need not be aligned to the element size.
 struct TensorView {

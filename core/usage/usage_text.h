@@ -7,6 +7,9 @@
 
 namespace attention {
 
+// core/usage: how mistaken words are answered. Words and texts only; uses
+// nothing.
+
 // What both executables answer a mistaken word of their command line with. The
 // functions know no parser and are thread-safe.
 

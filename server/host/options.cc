@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <format>
+#include <map>
 #include <functional>
 #include <optional>
 #include <string_view>
@@ -112,6 +113,11 @@ void AddSize(CLI::App& app, const std::string& flag, std::size_t& value,
       });
 }
 
+const std::map<std::string, PathChoice, std::less<>> kComputePaths = {
+    {"auto", PathChoice::kAuto},
+    {"fused", PathChoice::kFused},
+    {"primitives", PathChoice::kPrimitives}};
+
 void AddModuleOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--modules", options.modules,
           "Directory of the module repository")
@@ -165,6 +171,17 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
          "serve nothing else")
       ->envname(EnvironmentName("--pin-threads"))
       ->check(CheckSwitch);
+  app.add_option_function<std::string>(
+         "--compute-path",
+         [&options](const std::string& name) {
+           options.compute_path = kComputePaths.find(name)->second;
+         },
+         "What computes: 'fused' attention, oneDNN's matmul and softmax "
+         "'primitives', or 'auto', the faster one that the machine has")
+      ->envname(EnvironmentName("--compute-path"))
+      ->type_name("PATH")
+      ->default_str("auto")
+      ->check(AnyOf({"auto", "fused", "primitives"}));
   AddLimits(app, options);
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")

@@ -7,6 +7,8 @@
 #include <variant>
 #include <vector>
 
+#include "core/module/compute_choice.h"
+
 namespace attention {
 
 /// What the command line and the environment set; the server's whole
@@ -18,6 +20,7 @@ struct ServerOptions {
   std::vector<std::string> load;  ///< names, and "all"
   std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
   bool pin_threads = false;       ///< each to a CPU of its own
+  PathChoice compute_path = PathChoice::kAuto;
   std::size_t max_message_bytes = std::size_t{256} << 20;
   std::size_t max_module_bytes = std::size_t{4} << 30;
   /// ParseOptions' default: half of UsableMemory().

@@ -40,9 +40,9 @@ void ForwardCall::SetDecoded(std::uint64_t module_version) {
       Nanoseconds(Clock::now() - received_));
 }
 
-AttentionOutputs ForwardCall::AllocateOutputs(const PackedBatch& batch) {
-  return attention::AllocateOutputs(batch.shapes, batch.query.dtype,
-                                    &answer_->response);
+AttentionOutputs ForwardCall::AllocateOutputs(const OutputShapes& shapes,
+                                              DataType dtype) {
+  return attention::AllocateOutputs(shapes, dtype, &answer_->response);
 }
 
 void ForwardCall::Complete(const absl::Status& status,

@@ -47,8 +47,8 @@ class ForwardCall final : public ForwardTask::Caller {
   [[nodiscard]] bool IsCancelled() const override {
     return cancelled_.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] AttentionOutputs AllocateOutputs(
-      const PackedBatch& batch) override;
+  [[nodiscard]] AttentionOutputs AllocateOutputs(const OutputShapes& shapes,
+                                                 DataType dtype) override;
   void Complete(const absl::Status& status,
                 const ForwardTask::Times& times) override;
 

@@ -6,7 +6,7 @@
 #include <new>
 #include <utility>
 
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 #include "core/module/module_name.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
@@ -47,7 +47,7 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
   const auto resolve = [&]() -> absl::Status {
     ATTENTION_ASSIGN_OR_RETURN(const AttentionInputs inputs,
                                DecodeForwardRequest(request));
-    ATTENTION_ASSIGN_OR_RETURN(work.batch,
+    ATTENTION_ASSIGN_OR_RETURN(work.request,
                                ResolveRequest(work.module->config(), inputs));
     return Admit(call, work);
   };
@@ -61,20 +61,20 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
 
 absl::Status ForwardHandler::Admit(ForwardCall& call,
                                    const ForwardTask::Work& work) const {
-  const DataType dtype = work.batch.query.dtype;
-  const std::size_t answer_bytes = AnswerBytes(work.batch.shapes, dtype);
+  const RequestPlan& request = *work.request;
+  const std::size_t answer_bytes = AnswerBytes(request.shapes, request.dtype);
   if (answer_bytes > parts_.max_message_bytes) {
     return absl::ResourceExhaustedError(std::format(
         "the answer would take {} bytes (output {}, weights {}), expected at "
         "most {} (--max-message-bytes)",
-        answer_bytes, work.batch.shapes.output.ToString(),
-        work.batch.shapes.weights ? work.batch.shapes.weights->ToString()
-                                  : "none",
+        answer_bytes, request.shapes.output.ToString(),
+        request.shapes.weights ? request.shapes.weights->ToString() : "none",
         parts_.max_message_bytes));
   }
-  return call.ExtendReservation(answer_bytes + CopyBytes(work.batch),
-                                work.module->implementation(dtype).ScratchBytes(
-                                    work.batch, parts_.executor.num_threads()));
+  return call.ExtendReservation(
+      answer_bytes + request.memory_bytes(),
+      work.module->implementation(request.dtype)
+          .ScratchBytes(request.sequences, parts_.executor.num_threads()));
 }
 
 }  // namespace attention

@@ -53,8 +53,9 @@ void Forward(benchmark::State& state, DataType dtype) {
   ComputePool pool(static_cast<std::size_t>(state.range(4)));
   for (auto _ : state) {
     const auto batch = ResolveRequest(config, inputs);
+    (*batch)->Bind({output.mutable_view(), {}});
     const absl::Status status =
-        (*attention)->Forward(*batch, {output.mutable_view(), {}}, pool);
+        (*attention)->Forward((*batch)->sequences, pool);
     if (!status.ok()) {
       return state.SkipWithError(status.ToString().c_str());
     }

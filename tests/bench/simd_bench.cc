@@ -80,22 +80,22 @@ void BM_MergeBlock(benchmark::State& state) {
 }
 BENCHMARK(BM_MergeBlock);
 
-void BM_StoreTile(benchmark::State& state) {
+void BM_StorePatch(benchmark::State& state) {
   const std::vector<float> values = Floats(kTile * kTile);
   std::vector<float> to(kTile * kTile);
-  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  const Patch tile = {values.data(), kTile, kTile, kTile, values.data()};
   for (auto _ : state) {
-    StoreTile(tile, static_cast<Epilogue>(state.range(0)), to.data(), kTile);
+    StorePatch(tile, static_cast<Epilogue>(state.range(0)), to.data(), kTile);
     benchmark::ClobberMemory();
   }
   CountElements(state, kTile * kTile);
 }
-BENCHMARK(BM_StoreTile)->ArgName("epilogue")->DenseRange(0, 2);
+BENCHMARK(BM_StorePatch)->ArgName("epilogue")->DenseRange(0, 2);
 
 void BM_StoreTransposed(benchmark::State& state) {
   const std::vector<float> values = Floats(kTile * kTile);
   std::vector<float> to(kTile * kTile);
-  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  const Patch tile = {values.data(), kTile, kTile, kTile, values.data()};
   for (auto _ : state) {
     StoreTransposed(tile, to.data(), kTile);
     benchmark::ClobberMemory();
@@ -104,12 +104,12 @@ void BM_StoreTransposed(benchmark::State& state) {
 }
 BENCHMARK(BM_StoreTransposed);
 
-template <void (*Store)(const Tile&, std::int64_t, std::uint16_t*,
+template <void (*Store)(const Patch&, std::int64_t, std::uint16_t*,
                         std::int64_t)>
 void BM_StorePairs(benchmark::State& state) {
   const std::vector<float> values = Floats(kTile * kTile);
   std::vector<std::uint16_t> to(kTile * kTile);
-  const Tile tile = {values.data(), kTile, kTile, kTile, values.data()};
+  const Patch tile = {values.data(), kTile, kTile, kTile, values.data()};
   for (auto _ : state) {
     Store(tile, 0, to.data(), kTile);
     benchmark::ClobberMemory();

@@ -12,7 +12,7 @@
 #include <iostream>
 
 #include "attention/v1/attention_service.pb.h"
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 #include "proto/wire/forward_codec.h"
 #include "proto/wire/forward_scan.h"
 
@@ -26,28 +26,28 @@ void Require(bool condition, const char* what) {
 }
 
 // Reads every row a sequence names, for AddressSanitizer to see.
-void ReadRows(const PackedBatch& batch) {
-  const auto row_bytes = [](const TensorView& view) {
-    return static_cast<std::size_t>(view.shape.back()) *
-           DataTypeSize(view.dtype);
-  };
+void ReadRows(const AttentionInputs& inputs, const RequestPlan& request) {
+  const TensorView& key = inputs.key ? *inputs.key : inputs.query;
+  const TensorView& value = inputs.value ? *inputs.value : key;
   std::size_t sum = 0;
-  const auto read = [&](const TensorView& view, std::int64_t row) {
-    const std::size_t begin = static_cast<std::size_t>(row) * row_bytes(view);
-    Require(begin + row_bytes(view) <= view.num_bytes(), "a row lies outside");
-    for (std::size_t i = 0; i < row_bytes(view); ++i) {
-      sum += static_cast<std::size_t>(view.data[begin + i]);
+  const auto read = [&](const TensorView& view, const std::byte* row) {
+    const std::size_t row_bytes =
+        static_cast<std::size_t>(view.shape.back()) * DataTypeSize(view.dtype);
+    Require(row >= view.data && row + row_bytes <= view.data + view.num_bytes(),
+            "a row lies outside");
+    for (std::size_t i = 0; i < row_bytes; ++i) {
+      sum += static_cast<std::size_t>(row[i]);
     }
   };
-  for (const Sequence& sequence : batch.sequences) {
+  for (const Sequence& sequence : request.sequences) {
     for (std::int64_t i = 0; i < sequence.query_length; ++i) {
-      read(batch.query, sequence.query_row(i));
+      read(inputs.query, sequence.query.row(i));
     }
     for (std::int64_t k = 0; k < sequence.num_visible; ++k) {
       const std::int64_t j = sequence.visible_key(k);
       Require(j >= 0 && j < sequence.key_length, "a key lies outside");
-      read(batch.key, sequence.key_row(j));
-      read(batch.value, sequence.key_row(j));
+      read(key, sequence.key.row(j));
+      read(value, sequence.value.row(j));
     }
   }
   // So that the reads are not optimised away.
@@ -63,8 +63,8 @@ void Resolve(const v1::ForwardRequest& message) {
     config.num_heads = 2;
     config.add_zero_attn = batch_first;
     config.batch_first = batch_first;
-    const absl::StatusOr<PackedBatch> batch = ResolveRequest(config, *inputs);
-    if (batch.ok()) ReadRows(*batch);
+    const auto request = ResolveRequest(config, *inputs);
+    if (request.ok()) ReadRows(*inputs, **request);
   }
 }
 

@@ -15,4 +15,4 @@ def _fuses():
     return "avx2" in flags.split()
 
 
-ONEDNN = "fused" if _fuses() else "onednn-matmul"
+ONEDNN = "fused" if _fuses() else "primitives"

@@ -40,12 +40,13 @@ class Blocker final : public ForwardTask::Caller {
     inputs.query = query_.view();
     ForwardTask::Work work;
     work.module = MakeModule(/*version=*/1);
-    work.batch = ResolveRequest(MakeTestModule().config, inputs).value();
+    work.request = ResolveRequest(MakeTestModule().config, inputs).value();
     return work;
   }
 
   [[nodiscard]] bool IsCancelled() const override { return false; }
-  [[nodiscard]] AttentionOutputs AllocateOutputs(const PackedBatch&) override {
+  [[nodiscard]] AttentionOutputs AllocateOutputs(const OutputShapes&,
+                                                 DataType) override {
     started_->set_value();
     released_.wait();
     throw std::bad_alloc();

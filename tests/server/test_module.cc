@@ -63,8 +63,7 @@ Tensor ReferenceOutput(const TestModule& module,
       SafetensorsView::Parse(std::as_bytes(std::span(module.file))).value();
   StoredModule stored = ReadModule(view, module.config).value();
   const auto reference = MakeReferenceImplementation(
-      module.config,
-      std::make_shared<const ModuleWeights>(std::move(stored.weights)));
+      module.config, MakeWeightStore(std::move(stored.weights)));
   ComputePool pool(1);
   return Compute(*reference, module.config,
                  DecodeForwardRequest(request).value(), pool)

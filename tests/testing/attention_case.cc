@@ -29,8 +29,7 @@ ModuleWeights MakeWeights(const ModuleConfig& config, DataType dtype,
 ImplementationKind ReferenceKind() {
   return {"Reference", [](const ModuleConfig& config, ModuleWeights weights) {
             return MakeReferenceImplementation(
-                config,
-                std::make_shared<const ModuleWeights>(std::move(weights)));
+                config, MakeWeightStore(std::move(weights)));
           }};
 }
 
@@ -58,7 +57,7 @@ ImplementationKind FusedOneByOneKind() {
 }
 
 ImplementationKind MatmulKind() {
-  return OneDnnKind("OneDnnMatmul", {.kernels = KernelKind::kMatmul});
+  return OneDnnKind("OneDnnMatmul", {.kernels = KernelKind::kPrimitives});
 }
 
 std::vector<ImplementationKind> AllKinds() {
@@ -82,21 +81,38 @@ std::vector<ImplementationKind> InvariantKinds() {
   return kinds;
 }
 
+absl::Status Forward(const ModuleImplementation& attention,
+                     RequestPlan& request, const AttentionOutputs& outputs,
+                     ComputePool& pool) {
+  request.Bind(outputs);
+  return attention.Forward(request.sequences, pool);
+}
+
 Answer Compute(const ModuleImplementation& attention,
                const ModuleConfig& config, const AttentionInputs& inputs,
                ComputePool& pool) {
-  const absl::StatusOr<PackedBatch> batch = ResolveRequest(config, inputs);
-  EXPECT_TRUE(batch.ok()) << batch.status();
-  if (!batch.ok()) return {};
-  Answer answer{Tensor(inputs.query.dtype, batch->shapes.output), {}};
-  AttentionOutputs outputs{answer.output.mutable_view(), {}};
-  if (batch->shapes.weights) {
-    answer.weights.emplace(inputs.query.dtype, *batch->shapes.weights);
-    outputs.weights = answer.weights->mutable_view();
-  }
-  const absl::Status status = attention.Forward(*batch, outputs, pool);
+  const auto request = ResolveRequest(config, inputs);
+  EXPECT_TRUE(request.ok()) << request.status();
+  if (!request.ok()) return {};
+  Answer answer = MakeAnswer(**request);
+  const absl::Status status =
+      Forward(attention, **request, answer.outputs(), pool);
   EXPECT_TRUE(status.ok()) << status;
   return answer;
+}
+
+Answer MakeAnswer(const RequestPlan& request) {
+  Answer answer{Tensor(request.dtype, request.shapes.output), {}};
+  if (request.shapes.weights) {
+    answer.weights.emplace(request.dtype, *request.shapes.weights);
+  }
+  return answer;
+}
+
+AttentionOutputs Answer::outputs() {
+  AttentionOutputs outputs{output.mutable_view(), {}};
+  if (weights) outputs.weights = weights->mutable_view();
+  return outputs;
 }
 
 }  // namespace attention::testing

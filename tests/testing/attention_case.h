@@ -48,7 +48,19 @@ struct ImplementationKind {
 struct Answer {
   Tensor output;
   std::optional<Tensor> weights;
+
+  /// Views of them.
+  [[nodiscard]] AttentionOutputs outputs();
 };
+
+/// Make room for what a request will answer.
+[[nodiscard]] Answer MakeAnswer(const RequestPlan& request);
+
+/// Bind a request to outputs and compute it.
+[[nodiscard]] absl::Status Forward(const ModuleImplementation& attention,
+                                   RequestPlan& request,
+                                   const AttentionOutputs& outputs,
+                                   ComputePool& pool);
 
 /// Resolve and compute a request; fails the test on an error.
 [[nodiscard]] Answer Compute(const ModuleImplementation& attention,

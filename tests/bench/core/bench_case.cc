@@ -8,7 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "core/attention/packed_batch.h"
+#include "core/attention/module_spec.h"
+#include "core/attention/request_plan.h"
 #include "core/engine/layer_implementation.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/random_tensor.h"
@@ -110,8 +111,11 @@ BenchCase::BenchCase(const CaseSpec& spec)
 absl::Status BenchCase::MakeImplementation(const NamedTensors& weights) {
   ATTENTION_ASSIGN_OR_RETURN(const ModuleWeights collected,
                              CollectWeights(config_, weights));
+  ATTENTION_ASSIGN_OR_RETURN(
+      const ComputePath path,
+      ChooseComputePath(spec_.path, SpecOf(config_).attention.compute_dtype));
   ATTENTION_ASSIGN_OR_RETURN(owned_,
-                             MakeLayerImplementation(config_, collected));
+                             MakeLayerImplementation(config_, collected, path));
   implementation_ = owned_.get();
   return absl::OkStatus();
 }
@@ -191,11 +195,12 @@ absl::Status BenchCase::Forward(ComputePool& pool) {
   inputs.causal = spec_.causal ? Causal::kTopLeft : Causal::kNone;
   inputs.need_weights = spec_.need_weights;
   inputs.average_attn_weights = spec_.average_weights;
-  ATTENTION_ASSIGN_OR_RETURN(const PackedBatch batch,
+  ATTENTION_ASSIGN_OR_RETURN(const std::unique_ptr<RequestPlan> request,
                              ResolveRequest(config_, inputs));
   AttentionOutputs outputs{output_.mutable_view(), {}};
   if (weights_) outputs.weights = weights_->mutable_view();
-  return implementation_->Forward(batch, outputs, pool);
+  request->Bind(outputs);
+  return implementation_->Forward(request->sequences, pool);
 }
 
 void BenchCase::WriteAnswer(const std::string& folder) const {

@@ -13,6 +13,7 @@
 #include "core/attention/module_implementation.h"
 #include "core/attention/request.h"
 #include "core/attention/weights.h"
+#include "core/engine/compute_path.h"
 #include "core/parallel/compute_pool.h"
 #include "core/tensor/tensor.h"
 
@@ -32,6 +33,7 @@ struct CaseSpec {
   bool padded = false;  ///< there is a key padding mask
   bool need_weights = false;
   bool average_weights = false;
+  PathChoice path = PathChoice::kAuto;  ///< the worker's, for all cases
 };
 
 /// Read the fields. Throws nlohmann::json::exception.

@@ -52,6 +52,10 @@ def parse_arguments():
                         default="all", help="rows: the core and its peers; "
                         "alone: what masks, weights, long sequences and odd "
                         "inputs cost the core (default: all)")
+    parser.add_argument("--compute-path", default="auto",
+                        choices=("auto", "fused", "primitives"),
+                        help="what the core computes the rows with, as the "
+                        "server's option (default: auto)")
     parser.add_argument("--peer-pages", choices=sorted(workers.PEER_PAGES),
                         default="huge", help="memory of the peers: huge pages,"
                         " as the core asks for, or as the system gives it "
@@ -120,7 +124,8 @@ def measure_all(arguments):
     if arguments.part != "alone":
         for threads in arguments.threads:
             with workers.Team(arguments.bin_dir, threads,
-                              arguments.peer_pages) as team:
+                              arguments.peer_pages,
+                              arguments.compute_path) as team:
                 measure_rows(team, arguments, options, results)
     if arguments.part != "rows":
         results["alone"] = self_measurements.measure(arguments, options)

@@ -7,10 +7,12 @@
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -31,7 +33,8 @@ void Check(const absl::Status& status) {
 // Answers requests. One case is prepared at a time.
 class Worker {
  public:
-  explicit Worker(std::size_t num_threads) : pool_(num_threads) {}
+  Worker(std::size_t num_threads, PathChoice path)
+      : pool_(num_threads), path_(path) {}
 
   // Throws std::exception when a request fails.
   [[nodiscard]] nlohmann::json Answer(const nlohmann::json& request) {
@@ -47,11 +50,17 @@ class Worker {
   }
 
  private:
+  CaseSpec SpecOf(const nlohmann::json& request) const {
+    CaseSpec spec = ParseCaseSpec(request.at("case"));
+    spec.path = path_;
+    return spec;
+  }
+
   void Forward() { Check(prepared_->Forward(pool_)); }
 
   nlohmann::json Prepare(const nlohmann::json& request) {
     prepared_.reset();
-    auto made = BenchCase::Load(ParseCaseSpec(request.at("case")),
+    auto made = BenchCase::Load(SpecOf(request),
                                 request.at("folder").get<std::string>());
     Check(made.status());
     prepared_ = *std::move(made);
@@ -109,7 +118,7 @@ class Worker {
   // the first right after one of another shape, the next right after it, and
   // the last after a pause, in which the pool's threads fall asleep.
   nlohmann::json FirstCalls(const nlohmann::json& request) {
-    CaseSpec spec = ParseCaseSpec(request.at("case"));
+    CaseSpec spec = SpecOf(request);
     const auto usual = BenchCase::Random(spec);
     Check(usual.status());
     nlohmann::json answers = nlohmann::json::array();
@@ -128,11 +137,12 @@ class Worker {
   }
 
   ComputePool pool_;
+  const PathChoice path_;
   std::unique_ptr<BenchCase> prepared_;
 };
 
-int Serve(std::size_t num_threads) {
-  Worker worker(num_threads);
+int Serve(std::size_t num_threads, PathChoice path) {
+  Worker worker(num_threads, path);
   for (std::string line; std::getline(std::cin, line);) {
     nlohmann::json answer;
     try {
@@ -149,10 +159,16 @@ int Serve(std::size_t num_threads) {
 }  // namespace attention::bench
 
 int main(int argc, char** argv) {
-  const int num_threads = argc == 2 ? std::atoi(argv[1]) : 0;
-  if (num_threads < 1) {
-    std::cerr << "usage: core_bench_worker THREADS\n";
+  const std::map<std::string_view, attention::PathChoice> paths = {
+      {"auto", attention::PathChoice::kAuto},
+      {"fused", attention::PathChoice::kFused},
+      {"primitives", attention::PathChoice::kPrimitives}};
+  const int num_threads = argc >= 2 ? std::atoi(argv[1]) : 0;
+  const auto path = paths.find(argc == 3 ? argv[2] : "auto");
+  if (num_threads < 1 || argc > 3 || path == paths.end()) {
+    std::cerr << "usage: core_bench_worker THREADS [auto|fused|primitives]\n";
     return EXIT_FAILURE;
   }
-  return attention::bench::Serve(static_cast<std::size_t>(num_threads));
+  return attention::bench::Serve(static_cast<std::size_t>(num_threads),
+                                 path->second);
 }

@@ -105,8 +105,9 @@ class Worker:
         self._errors.close()
 
 
-def start_core(bin_dir, threads):
-    worker = Worker(CORE, "", [bin_dir / "core_bench_worker", threads])
+def start_core(bin_dir, threads, compute_path="auto"):
+    worker = Worker(CORE, "", [bin_dir / "core_bench_worker", threads,
+                               compute_path])
     worker.hello = worker.ask("hello")
     return worker
 
@@ -122,15 +123,15 @@ def _torch(threads, setting, pages):
 class Team:
     """All workers of one number of threads; a context manager.
 
-    `pages` of PEER_PAGES are those of the peers.
+    `pages` of PEER_PAGES are those of the peers, `compute_path` is the core's.
     """
 
-    def __init__(self, bin_dir, threads, pages):
+    def __init__(self, bin_dir, threads, pages, compute_path="auto"):
         self.threads = threads
         self.pages = pages
         # One thread never waits for another.
         settings = TORCH_WAITING if threads > 1 else ["default"]
-        self.workers = [start_core(bin_dir, threads)]
+        self.workers = [start_core(bin_dir, threads, compute_path)]
         self.workers += [_torch(threads, setting, pages)
                          for setting in settings]
         self.workers.append(

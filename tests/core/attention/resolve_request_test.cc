@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "core/attention/packed_batch.h"
+#include "core/attention/request_plan.h"
 #include "core/tensor/tensor.h"
 
 namespace attention {
@@ -31,8 +31,14 @@ class ResolveRequestTest : public ::testing::Test {
                 storage_.back()->num_bytes(), std::byte{0});
     return storage_.back()->view();
   }
+  // Which row of a tensor row i of a sequence is.
+  static std::int64_t RowOf(const Rows& rows, std::int64_t i,
+                            const TensorView& tensor) {
+    const auto row_bytes = tensor.shape.back() * rows.element_size();
+    return (rows.row(i) - tensor.data) / row_bytes;
+  }
   std::string Error() {
-    const absl::StatusOr<PackedBatch> batch = ResolveRequest(config_, inputs_);
+    const auto batch = ResolveRequest(config_, inputs_);
     EXPECT_EQ(batch.status().code(), absl::StatusCode::kInvalidArgument);
     return std::string(batch.status().message());
   }
@@ -45,11 +51,11 @@ class ResolveRequestTest : public ::testing::Test {
 TEST_F(ResolveRequestTest, LaysOutBatchFirstSequences) {
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok()) << batch.status();
-  ASSERT_EQ(batch->sequences.size(), 2U);
-  EXPECT_EQ(batch->sequences[1].query_row(2), 5);
-  EXPECT_EQ(batch->sequences[1].key_row(1), 5);
-  EXPECT_EQ(batch->shapes.output, (Shape{2, 3, 6}));
-  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 4}));
+  ASSERT_EQ((*batch)->sequences.size(), 2U);
+  EXPECT_EQ(RowOf((*batch)->sequences[1].query, 2, inputs_.query), 5);
+  EXPECT_EQ(RowOf((*batch)->sequences[1].key, 1, *inputs_.key), 5);
+  EXPECT_EQ((*batch)->shapes.output, (Shape{2, 3, 6}));
+  EXPECT_EQ(*(*batch)->shapes.weights, (Shape{2, 3, 4}));
 }
 
 TEST_F(ResolveRequestTest, LaysOutSequenceFirstSequences) {
@@ -58,17 +64,17 @@ TEST_F(ResolveRequestTest, LaysOutSequenceFirstSequences) {
   inputs_.key = Zeros({4, 2, 6});
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok()) << batch.status();
-  EXPECT_EQ(batch->sequences[1].query_row(2), 5);
-  EXPECT_EQ(batch->sequences[1].key_row(1), 3);
-  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 4}));
+  EXPECT_EQ(RowOf((*batch)->sequences[1].query, 2, inputs_.query), 5);
+  EXPECT_EQ(RowOf((*batch)->sequences[1].key, 1, *inputs_.key), 3);
+  EXPECT_EQ(*(*batch)->shapes.weights, (Shape{2, 3, 4}));
 }
 
 TEST_F(ResolveRequestTest, DefaultsKeyToQueryAndValueToKey) {
   inputs_.key.reset();
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok());
-  EXPECT_EQ(batch->value.data, inputs_.query.data);
-  EXPECT_EQ(batch->max_key_length, 3);
+  EXPECT_EQ((*batch)->sequences[0].value.data, inputs_.query.data);
+  EXPECT_EQ((*batch)->max_key_length, 3);
 }
 
 TEST_F(ResolveRequestTest, LeavesPaddedKeysOut) {
@@ -78,8 +84,8 @@ TEST_F(ResolveRequestTest, LeavesPaddedKeysOut) {
   inputs_.valid_lens = lens.view();
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok());
-  EXPECT_EQ(batch->sequences[0].num_visible, 0);
-  EXPECT_EQ(batch->sequences[1].num_visible, 4);
+  EXPECT_EQ((*batch)->sequences[0].num_visible, 0);
+  EXPECT_EQ((*batch)->sequences[1].num_visible, 4);
 }
 
 TEST_F(ResolveRequestTest, ListsVisibleKeysWherePaddingHasHoles) {
@@ -90,12 +96,12 @@ TEST_F(ResolveRequestTest, ListsVisibleKeysWherePaddingHasHoles) {
   inputs_.key_padding_mask = padding.view();
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok());
-  EXPECT_EQ(batch->sequences[0].num_visible, 2);
-  EXPECT_TRUE(batch->sequences[0].visible_keys.empty());
-  EXPECT_EQ(batch->sequences[0].visible_key(1), 1);
-  EXPECT_EQ(batch->sequences[1].num_visible, 2);
-  EXPECT_EQ(batch->sequences[1].visible_key(0), 1);
-  EXPECT_EQ(batch->sequences[1].visible_key(1), 3);
+  EXPECT_EQ((*batch)->sequences[0].num_visible, 2);
+  EXPECT_TRUE((*batch)->sequences[0].visible_keys.empty());
+  EXPECT_EQ((*batch)->sequences[0].visible_key(1), 1);
+  EXPECT_EQ((*batch)->sequences[1].num_visible, 2);
+  EXPECT_EQ((*batch)->sequences[1].visible_key(0), 1);
+  EXPECT_EQ((*batch)->sequences[1].visible_key(1), 3);
 }
 
 TEST_F(ResolveRequestTest, KeepsNoSequencesWithoutQueryRows) {
@@ -103,7 +109,7 @@ TEST_F(ResolveRequestTest, KeepsNoSequencesWithoutQueryRows) {
   inputs_.key = Zeros({1 << 16, 0, 6});
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok());
-  EXPECT_TRUE(batch->sequences.empty());
+  EXPECT_TRUE((*batch)->sequences.empty());
 }
 
 TEST_F(ResolveRequestTest, SkipsTheMasksShapeWhereTorchDiscardsIt) {
@@ -117,9 +123,45 @@ TEST_F(ResolveRequestTest, SkipsTheMasksShapeWhereTorchDiscardsIt) {
 
 TEST_F(ResolveRequestTest, AppliesDropoutInTrainingOnly) {
   config_.dropout = 0.5;
-  EXPECT_EQ(ResolveRequest(config_, inputs_)->dropout, 0.0);
+  EXPECT_EQ((*ResolveRequest(config_, inputs_))->dropout, 0.0);
   inputs_.training = true;
-  EXPECT_EQ(ResolveRequest(config_, inputs_)->dropout, 0.5);
+  EXPECT_EQ((*ResolveRequest(config_, inputs_))->dropout, 0.5);
+}
+
+TEST_F(ResolveRequestTest, KnowsItsOutputsOnceItIsBound) {
+  config_.batch_first = false;
+  inputs_.query = Zeros({3, 2, 6});
+  inputs_.key = Zeros({4, 2, 6});
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  Tensor output(DataType::kFloat32, (*batch)->shapes.output);
+  Tensor weights(DataType::kFloat32, *(*batch)->shapes.weights);
+  (*batch)->Bind({output.mutable_view(), weights.mutable_view()});
+  const Sequence& sequence = (*batch)->sequences[1];
+  EXPECT_EQ(RowOf(sequence.output, 2, output.view()), 5);
+  EXPECT_EQ(((*batch)->weight_data(sequence, /*head=*/0, /*row=*/2) -
+             weights.view().data) /
+                static_cast<std::int64_t>(4 * sizeof(float)),
+            5);
+}
+
+TEST_F(ResolveRequestTest, StaysStoppedOnceItIsToldTo) {
+  const auto batch = ResolveRequest(config_, inputs_);
+  ASSERT_TRUE(batch.ok()) << batch.status();
+  EXPECT_FALSE((*batch)->StopRequested());
+  bool stop = false;
+  Tensor output(DataType::kFloat32, (*batch)->shapes.output);
+  (*batch)->Bind({output.mutable_view(), {}}, [&stop] { return stop; });
+  EXPECT_FALSE((*batch)->StopRequested());
+  EXPECT_FALSE((*batch)->was_stopped());
+  stop = true;
+  EXPECT_FALSE((*batch)->was_stopped()) << "nobody has asked yet";
+  EXPECT_TRUE((*batch)->StopRequested());
+  stop = false;
+  EXPECT_TRUE((*batch)->StopRequested());
+  EXPECT_TRUE((*batch)->was_stopped());
+  (*batch)->Bind({output.mutable_view(), {}});
+  EXPECT_FALSE((*batch)->StopRequested());
 }
 
 TEST_F(ResolveRequestTest, RefusesMaskDtypes) {
@@ -234,10 +276,10 @@ class RaggedRequestTest : public ResolveRequestTest {
 TEST_F(RaggedRequestTest, LaysOutPackedRows) {
   const auto batch = ResolveRequest(config_, inputs_);
   ASSERT_TRUE(batch.ok()) << batch.status();
-  EXPECT_EQ(batch->sequences[1].query_row(0), 2);
-  EXPECT_EQ(batch->sequences[1].key_row(0), 6);
-  EXPECT_EQ(*batch->shapes.weights, (Shape{2, 3, 6}));
-  EXPECT_EQ(batch->shapes.output, (Shape{5, 6}));
+  EXPECT_EQ(RowOf((*batch)->sequences[1].query, 0, inputs_.query), 2);
+  EXPECT_EQ(RowOf((*batch)->sequences[1].key, 0, *inputs_.key), 6);
+  EXPECT_EQ(*(*batch)->shapes.weights, (Shape{2, 3, 6}));
+  EXPECT_EQ((*batch)->shapes.output, (Shape{5, 6}));
 }
 
 TEST_F(RaggedRequestTest, RefusesLengthsThatDoNotFit) {

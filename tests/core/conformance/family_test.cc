@@ -276,7 +276,7 @@ TEST(FamilyInputsTest, IsCausalIsAMaskOnlyForScaledDotProductAttention) {
   AttentionInputs inputs = Inputs(query);
   inputs.is_causal = true;
   ASSERT_TRUE(ResolveRequest(bare, inputs).ok());
-  EXPECT_EQ(ResolveRequest(bare, inputs)->causal, Causal::kTopLeft);
+  EXPECT_EQ((*ResolveRequest(bare, inputs))->causal, Causal::kTopLeft);
   EXPECT_THAT(
       Refusal(D2lMultiHeadAttentionConfig{.num_hiddens = 4, .num_heads = 1},
               inputs)

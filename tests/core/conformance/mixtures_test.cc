@@ -3,6 +3,9 @@
 // random mixtures.
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
 #include <random>
 #include <string>
 #include <utility>
@@ -98,6 +101,60 @@ class MixturesTest : public ::testing::TestWithParam<ImplementationKind> {
     }
   }
 
+  // One caller's request: of a style of its own, its tensors in memory of its
+  // own.
+  struct Owned {
+    Owned(const Model& model, const Style& style, std::vector<Member> members)
+        : mixture(model, style, std::move(members)),
+          request(ResolveRequest(model.config, mixture.inputs()).value()),
+          answer(MakeAnswer(*request)) {}
+
+    Mixture mixture;
+    std::unique_ptr<RequestPlan> request;
+    Answer answer;
+    std::function<bool()> stop;
+  };
+  using Requests = std::vector<std::unique_ptr<Owned>>;
+
+  Requests DrawRequests(const Model& model, int count) {
+    Requests requests;
+    for (int i = 0; i < count; ++i) {
+      Style style = DrawStyle(model);
+      style.padded = OneIn(2);
+      requests.push_back(
+          std::make_unique<Owned>(model, style, DrawMembers(model)));
+    }
+    return requests;
+  }
+
+  // Compute all of them in one pass.
+  void ComputeTogether(const ModuleImplementation& attention,
+                       const Requests& requests) {
+    std::vector<Sequence> sequences;
+    for (const auto& owned : requests) {
+      owned->request->Bind(owned->answer.outputs(), owned->stop);
+      sequences.insert(sequences.end(), owned->request->sequences.begin(),
+                       owned->request->sequences.end());
+    }
+    const absl::Status status = attention.Forward(sequences, two_threads_);
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  // Whether a request's answer is, bit for bit, what it gets alone.
+  ::testing::AssertionResult IsAsAlone(const ModuleImplementation& attention,
+                                       const Model& model, const Owned& owned) {
+    const Answer alone =
+        Compute(attention, model.config, owned.mixture.inputs(), one_thread_);
+    if (!IsIdentical(owned.answer.output.view(), alone.output.view())) {
+      return ::testing::AssertionFailure() << "the output's bits differ";
+    }
+    if (alone.weights &&
+        !IsIdentical(owned.answer.weights->view(), alone.weights->view())) {
+      return ::testing::AssertionFailure() << "the weights' bits differ";
+    }
+    return ::testing::AssertionSuccess();
+  }
+
   std::mt19937_64 random_{20260101};
   ComputePool one_thread_{1, Pinning::kNone, kNoReserve};
   ComputePool two_threads_{2, Pinning::kNone, kNoReserve};
@@ -122,6 +179,43 @@ TEST_P(MixturesTest, EveryBitIsThatOfTheRequestAlone) {
       ASSERT_NO_FATAL_FAILURE(ExpectMixtureEqualsAlone(
           *modules[which], models[which], style, members));
       std::ranges::shuffle(members, random_);
+    }
+  }
+}
+
+TEST_P(MixturesTest, EveryBitOfManyRequestsInOnePassIsThatOfOneAlone) {
+  for (const Model& model : Models()) {
+    const auto attention = GetParam().make(
+        model.config, MakeWeights(model.config, DataType::kFloat32, 7));
+    const Requests requests = DrawRequests(model, /*count=*/50);
+    ASSERT_NO_FATAL_FAILURE(ComputeTogether(*attention, requests));
+    for (const auto& owned : requests) {
+      EXPECT_FALSE(owned->request->was_stopped());
+      ASSERT_TRUE(IsAsAlone(*attention, model, *owned));
+    }
+  }
+}
+
+TEST_P(MixturesTest, CancellingARequestOfAPassLeavesTheOthersAlone) {
+  for (const Model& model : Models()) {
+    const auto attention = GetParam().make(
+        model.config, MakeWeights(model.config, DataType::kFloat32, 7));
+    const Requests requests = DrawRequests(model, /*count=*/50);
+    const std::size_t first = random_() % requests.size();
+    const std::size_t second = random_() % requests.size();
+    // One before the pass begins, and one while it is under way.
+    std::atomic<int> asked = 0;
+    requests[second]->stop = [&asked] { return ++asked > 2; };
+    requests[first]->stop = [] { return true; };
+    ASSERT_NO_FATAL_FAILURE(ComputeTogether(*attention, requests));
+    EXPECT_TRUE(requests[first]->request->was_stopped());
+    for (const auto& owned : requests) {
+      if (owned->request->was_stopped()) continue;
+      ASSERT_TRUE(IsAsAlone(*attention, model, *owned));
+    }
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      if (i == first || i == second) continue;
+      EXPECT_FALSE(requests[i]->request->was_stopped());
     }
   }
 }

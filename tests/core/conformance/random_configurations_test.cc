@@ -60,7 +60,7 @@ struct Sample {
   const MultiHeadAttentionConfig& config;
   const AttentionInputs& in;
   DataType weights_dtype;
-  const PackedBatch& batch;
+  const RequestPlan& batch;
 
   [[nodiscard]] bool ragged() const { return !in.query_lengths.empty(); }
   [[nodiscard]] bool empty() const {
@@ -215,7 +215,7 @@ TEST(RandomConfigurationsCoverageTest, EveryKindHasItsShare) {
       const auto batch = ResolveRequest(random.config, random.inputs);
       ASSERT_TRUE(batch.ok()) << "seed " << seed << ": " << batch.status();
       const Sample sample = {random.config, random.inputs, random.weights_dtype,
-                             *batch};
+                             **batch};
       for (const Kind& kind : kKinds)
         counts[kind.name] += kind.holds(sample) ? 1 : 0;
     }

@@ -16,18 +16,13 @@ namespace {
 
 // Compute a request and return how many bytes Forward held at most.
 std::size_t PeakOfForward(const ModuleImplementation& attention,
-                          const PackedBatch& batch, std::size_t num_threads) {
-  Tensor output(batch.query.dtype, batch.shapes.output);
-  AttentionOutputs outputs{output.mutable_view(), {}};
-  Tensor weights;
-  if (batch.shapes.weights) {
-    weights = Tensor(batch.query.dtype, *batch.shapes.weights);
-    outputs.weights = weights.mutable_view();
-  }
+                          RequestPlan& request, std::size_t num_threads) {
+  Answer answer = MakeAnswer(request);
   ComputePool pool(num_threads, Pinning::kNone, kNoReserve);
   const std::size_t before = AllocationCounter::Current();
   AllocationCounter::ResetPeak();
-  const absl::Status status = attention.Forward(batch, outputs, pool);
+  const absl::Status status =
+      Forward(attention, request, answer.outputs(), pool);
   EXPECT_TRUE(status.ok()) << status;
   return AllocationCounter::Peak() - before;
 }
@@ -60,10 +55,10 @@ class ScratchTest : public ::testing::TestWithParam<ImplementationKind> {
     const auto batch = ResolveRequest(config, inputs);
     ASSERT_TRUE(batch.ok()) << batch.status();
     // Compiled kernels, which are no scratch, are kept from a first pass.
-    (void)PeakOfForward(attention, *batch, /*num_threads=*/1);
+    (void)PeakOfForward(attention, **batch, /*num_threads=*/1);
     for (const std::size_t num_threads : {1U, 2U}) {
-      EXPECT_LE(PeakOfForward(attention, *batch, num_threads),
-                attention.ScratchBytes(*batch, num_threads))
+      EXPECT_LE(PeakOfForward(attention, **batch, num_threads),
+                attention.ScratchBytes((*batch)->sequences, num_threads))
           << num_threads << " threads";
     }
   }
@@ -238,7 +233,7 @@ TEST(FusedScratchTest, DoesNotGrowWithTheBatch) {
     AttentionInputs inputs;
     inputs.query = query.view();
     const auto batch = ResolveRequest(config, inputs);
-    return attention->ScratchBytes(*batch, /*num_threads=*/2);
+    return attention->ScratchBytes((*batch)->sequences, /*num_threads=*/2);
   };
   constexpr std::size_t kMatrices = 32 << 20;
   const std::size_t some = bytes_of(200);

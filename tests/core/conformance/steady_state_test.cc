@@ -70,15 +70,10 @@ class SteadyStateTest : public ::testing::TestWithParam<ImplementationKind> {
     const auto batch = ResolveRequest(config, inputs_);
     EXPECT_TRUE(batch.ok()) << batch.status();
     if (!batch.ok()) return 0;
-    Tensor output(batch->query.dtype, batch->shapes.output);
-    AttentionOutputs outputs{output.mutable_view(), {}};
-    Tensor weights;
-    if (batch->shapes.weights) {
-      weights = Tensor(batch->query.dtype, *batch->shapes.weights);
-      outputs.weights = weights.mutable_view();
-    }
+    Answer answer = MakeAnswer(**batch);
+    (*batch)->Bind(answer.outputs());
     const std::size_t before = num_allocations;
-    const absl::Status status = attention->Forward(*batch, outputs, pool_);
+    const absl::Status status = attention->Forward((*batch)->sequences, pool_);
     const std::size_t count = num_allocations - before;
     EXPECT_TRUE(status.ok()) << status;
     return count;

@@ -8,9 +8,13 @@
 #include <cstring>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <vector>
 
+#include "core/attention/token_rows.h"
 #include "core/engine/compute_path.h"
+#include "core/fused/patch_sink.h"
+#include "core/fused/row_source.h"
 #include "core/onednn/compute_thread.h"
 #include "core/tensor/convert.h"
 #include "core/tensor/random_tensor.h"
@@ -75,12 +79,61 @@ LinearWeights WeightsOf(const Case& c) {
   return weights;
 }
 
-void ComputeRows(const PanelLinear& linear, const ProjectionRows& rows) {
-  const ComputeThreadScope scope;
-  AlignedBuffer scratch(linear.scratch_bytes());
-  for (std::int64_t item = 0; item < linear.num_items(rows); ++item) {
-    linear.Compute(rows, item, scratch.data());
+// Row sources[t] of the input becomes row targets[t] of the output.
+struct ListedRows {
+  TensorView input;
+  std::span<const std::int64_t> sources;
+  MutableTensorView output;
+  std::span<const std::int64_t> targets;
+};
+
+// Rows that stay neighbours as one sequence, as a request would have them.
+std::vector<Sequence> SequencesOf(const ListedRows& rows) {
+  std::vector<Sequence> sequences;
+  std::int64_t last_source = -2;
+  std::int64_t last_target = -2;
+  for (std::size_t t = 0; t < rows.sources.size(); ++t) {
+    if (rows.sources[t] != last_source + 1 ||
+        rows.targets[t] != last_target + 1) {
+      Sequence& sequence = sequences.emplace_back();
+      sequence.query = RowsOf<const std::byte>(rows.input, {}, rows.sources[t]);
+      sequence.output = RowsOf<std::byte>(rows.output, {}, rows.targets[t]);
+    }
+    ++sequences.back().query_length;
+    last_source = rows.sources[t];
+    last_target = rows.targets[t];
   }
+  return sequences;
+}
+
+void ComputeRows(const PanelLinear& linear, const ListedRows& rows) {
+  const ComputeThreadScope scope;
+  const std::vector<Sequence> sequences = SequencesOf(rows);
+  std::vector<PassSequence> places;
+  std::int64_t num_rows = 0;
+  for (const Sequence& sequence : sequences) {
+    places.push_back({.sequence = &sequence, .first_query = num_rows});
+    num_rows += sequence.query_length;
+  }
+  const PassRows input(places, PassRows::Part::kQuery, num_rows);
+  const OutputSink sink(places);
+  AlignedBuffer scratch(linear.scratch_bytes());
+  for (std::int64_t item = 0; item < linear.num_items(num_rows); ++item) {
+    linear.Compute(input, item, sink, scratch.data());
+  }
+}
+
+// The same of neighbours of float32, with the layer's activation.
+void ComputeMatrix(const PanelLinear& linear, const ListedRows& rows) {
+  const ComputeThreadScope scope;
+  const auto* from = reinterpret_cast<const float*>(rows.input.data);
+  auto* to = reinterpret_cast<float*>(rows.output.data);
+  ComputePool pool(1);
+  const absl::Status status = linear.Compute(
+      from + rows.sources.front() * rows.input.shape.back(),
+      static_cast<std::int64_t>(rows.sources.size()),
+      to + rows.targets.front() * rows.output.shape.back(), pool);
+  EXPECT_TRUE(status.ok()) << status;
 }
 
 // Unit roundoff of a dtype.
@@ -124,7 +177,12 @@ void ExpectAsDoubles(const Case& c) {
                       c.shift);
   const Tensor before = RandomTensor(c.to, {kTensorRows, c.out}, 4);
   const Shifted output(before.view(), c.shift);
-  ComputeRows(linear, {input.view(), c.sources, output.place, c.targets});
+  const ListedRows rows = {input.view(), c.sources, output.place, c.targets};
+  if (c.activation) {
+    ComputeMatrix(linear, rows);
+  } else {
+    ComputeRows(linear, rows);
+  }
 
   const std::vector<double> from = ToDoubles(input.view());
   const std::vector<double> got = ToDoubles(output.view());

@@ -3,7 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+
+#include "core/tensor/random_tensor.h"
 #include "tests/testing/attention_case.h"
+#include "tests/testing/tensor_compare.h"
 
 namespace attention {
 namespace {
@@ -63,6 +68,83 @@ TEST(AttentionModuleTest, CountsTheMemoryOfItsWeights) {
   ASSERT_TRUE(module.ok()) << module.status();
   const std::size_t num_parameters = 4 * 8 * 8 + 4 * 8;
   EXPECT_GE((*module)->memory_bytes(), num_parameters * sizeof(float));
+}
+
+// Of any kind of module, computed in either dtype on either path.
+TEST(AttentionModuleTest, TakesLittleMoreMemoryThanItsWeights) {
+  constexpr std::size_t kBesides = std::size_t{1} << 20U;
+  TransformerEncoderLayerConfig encoder;
+  encoder.d_model = 512;
+  encoder.nhead = 8;
+  encoder.dim_feedforward = 1536;
+  MultiHeadAttentionConfig attention;
+  attention.embed_dim = 1024;
+  attention.num_heads = 16;
+  for (const PathChoice path : {PathChoice::kAuto, PathChoice::kPrimitives}) {
+    for (ModuleConfig config :
+         {ModuleConfig(attention), ModuleConfig(encoder)}) {
+      ModuleWeights weights =
+          testing::MakeWeights(config, DataType::kFloat32, /*seed=*/1);
+      const std::size_t num_parameters = weights.num_bytes / sizeof(float);
+      const auto module = AttentionModule::Create({"m", 1, ""}, config,
+                                                  std::move(weights), path);
+      ASSERT_TRUE(module.ok()) << module.status();
+      const std::size_t needed =
+          num_parameters *
+          DataTypeSize(
+              (*module)->implementation(DataType::kFloat32).compute_dtype());
+      EXPECT_LE((*module)->memory_bytes(), needed * 11 / 10 + kBesides);
+      EXPECT_GE((*module)->memory_bytes(), needed);
+    }
+  }
+}
+
+// They are computed from the weights as they are packed.
+TEST(AttentionModuleTest, AnswersDoubleQueriesFromThePackedWeightsExactly) {
+  MultiHeadAttentionConfig config;
+  config.embed_dim = 33;
+  config.num_heads = 3;
+  config.kdim = 17;
+  config.add_bias_kv = true;
+  const Tensor query = RandomTensor(DataType::kFloat64, {5, 2, 33}, /*seed=*/2);
+  const Tensor key = RandomTensor(DataType::kFloat64, {7, 2, 17}, /*seed=*/3);
+  const Tensor value = RandomTensor(DataType::kFloat64, {7, 2, 33}, /*seed=*/4);
+  AttentionInputs inputs;
+  inputs.query = query.view();
+  inputs.key = key.view();
+  inputs.value = value.view();
+  ComputePool pool(1);
+  for (const DataType dtype :
+       {DataType::kFloat32, DataType::kBFloat16, DataType::kFloat16}) {
+    const auto weights = [&] { return testing::MakeWeights(config, dtype, 5); };
+    const auto want =
+        testing::Compute(*testing::ReferenceKind().make(config, weights()),
+                         config, inputs, pool);
+    for (const PathChoice path : {PathChoice::kAuto, PathChoice::kPrimitives}) {
+      const auto module =
+          AttentionModule::Create({"m", 1, ""}, config, weights(), path);
+      ASSERT_TRUE(module.ok()) << module.status();
+      const auto got = testing::Compute(
+          (*module)->implementation(DataType::kFloat64), config, inputs, pool);
+      EXPECT_TRUE(testing::IsIdentical(got.output.view(), want.output.view()));
+      EXPECT_TRUE(
+          testing::IsIdentical(got.weights->view(), want.weights->view()));
+    }
+  }
+}
+
+TEST(AttentionModuleTest, IsComputedOnThePathThatIsChosen) {
+  const auto name_on = [](PathChoice path) {
+    return std::string(
+        (*AttentionModule::Create(
+             {"m", 1, ""}, SmallConfig(),
+             testing::MakeWeights(SmallConfig(), DataType::kFloat32, 1), path))
+            ->implementation(DataType::kFloat32)
+            .name());
+  };
+  EXPECT_EQ(name_on(PathChoice::kPrimitives), "primitives");
+  EXPECT_EQ(name_on(PathChoice::kAuto),
+            BestComputePath(DataType::kFloat32).name());
 }
 
 TEST(AttentionModuleTest, RefusesAnInvalidConfig) {

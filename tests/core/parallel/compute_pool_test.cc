@@ -175,17 +175,5 @@ TEST(ComputePoolTest, LeasesFollowOneAnotherInTheReserve) {
   EXPECT_EQ(all.data(), first);
 }
 
-TEST(ComputePoolTest, StopsWhenItsConditionSaysSo) {
-  ComputePool pool(1);
-  EXPECT_FALSE(pool.StopRequested());
-  bool stop = false;
-  pool.SetStop([&stop] { return stop; });
-  EXPECT_FALSE(pool.StopRequested());
-  stop = true;
-  EXPECT_TRUE(pool.StopRequested());
-  pool.SetStop({});
-  EXPECT_FALSE(pool.StopRequested());
-}
-
 }  // namespace
 }  // namespace attention

@@ -40,11 +40,11 @@ class FakeCaller : public ForwardTask::Caller {
  public:
   [[nodiscard]] bool IsCancelled() const override { return cancelled; }
 
-  [[nodiscard]] AttentionOutputs AllocateOutputs(
-      const PackedBatch& batch) override {
+  [[nodiscard]] AttentionOutputs AllocateOutputs(const OutputShapes& shapes,
+                                                 DataType dtype) override {
     allocated = true;
     if (on_allocate) on_allocate();
-    output.emplace(batch.query.dtype, batch.shapes.output);
+    output.emplace(dtype, shapes.output);
     return {.output = output->mutable_view(), .weights = std::nullopt};
   }
 
@@ -61,7 +61,7 @@ class FakeCaller : public ForwardTask::Caller {
     inputs.need_weights = false;
     ForwardTask::Work work;
     work.module = std::move(module);
-    work.batch = ResolveRequest(Config(), inputs).value();
+    work.request = ResolveRequest(Config(), inputs).value();
     return work;
   }
 
@@ -85,10 +85,10 @@ TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   ForwardTask::Work work = caller->MakeWork(MakeModule());
   ComputePool pool(1);
   Tensor want(DataType::kFloat32, {3, 1, 8});
-  ASSERT_TRUE(
-      work.module->implementation(DataType::kFloat32)
-          .Forward(work.batch, {want.mutable_view(), std::nullopt}, pool)
-          .ok());
+  ASSERT_TRUE(testing::Forward(
+                  work.module->implementation(DataType::kFloat32),
+                  *work.request, {want.mutable_view(), std::nullopt}, pool)
+                  .ok());
   Executor executor(/*num_threads=*/2);
 
   executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));

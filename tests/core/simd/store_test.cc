@@ -10,7 +10,7 @@
 namespace attention {
 namespace {
 
-// A tile of wild floats, its bias, and what a function made of it.
+// A patch of wild floats, its bias, and what a function made of it.
 template <typename T>
 class TileCase {
  public:
@@ -25,7 +25,7 @@ class TileCase {
         bias_(TameFloats(columns, 12)),
         to_(4 * 68 * 68, (rows + columns) % 5) {}
 
-  Tile tile() {
+  Patch patch() {
     return {values_.data(), std::int64_t(stride_), std::int64_t(rows_),
             std::int64_t(columns_), biased_ ? bias_.data() : nullptr};
   }
@@ -89,47 +89,47 @@ bool IsGelu(float got, float x) {
   return std::fabs(got - want) <= 4e-7 * std::max(1.0, std::fabs(double{x}));
 }
 
-class StoreTileTest : public SimdTest {};
+class StorePatchTest : public SimdTest {};
 class StoreTransposedTest : public SimdTest {};
 class StorePairsTest : public SimdTest {};
 
-TEST_P(StoreTileTest, StoresFloats) {
+TEST_P(StorePatchTest, StoresFloats) {
   ForEachShape([](std::size_t rows, std::size_t columns, bool biased) {
     const auto place = [](std::size_t r, std::size_t c) { return r * 67 + c; };
     TileCase<float> plain(rows, columns, biased);
-    StoreTile(plain.tile(), Epilogue::kNone, plain.to(), 67);
+    StorePatch(plain.patch(), Epilogue::kNone, plain.to(), 67);
     plain.Check(place, SameBits);
     TileCase<float> relu(rows, columns, biased);
-    StoreTile(relu.tile(), Epilogue::kRelu, relu.to(), 67);
+    StorePatch(relu.patch(), Epilogue::kRelu, relu.to(), 67);
     relu.Check(place,
                [](float got, float x) { return SameBits(got, Relu(x)); });
     TileCase<float> gelu(rows, columns, biased);
-    StoreTile(gelu.tile(), Epilogue::kGelu, gelu.to(), 67);
+    StorePatch(gelu.patch(), Epilogue::kGelu, gelu.to(), 67);
     gelu.Check(place, IsGelu);
   });
 }
 
-TEST_P(StoreTileTest, StoresBf16) {
+TEST_P(StorePatchTest, StoresBf16) {
   ForEachShape([](std::size_t rows, std::size_t columns, bool biased) {
     const auto place = [](std::size_t r, std::size_t c) { return r * 65 + c; };
     TileCase<std::uint16_t> plain(rows, columns, biased);
-    StoreTile(plain.tile(), Epilogue::kNone, plain.to(), 65);
+    StorePatch(plain.patch(), Epilogue::kNone, plain.to(), 65);
     plain.Check(place, IsRounded);
     TileCase<std::uint16_t> relu(rows, columns, biased);
-    StoreTile(relu.tile(), Epilogue::kRelu, relu.to(), 65);
+    StorePatch(relu.patch(), Epilogue::kRelu, relu.to(), 65);
     relu.Check(place, [](std::uint16_t got, float x) {
       return IsRounded(got, Relu(x));
     });
   });
 }
 
-TEST_P(StoreTileTest, GeluIsCloseOverTheWholeRange) {
+TEST_P(StorePatchTest, GeluIsCloseOverTheWholeRange) {
   double worst = 0.0;
   std::vector<float> x(64);
   std::vector<float> y(64);
   for (float start = -16.0F; start < 16.0F; start += 0.001F * 64.0F) {
     for (std::size_t i = 0; i < 64; ++i) x[i] = start + 0.001F * float(i);
-    StoreTile({x.data(), 64, 1, 64, nullptr}, Epilogue::kGelu, y.data(), 64);
+    StorePatch({x.data(), 64, 1, 64, nullptr}, Epilogue::kGelu, y.data(), 64);
     for (std::size_t i = 0; i < 64; ++i) {
       const double want = 0.5 * x[i] * std::erfc(-x[i] / std::numbers::sqrt2);
       worst = std::max(worst, std::fabs(y[i] - want) /
@@ -142,19 +142,19 @@ TEST_P(StoreTileTest, GeluIsCloseOverTheWholeRange) {
 
 TEST_P(StoreTransposedTest, StoresColumnByColumn) {
   ForEachShape([](std::size_t rows, std::size_t columns, bool biased) {
-    TileCase<float> tile(rows, columns, biased);
-    StoreTransposed(tile.tile(), tile.to(), 66);
-    tile.Check([](std::size_t r, std::size_t c) { return c * 66 + r; },
-               SameBits);
+    TileCase<float> patch(rows, columns, biased);
+    StoreTransposed(patch.patch(), patch.to(), 66);
+    patch.Check([](std::size_t r, std::size_t c) { return c * 66 + r; },
+                SameBits);
   });
 }
 
 TEST_P(StorePairsTest, StoresPairsOfColumns) {
   for (const std::size_t first : {0U, 1U, 2U, 5U}) {
     ForEachShape([first](std::size_t rows, std::size_t columns, bool biased) {
-      TileCase<std::uint16_t> tile(rows, columns, biased);
-      StoreTransposedPairs(tile.tile(), std::int64_t(first), tile.to(), 67);
-      tile.Check(
+      TileCase<std::uint16_t> patch(rows, columns, biased);
+      StoreTransposedPairs(patch.patch(), std::int64_t(first), patch.to(), 67);
+      patch.Check(
           [first](std::size_t r, std::size_t c) {
             const std::size_t k = first + c;
             return k / 2 * 2 * 67 + 2 * r + k % 2;
@@ -167,9 +167,9 @@ TEST_P(StorePairsTest, StoresPairsOfColumns) {
 TEST_P(StorePairsTest, StoresPairsOfRows) {
   for (const std::size_t first : {0U, 1U, 2U, 5U}) {
     ForEachShape([first](std::size_t rows, std::size_t columns, bool biased) {
-      TileCase<std::uint16_t> tile(rows, columns, biased);
-      StoreRowPairs(tile.tile(), std::int64_t(first), tile.to(), 67);
-      tile.Check(
+      TileCase<std::uint16_t> patch(rows, columns, biased);
+      StoreRowPairs(patch.patch(), std::int64_t(first), patch.to(), 67);
+      patch.Check(
           [first](std::size_t r, std::size_t c) {
             const std::size_t k = first + r;
             return k / 2 * 2 * 67 + 2 * c + k % 2;
@@ -186,32 +186,32 @@ TEST_P(NonFiniteEndTest, FindsTheLastRowWithAnyPlaceOfIt) {
   for (const std::int64_t columns : {1, 15, 16, 17, 40, 64}) {
     std::vector<float> values(64 * 65, 1.0F);
     std::vector<float> bias(64);
-    const Tile tile = {values.data(), 65, 64, columns, bias.data()};
-    const Tile without_bias = {values.data(), 65, 64, columns, nullptr};
-    ASSERT_EQ(NonFiniteEnd(tile), 0);
-    // Beside the tile.
+    const Patch patch = {values.data(), 65, 64, columns, bias.data()};
+    const Patch without_bias = {values.data(), 65, 64, columns, nullptr};
+    ASSERT_EQ(NonFiniteEnd(patch), 0);
+    // Beside the patch.
     if (columns < 65) values[static_cast<std::size_t>(columns)] = kNaN;
-    ASSERT_EQ(NonFiniteEnd(tile), 0);
+    ASSERT_EQ(NonFiniteEnd(patch), 0);
     for (std::int64_t c = 0; c < columns; ++c) {
       for (const float odd :
            {kNaN, kInfinity, -kInfinity, kTooLarge, -kTooLarge}) {
         float& place = values[static_cast<std::size_t>(65 * (c % 64) + c)];
         place = odd;
-        EXPECT_EQ(NonFiniteEnd(tile), c % 64 + 1) << c << " " << odd;
+        EXPECT_EQ(NonFiniteEnd(patch), c % 64 + 1) << c << " " << odd;
         EXPECT_EQ(NonFiniteEnd(without_bias), c % 64 + 1);
         place = std::nextafter(kTooLarge, 0.0F);
-        EXPECT_EQ(NonFiniteEnd(tile), 0);
+        EXPECT_EQ(NonFiniteEnd(patch), 0);
         place = 1.0F;
       }
     }
     bias[static_cast<std::size_t>(columns - 1)] = kInfinity;
-    EXPECT_EQ(NonFiniteEnd(tile), 64);
+    EXPECT_EQ(NonFiniteEnd(patch), 64);
     EXPECT_EQ(NonFiniteEnd(without_bias), 0);
   }
 }
 
 INSTANTIATE_FOR_EVERY_TARGET(NonFiniteEndTest);
-INSTANTIATE_FOR_EVERY_TARGET(StoreTileTest);
+INSTANTIATE_FOR_EVERY_TARGET(StorePatchTest);
 INSTANTIATE_FOR_EVERY_TARGET(StoreTransposedTest);
 INSTANTIATE_FOR_EVERY_TARGET(StorePairsTest);
 

@@ -62,6 +62,7 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_TRUE(options.load.empty());
   EXPECT_EQ(options.threads, UsableCpus());
   EXPECT_FALSE(options.pin_threads);
+  EXPECT_EQ(options.compute_path, PathChoice::kAuto);
   EXPECT_EQ(options.max_message_bytes, 256U << 20);
   EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
   EXPECT_EQ(options.log_level, "info");
@@ -82,6 +83,8 @@ TEST(OptionsTest, TakesFlags) {
                                            "--threads",
                                            "3",
                                            "--pin-threads",
+                                           "--compute-path",
+                                           "primitives",
                                            "--max-message-bytes",
                                            "1MiB",
                                            "--max-module-bytes",
@@ -102,6 +105,7 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_THAT(options.load, ElementsAre("a", "b"));
   EXPECT_EQ(options.threads, 3U);
   EXPECT_TRUE(options.pin_threads);
+  EXPECT_EQ(options.compute_path, PathChoice::kPrimitives);
   EXPECT_EQ(options.max_message_bytes, 1U << 20);
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
   EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);
@@ -246,6 +250,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "or off"},
         Mistake{{"--log-format", "xml"},
                 "--log-format: got 'xml', expected text or json"},
+        Mistake{{"--compute-path", "fast"},
+                "--compute-path: got 'fast', expected auto, fused or "
+                "primitives"},
         Mistake{{"--pin-threads=maybe"},
                 "--pin-threads: got 'maybe', expected no value, true or "
                 "false"}));

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+
+#include "core/attention/request_plan.h"
+
+namespace attention {
+
+/// One sequence of a pass: where its rows stand among the pass's.
+struct PassSequence {
+  const Sequence* sequence = nullptr;
+  std::int64_t first_query = 0;  ///< among the query rows of the pass
+  std::int64_t first_key = 0;    ///< among the visible keys of the pass
+  std::int64_t key_offset = 0;   ///< padded keys of the sequences before it
+  std::int64_t padded_keys = 0;  ///< see PackedKeys
+
+  // Kept where PackedKeys::watches_finite() says so, known once all is stored.
+  // Not finite is also what becomes infinite in bfloat16.
+  /// One behind its last score column whose key or value is not finite.
+  std::int64_t non_finite_end = 0;
+  /// [query_length]: whether a query is not finite.
+  const std::uint8_t* non_finite_queries = nullptr;
+
+  [[nodiscard]] const RequestPlan& request() const {
+    return *sequence->request;
+  }
+};
+
+/// The sequence that a pass's query row `row`, or its visible key, belongs to:
+/// the last one that begins there or before. Of several that begin there, all
+/// but that one are without such rows.
+template <typename Sequences>
+[[nodiscard]] auto& SequenceOfQuery(const Sequences& sequences,
+                                    std::int64_t row) {
+  return *(
+      std::ranges::upper_bound(sequences, row, {}, &PassSequence::first_query) -
+      1);
+}
+template <typename Sequences>
+[[nodiscard]] auto& SequenceOfKey(const Sequences& sequences,
+                                  std::int64_t key) {
+  return *(
+      std::ranges::upper_bound(sequences, key, {}, &PassSequence::first_key) -
+      1);
+}
+
+}  // namespace attention

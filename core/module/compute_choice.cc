@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/module/compute_choice.h"
+
+#include <format>
+
+#include "core/tensor/status_macros.h"
+
+namespace attention {
+
+absl::StatusOr<std::string> DescribeComputeChoice(PathChoice choice,
+                                                  DataType asked) {
+  ATTENTION_ASSIGN_OR_RETURN(const ComputePath path,
+                             ChooseComputePath(choice, asked));
+  return std::format("{} in {}", path.name(), DataTypeName(path.dtype));
+}
+
+}  // namespace attention
