@@ -16,6 +16,7 @@
 #include "client/cpp/target.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/forward_codec.h"
+#include "proto/wire/module_codec.h"
 
 namespace attention {
 namespace {
@@ -167,7 +168,7 @@ absl::StatusOr<std::vector<ModuleDescription>> AttentionClient::ListModules()
       connection_->modules().ListModules(&context, {}, &response)));
   std::vector<ModuleDescription> modules;
   for (const v1::ModuleInfo& module : response.modules()) {
-    modules.push_back(ModuleDescription::FromMessage(module));
+    modules.push_back(DecodeModuleDescription(module));
   }
   return modules;
 }
@@ -181,7 +182,7 @@ absl::StatusOr<ModuleDescription> AttentionClient::GetModule(
   v1::GetModuleResponse response;
   ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
       connection_->modules().GetModule(&context, request, &response)));
-  return ModuleDescription::FromMessage(response.module());
+  return DecodeModuleDescription(response.module());
 }
 
 absl::StatusOr<ModuleDescription> AttentionClient::LoadModule(
@@ -194,7 +195,7 @@ absl::StatusOr<ModuleDescription> AttentionClient::LoadModule(
   v1::LoadModuleResponse response;
   ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
       connection_->modules().LoadModule(&context, request, &response)));
-  return ModuleDescription::FromMessage(response.module());
+  return DecodeModuleDescription(response.module());
 }
 
 absl::Status AttentionClient::UnloadModule(std::string_view name) const {

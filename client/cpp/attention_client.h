@@ -20,8 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cpp/forward_result.h"
-#include "client/cpp/module_description.h"
-#include "core/attention/config.h"
+#include "core/attention/module_description.h"
 #include "core/attention/request.h"
 #include "core/attention/weights.h"
 
@@ -43,15 +42,6 @@ struct ClientOptions {
   /// Further gRPC channel arguments, by name, such as
   /// "grpc.keepalive_time_ms".
   std::map<std::string, std::variant<int, std::string>> channel_args;
-};
-
-/// What an upload sends beside the weights.
-struct UploadOptions {
-  std::string name;      ///< under which the module is served
-  ModuleConfig config;   ///< must fit the weights
-  bool replace = false;  ///< a module of this name may be replaced
-  bool persist = false;  ///< also write it to the server's repository
-  WeightSource source;   ///< where in the file the weights are
 };
 
 /// What grpc.health.v1.Health/Check answers.

@@ -9,7 +9,7 @@
 #include "client/cpp/connection.h"
 #include "core/safetensors/safetensors_writer.h"
 #include "core/tensor/status_macros.h"
-#include "proto/wire/config_codec.h"
+#include "proto/wire/module_codec.h"
 
 namespace attention {
 namespace {
@@ -17,18 +17,6 @@ namespace {
 constexpr std::size_t kChunkBytes = std::size_t{1} * 1024 * 1024;
 
 using UploadWriter = grpc::ClientWriter<v1::UploadModuleRequest>;
-
-v1::UploadModuleRequest MakeHeader(const UploadOptions& options) {
-  v1::UploadModuleRequest request;
-  v1::UploadModuleHeader& header = *request.mutable_header();
-  header.set_name(options.name);
-  *header.mutable_config() = EncodeModuleConfig(options.config);
-  header.set_replace(options.replace);
-  header.set_persist(options.persist);
-  header.set_weights_prefix(options.source.prefix);
-  *header.mutable_weight_names() = EncodeWeightNames(options.source);
-  return request;
-}
 
 // Send bytes in chunks; false when the server has ended the call.
 bool WriteChunks(std::span<const std::byte> bytes, UploadWriter& writer) {
@@ -51,7 +39,9 @@ absl::StatusOr<ModuleDescription> AttentionClient::Upload(
   v1::UploadModuleResponse response;
   const std::unique_ptr<UploadWriter> writer =
       connection_->modules().UploadModule(&context, &response);
-  bool sending = writer->Write(MakeHeader(options));
+  v1::UploadModuleRequest first;
+  *first.mutable_header() = EncodeUploadHeader(options);
+  bool sending = writer->Write(first);
   while (sending) {
     const absl::StatusOr<std::span<const std::byte>> chunk = next();
     if (!chunk.ok()) {
@@ -66,7 +56,7 @@ absl::StatusOr<ModuleDescription> AttentionClient::Upload(
   // A failed write means that the server has ended the call; Finish says why.
   if (sending) writer->WritesDone();
   ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(writer->Finish()));
-  return ModuleDescription::FromMessage(response.module());
+  return DecodeModuleDescription(response.module());
 }
 
 absl::StatusOr<ModuleDescription> AttentionClient::UploadModule(

@@ -13,6 +13,22 @@ target_compile_options(
             -Wold-style-cast
             -Wnon-virtual-dtor)
 
+# attention_own_libraries(<target> <variable>)
+#
+# Set the variable to the target and every library of ours that it links.
+function(attention_own_libraries target variable)
+  set(found ${target})
+  get_target_property(libraries ${target} LINK_LIBRARIES)
+  foreach(library IN LISTS libraries)
+    if(library MATCHES "^attention::(.+)$")
+      attention_own_libraries(attention_${CMAKE_MATCH_1} below)
+      list(APPEND found ${below})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  set(${variable} ${found} PARENT_SCOPE)
+endfunction()
+
 # attention_add_library(<name> SOURCES ... DEPENDS ... PRIVATE_DEPENDS ...)
 #
 # Declare the library of one folder, attention_<name>, with alias
@@ -21,11 +37,13 @@ function(attention_add_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   add_library(attention_${name} STATIC ${ARG_SOURCES})
   add_library(attention::${name} ALIAS attention_${name})
-  target_include_directories(attention_${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  set_target_properties(attention_${name} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(attention_${name}
+                             PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
   target_link_libraries(
     attention_${name}
     PUBLIC ${ARG_DEPENDS}
-    PRIVATE attention_warnings ${ARG_PRIVATE_DEPENDS})
+    PRIVATE $<BUILD_INTERFACE:attention_warnings> ${ARG_PRIVATE_DEPENDS})
 endfunction()
 
 # attention_add_executable(<name> SOURCES ... DEPENDS ...)

@@ -14,22 +14,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/attention/module_description.h"
 #include "core/module/attention_module.h"
 
 namespace attention {
 
-/// State of a name in the registry:
-/// kLoading → kReady → kUnloading → (gone);  kLoading → kFailed → kLoading.
-enum class ModuleState : std::uint8_t {
-  kLoading,    ///< its first load is under way
-  kReady,      ///< served, also while a replacement is loading
-  kUnloading,  ///< no longer served; requests in flight still hold it
-  kFailed,     ///< not served, because the last load failed
-};
-
 /// What the registry knows about one name at one moment.
 struct ModuleRecord {
   std::string name;
+  /// kLoading → kReady → kUnloading → (gone);  kLoading → kFailed → kLoading.
   ModuleState state = ModuleState::kLoading;
   /// Of the served module; of the last one, or of the load, when none is.
   std::uint64_t version = 0;

@@ -5,13 +5,16 @@
 
 namespace attention {
 
-Executor::Executor(std::size_t num_threads, Pinning pinning)
-    : pool_(num_threads, pinning),
+Executor::Executor(std::size_t num_threads, Pinning pinning,
+                   ServingObserver* observer)
+    : observer_(observer),
+      pool_(num_threads, pinning),
       thread_([this, pinning] { RunLoop(pinning); }) {}
 
 Executor::~Executor() { queue_.Close(); }
 
 void Executor::Submit(std::unique_ptr<ForwardTask> task) {
+  if (observer_ != nullptr) task->Submit(*observer_);
   queue_.Push(std::move(task));
 }
 

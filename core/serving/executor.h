@@ -8,12 +8,15 @@
 #include "core/parallel/compute_pool.h"
 #include "core/serving/forward_task.h"
 #include "core/serving/request_queue.h"
+#include "core/serving/serving_observer.h"
 
 namespace attention {
 
-// core/serving: the way of a request through the house, without a protocol:
-// whether there is room for it, when its turn comes, who computes it, and who is
-// told. Uses core/module.
+// The room `core/serving`: what stands between a validated request and its
+// computation: the budget (AdmissionController), the queue, the thread that
+// computes, and who is told of it (ServingObserver). Enters: ForwardTasks,
+// whose caller owns inputs and outputs. Uses core/module and what lies below
+// it; knows no protocol.
 
 /// The one thread that computes, driving a pool of its own.
 ///
@@ -22,7 +25,9 @@ namespace attention {
 class Executor {
  public:
   /// \param num_threads of the pool, the executor's own included; [1, 1024].
-  explicit Executor(std::size_t num_threads, Pinning pinning = Pinning::kNone);
+  /// \param observer of every task; borrowed, null for none.
+  explicit Executor(std::size_t num_threads, Pinning pinning = Pinning::kNone,
+                    ServingObserver* observer = nullptr);
   /// Fail what is queued with UNAVAILABLE and wait for what is being computed.
   ~Executor();
   Executor(const Executor&) = delete;
@@ -41,6 +46,7 @@ class Executor {
  private:
   void RunLoop(Pinning pinning);
 
+  ServingObserver* const observer_;
   ComputePool pool_;
   RequestQueue queue_;
   std::jthread thread_;  ///< last: starts when the rest is there

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "core/serving/serving_observer.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -17,11 +18,18 @@ ForwardTask::~ForwardTask() {
   Complete(absl::CancelledError("the server dropped the request"));
 }
 
+void ForwardTask::Submit(ServingObserver& observer) {
+  observer_ = &observer;
+  observer_->OnSubmitted();
+}
+
 void ForwardTask::Run(ComputePool& pool) {
   const Clock::time_point start = Clock::now();
   times_.queue = start - created_;
   absl::Status status = CheckWanted(start);
   if (status.ok()) {
+    times_.batch_size = 1;
+    if (observer_ != nullptr) observer_->OnStarted(times_);
     status = Compute(pool);
     times_.compute = Clock::now() - start;
   }
@@ -65,6 +73,7 @@ void ForwardTask::Complete(const absl::Status& status) {
   // Released first, so that an unloaded module is gone when its last request is
   // answered.
   work_ = Work();
+  if (observer_ != nullptr) observer_->OnCompleted(status, times_);
   std::exchange(caller_, nullptr)->Complete(status, times_);
 }
 

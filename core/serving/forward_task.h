@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -12,6 +13,8 @@
 
 namespace attention {
 
+class ServingObserver;
+
 /// One validated request on its way through the executor.
 ///
 /// Completes exactly once: by Run, by Fail, or else by its destructor.
@@ -20,10 +23,13 @@ class ForwardTask {
  public:
   using Clock = std::chrono::steady_clock;
 
-  /// Measured durations; zero for a phase that was not reached.
+  /// Measured durations, and how many shared them; zero for a phase that was
+  /// not reached.
   struct Times {
     std::chrono::nanoseconds queue{0};    ///< from creation to Run
     std::chrono::nanoseconds compute{0};  ///< allocating outputs included
+    /// Requests computed together, this one included.
+    std::uint32_t batch_size = 0;
   };
 
   /// Who asked. Owns what the task borrows (tensors and outputs).
@@ -32,7 +38,8 @@ class ForwardTask {
     virtual ~Caller() = default;
     /// Whether the result is no longer wanted. Thread-safe; must be quick.
     [[nodiscard]] virtual bool IsCancelled() const = 0;
-    /// Make room for the outputs; called at most once, right before computing.
+    /// Make room for outputs of these shapes, of the query's dtype; called at
+    /// most once, right before computing.
     /// May throw std::bad_alloc or std::length_error.
     [[nodiscard]] virtual AttentionOutputs AllocateOutputs(
         const OutputShapes& shapes, DataType dtype) = 0;
@@ -54,6 +61,10 @@ class ForwardTask {
   ForwardTask(const ForwardTask&) = delete;
   ForwardTask& operator=(const ForwardTask&) = delete;
 
+  /// Tell `observer`, who is borrowed, of the task from its submission, which
+  /// is now.
+  void Submit(ServingObserver& observer);
+
   /// Compute and complete. CANCELLED or DEADLINE_EXCEEDED, without computing,
   /// when the result is no longer wanted; RESOURCE_EXHAUSTED when memory is.
   void Run(ComputePool& pool);
@@ -70,7 +81,8 @@ class ForwardTask {
   void Complete(const absl::Status& status);
 
   Work work_;
-  std::shared_ptr<Caller> caller_;  ///< null once completed
+  std::shared_ptr<Caller> caller_;       ///< null once completed
+  ServingObserver* observer_ = nullptr;  ///< null until submitted
   const Clock::time_point created_ = Clock::now();
   Times times_;
 };

@@ -56,7 +56,7 @@ void NarrowToBf16(const float* from, std::size_t count, std::uint16_t* to) {
 
 // Where the processor converts halves, it does so whatever its modes; where
 // Highway would have to emulate it in floats, the compiler's library does.
-#if HWY_TARGET == HWY_SSE2 || HWY_TARGET == HWY_EMU128
+#if HWY_TARGET == HWY_SSE2
 
 void WidenHalf(const std::uint16_t* from, std::size_t count, float* to) {
   for (std::size_t i = 0; i < count; ++i) {

@@ -6,8 +6,8 @@
 namespace attention {
 
 // core/simd: loops by hand for the processor at hand, over plain pointers:
-// multiplication, softmax, packing, conversion. The only room that sees Highway,
-// and it uses no other; what order sums are taken in is decided here.
+// multiplication, softmax, packing, conversion. The only room that sees
+// Highway, and it uses no other; what order sums are taken in is decided here.
 
 /// A product of float32 matrices, C = A B + bias or C += A B + bias.
 struct MatrixProduct {

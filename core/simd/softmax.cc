@@ -44,11 +44,7 @@ struct Larger {
   // `b` where either is NaN, which x86's maximum is.
   template <class V>
   HWY_INLINE V operator()(V a, V b) const {
-#if HWY_ARCH_X86
     return hn::Max(a, b);
-#else
-    return hn::IfThenElse(hn::Gt(a, b), a, b);
-#endif
   }
 };
 

@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <format>
-#include <map>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <utility>

@@ -15,7 +15,7 @@
 #include <thread>
 #include <utility>
 
-#include "core/engine/compute_path.h"
+#include "core/module/compute_choice.h"
 #include "core/module/module_registry.h"
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
@@ -25,9 +25,10 @@
 #include "server/modules/module_manager.h"
 #include "server/repository/module_repository.h"
 #include "server/rpc/attention_service.h"
-#include "server/rpc/call_tracker.h"
 #include "server/rpc/forward_handler.h"
+#include "server/rpc/front_door.h"
 #include "server/rpc/listener.h"
+#include "server/rpc/log_observer.h"
 #include "server/rpc/module_service.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/ticker.h"
@@ -52,12 +53,16 @@ std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
 }
 
 // What modules of each compute dtype are computed with on this machine.
-void LogComputePaths(std::size_t threads) {
+// \return an error where the machine lacks what the operator chose.
+absl::Status LogComputePaths(const ServerOptions& options) {
   for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {
-    const ComputePath path = BestComputePath(asked);
-    spdlog::info("{} modules: {} in {}, {} threads", DataTypeName(asked),
-                 path.name(), DataTypeName(path.dtype), threads);
+    absl::StatusOr<std::string> what =
+        DescribeComputeChoice(options.compute_path, asked);
+    if (!what.ok()) return AnnotateStatus("--compute-path", what.status());
+    spdlog::info("{} modules: {}, {} threads", DataTypeName(asked), *what,
+                 options.threads);
   }
+  return absl::OkStatus();
 }
 
 // What became of all modules of the repository.
@@ -89,28 +94,34 @@ struct Server::Parts {
         }),
         admission(options.max_queue_bytes),
         executor(options.threads,
-                 options.pin_threads ? Pinning::kPinned : Pinning::kNone),
-        handler({.state = state,
+                 options.pin_threads ? Pinning::kPinned : Pinning::kNone,
+                 &observer),
+        door({.state = state, .admission = admission, .observer = observer}),
+        handler({.door = door,
                  .registry = registry,
-                 .admission = admission,
                  .executor = executor,
                  .max_message_bytes = options.max_message_bytes}),
-        manager(registry, std::move(repository), options.max_loaded_bytes),
-        attention_service(handler, calls),
-        module_service({.state = state,
+        manager(registry, std::move(repository),
+                {.max_loaded_bytes = options.max_loaded_bytes,
+                 .path = options.compute_path}),
+        attention_service(handler),
+        module_service({.door = door,
                         .manager = manager,
-                        .calls = calls,
                         .max_module_bytes = options.max_module_bytes}),
+        reflection(door),
+        reflection_v1alpha(door),
+        unknown_methods(door),
         ticker(TickPeriod(timeouts), [this, timeouts] {
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
         }) {}
 
   std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
-  CallTracker calls;
+  LogObserver observer;
   ModuleRegistry registry;
   AdmissionController admission;
   Executor executor;
+  FrontDoor door;
   ForwardHandler handler;
   ModuleManager manager;
   AttentionServiceImpl attention_service;
@@ -140,6 +151,7 @@ ServerState Server::state() const { return state_; }
 
 absl::Status Server::Start(const std::stop_token& stop) {
   state_ = ServerState::kStarting;
+  ATTENTION_RETURN_IF_ERROR(LogComputePaths(options_));
   std::unique_ptr<ModuleRepository> repository;
   if (!options_.modules.empty()) {
     ATTENTION_ASSIGN_OR_RETURN(
@@ -154,7 +166,6 @@ absl::Status Server::Start(const std::stop_token& stop) {
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
   LogGrpcErrors();
-  LogComputePaths(options_.threads);
   for (const std::string& address : addresses_) {
     spdlog::info("listening on {}", address);
   }
@@ -222,7 +233,7 @@ void Server::Drain() {
   const auto lame_duck =
       std::min<std::chrono::milliseconds>(kLameDuckTime, options_.drain_grace);
   std::this_thread::sleep_for(lame_duck);
-  if (!parts_->calls.WaitIdle(options_.drain_grace - lame_duck)) {
+  if (!parts_->door.calls().WaitIdle(options_.drain_grace - lame_duck)) {
     spdlog::warn("requests in flight did not finish in time, cancelling them");
   }
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);

@@ -13,6 +13,11 @@
 
 namespace attention {
 
+// The room `server/host`: what makes a process of the parts: options, log,
+// signals, limits of the machine, and the server that owns the other rooms'
+// objects. Enters: command lines and signals, no call and no message. Uses
+// server/rpc and what lies below it; asks core/module what it computes with.
+
 /// The whole server: kCreated → kStarting → kServing → kDraining → kStopped.
 ///
 /// Start once, Drain once. state() is thread-safe, the rest is not. Several may

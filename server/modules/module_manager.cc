@@ -14,51 +14,35 @@
 #include "core/safetensors/safetensors.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
-#include "proto/wire/config_codec.h"
-#include "proto/wire/tensor_codec.h"
 
 namespace attention {
 namespace {
 
-v1::ModuleState EncodeState(ModuleState state) {
-  switch (state) {
-    case ModuleState::kLoading:
-      return v1::MODULE_STATE_LOADING;
-    case ModuleState::kReady:
-      return v1::MODULE_STATE_READY;
-    case ModuleState::kUnloading:
-      return v1::MODULE_STATE_UNLOADING;
-    case ModuleState::kFailed:
-      return v1::MODULE_STATE_FAILED;
-  }
-  return v1::MODULE_STATE_UNSPECIFIED;
-}
-
-v1::ModuleInfo EncodeRecord(const ModuleRecord& record) {
-  v1::ModuleInfo info;
-  info.set_name(record.name);
-  info.set_state(EncodeState(record.state));
-  info.set_error(record.error);
-  if (record.module == nullptr) return info;
+ModuleDescription DescribeRecord(const ModuleRecord& record) {
+  ModuleDescription description;
+  description.name = record.name;
+  description.state = record.state;
+  description.error = record.error;
+  if (record.module == nullptr) return description;
   const AttentionModule& module = *record.module;
   // What a float32 query is served with, unless the module is float64.
   const ModuleImplementation& implementation =
       module.implementation(DataType::kFloat32);
-  info.set_version(module.version());
-  *info.mutable_config() = EncodeModuleConfig(module.config());
-  info.set_weights_dtype(EncodeDataType(module.weights_dtype()));
-  info.set_compute_dtype(EncodeDataType(implementation.compute_dtype()));
-  info.set_implementation(std::string(implementation.name()));
-  info.set_memory_bytes(module.memory_bytes());
-  info.set_weights_digest(module.weights_digest());
-  return info;
+  description.version = module.version();
+  description.config = module.config();
+  description.weights_dtype = module.weights_dtype();
+  description.compute_dtype = implementation.compute_dtype();
+  description.implementation = implementation.name();
+  description.memory_bytes = module.memory_bytes();
+  description.weights_digest = module.weights_digest();
+  return description;
 }
 
-v1::ModuleInfo AvailableInfo(const std::string& name) {
-  v1::ModuleInfo info;
-  info.set_name(name);
-  info.set_state(v1::MODULE_STATE_AVAILABLE);
-  return info;
+ModuleDescription DescribeStored(const std::string& name) {
+  ModuleDescription description;
+  description.name = name;
+  description.state = ModuleState::kAvailable;
+  return description;
 }
 
 // A module and its share of the memory for modules.
@@ -75,14 +59,14 @@ absl::Status InModule(const std::string& name, const absl::Status& status) {
 
 ModuleManager::ModuleManager(ModuleRegistry& registry,
                              std::unique_ptr<ModuleRepository> repository,
-                             std::size_t max_loaded_bytes)
+                             const Limits& limits)
     : registry_(registry),
       repository_(std::move(repository)),
-      max_loaded_bytes_(max_loaded_bytes),
-      loaded_(max_loaded_bytes) {}
+      limits_(limits),
+      loaded_(limits.max_loaded_bytes) {}
 
-absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
-                                                   bool replace) {
+absl::StatusOr<ModuleDescription> ModuleManager::Load(const std::string& name,
+                                                      bool replace) {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   // Names nobody stored leave no trace in the registry.
   const absl::StatusOr<bool> is_stored = IsStored(name);
@@ -99,30 +83,25 @@ absl::StatusOr<v1::ModuleInfo> ModuleManager::Load(const std::string& name,
   return Describe(name);
 }
 
-absl::Status ModuleManager::CheckUpload(
-    const v1::UploadModuleHeader& header) const {
-  const std::string& name = header.name();
+absl::Status ModuleManager::CheckUpload(const UploadOptions& upload) const {
+  const std::string& name = upload.name;
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   const auto check = [&]() -> absl::Status {
-    ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
-                               DecodeModuleConfig(header.config()));
     ATTENTION_RETURN_IF_ERROR(
-        ExpectedWeightsIn(config, DecodeWeightSource(header.weights_prefix(),
-                                                     header.weight_names()))
-            .status());
-    if (header.persist() && repository_ == nullptr) {
+        ExpectedWeightsIn(upload.config, upload.source).status());
+    if (upload.persist && repository_ == nullptr) {
       return absl::FailedPreconditionError(
           "persist is set, but the server has no module repository");
     }
-    if (header.persist()) {
+    if (upload.persist) {
       ATTENTION_RETURN_IF_ERROR(repository_->CheckStore(name));
     }
-    if (header.replace()) return absl::OkStatus();
+    if (upload.replace) return absl::OkStatus();
     const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
     if (record.ok() && record->module != nullptr) {
       return absl::AlreadyExistsError("already served; set replace");
     }
-    if (!header.persist()) return absl::OkStatus();
+    if (!upload.persist) return absl::OkStatus();
     ATTENTION_ASSIGN_OR_RETURN(const bool is_stored, IsStored(name));
     if (!is_stored) return absl::OkStatus();
     return absl::AlreadyExistsError("already in the repository; set replace");
@@ -130,30 +109,27 @@ absl::Status ModuleManager::CheckUpload(
   return InModule(name, check());
 }
 
-absl::StatusOr<v1::ModuleInfo> ModuleManager::LoadUpload(
-    const v1::UploadModuleHeader& header, std::span<const std::byte> file) {
+absl::StatusOr<ModuleDescription> ModuleManager::LoadUpload(
+    const UploadOptions& upload, std::span<const std::byte> file) {
   // Again, now that nobody can come between this and the loading.
-  ATTENTION_RETURN_IF_ERROR(CheckUpload(header));
-  ATTENTION_ASSIGN_OR_RETURN(
-      ModuleRegistry::LoadTicket ticket,
-      registry_.BeginLoad(header.name(), header.replace()));
-  ATTENTION_ASSIGN_OR_RETURN(const ModuleConfig config,
-                             DecodeModuleConfig(header.config()));
+  ATTENTION_RETURN_IF_ERROR(CheckUpload(upload));
+  ATTENTION_ASSIGN_OR_RETURN(ModuleRegistry::LoadTicket ticket,
+                             registry_.BeginLoad(upload.name, upload.replace));
   const absl::StatusOr<SafetensorsView> view = SafetensorsView::Parse(file);
-  const WeightSource source =
-      DecodeWeightSource(header.weights_prefix(), header.weight_names());
   // Stored once it is known to work, and before it is served.
   const auto commit = [&]() -> absl::Status {
-    if (!header.persist()) return absl::OkStatus();
-    ATTENTION_ASSIGN_OR_RETURN(const SelectedWeights selected,
-                               SelectModule(*view, config, source));
-    return repository_->Store(header.name(), config, selected.tensors);
+    if (!upload.persist) return absl::OkStatus();
+    ATTENTION_ASSIGN_OR_RETURN(
+        const SelectedWeights selected,
+        SelectModule(*view, upload.config, upload.source));
+    return repository_->Store(upload.name, upload.config, selected.tensors);
   };
   absl::StatusOr<StoredModule> stored =
-      view.ok() ? ReadModule(*view, config, source) : view.status();
+      view.ok() ? ReadModule(*view, upload.config, upload.source)
+                : view.status();
   ATTENTION_RETURN_IF_ERROR(
       Publish(std::move(ticket), std::move(stored), commit));
-  return Describe(header.name());
+  return Describe(upload.name);
 }
 
 absl::Status ModuleManager::Publish(
@@ -169,7 +145,7 @@ absl::Status ModuleManager::Publish(
             {.name = name,
              .version = version,
              .weights_digest = std::move(stored->weights_digest)},
-            stored->config, std::move(stored->weights));
+            stored->config, std::move(stored->weights), limits_.path);
     if (created.ok()) created = Count(*std::move(created));
     if (created.ok()) ATTENTION_RETURN_IF_ERROR(commit());
     return created;
@@ -200,7 +176,8 @@ absl::StatusOr<std::shared_ptr<const AttentionModule>> ModuleManager::Count(
     return absl::ResourceExhaustedError(std::format(
         "needs {} bytes of memory beside the {} of the modules loaded, "
         "expected at most {} together (--max-loaded-bytes)",
-        module->memory_bytes(), loaded_.reserved_bytes(), max_loaded_bytes_));
+        module->memory_bytes(), loaded_.reserved_bytes(),
+        limits_.max_loaded_bytes));
   }
   const auto counted = std::make_shared<CountedModule>(std::move(module),
                                                        *std::move(reservation));
@@ -215,28 +192,28 @@ absl::Status ModuleManager::Unload(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::ModuleInfo> ModuleManager::Describe(
+absl::StatusOr<ModuleDescription> ModuleManager::Describe(
     const std::string& name) const {
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
   const absl::StatusOr<ModuleRecord> record = registry_.Describe(name);
-  if (record.ok()) return EncodeRecord(*record);
+  if (record.ok()) return DescribeRecord(*record);
   const absl::StatusOr<bool> is_stored = IsStored(name);
   if (!is_stored.ok()) return InModule(name, is_stored.status());
   if (!*is_stored) return record.status();
-  return AvailableInfo(name);
+  return DescribeStored(name);
 }
 
-absl::StatusOr<std::vector<v1::ModuleInfo>> ModuleManager::List() const {
+absl::StatusOr<std::vector<ModuleDescription>> ModuleManager::List() const {
   ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> stored,
                              StoredNames());
-  std::map<std::string, v1::ModuleInfo> by_name;
-  for (const std::string& name : stored) by_name[name] = AvailableInfo(name);
+  std::map<std::string, ModuleDescription> by_name;
+  for (const std::string& name : stored) by_name[name] = DescribeStored(name);
   for (const ModuleRecord& record : registry_.List()) {
-    by_name[record.name] = EncodeRecord(record);
+    by_name[record.name] = DescribeRecord(record);
   }
-  std::vector<v1::ModuleInfo> modules;
+  std::vector<ModuleDescription> modules;
   modules.reserve(by_name.size());
-  for (auto& [name, info] : by_name) modules.push_back(std::move(info));
+  for (auto& [name, module] : by_name) modules.push_back(std::move(module));
   return modules;
 }
 

@@ -10,13 +10,19 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "attention/v1/module_service.pb.h"
+#include "core/attention/module_description.h"
+#include "core/module/compute_choice.h"
 #include "core/module/module_registry.h"
 #include "core/serving/admission_controller.h"
 #include "server/repository/module_repository.h"
-#include "server/repository/stored_module.h"
+#include "server/weights/stored_module.h"
 
 namespace attention {
+
+// The room `server/modules`: how modules come and go: by name out of the
+// repository, by upload, one long piece of work after the other. Enters: names,
+// UploadOptions and the bytes of files; leaves: ModuleDescriptions. Uses
+// server/repository, server/weights and core; sees neither messages nor calls.
 
 /// What ModuleService does, without the RPCs: brings modules from the
 /// repository and from uploads into the registry.
@@ -26,35 +32,41 @@ namespace attention {
 class ModuleManager {
  public:
   /// \param registry is borrowed. \param repository may be null.
-  /// \param max_loaded_bytes most memory of all modules served, and of those
-  ///   no longer served that requests in flight still use.
+  struct Limits {
+    /// Most memory of all modules served, and of those no longer served that
+    /// requests in flight still use.
+    std::size_t max_loaded_bytes = 0;
+    /// What modules are computed with.
+    PathChoice path = PathChoice::kAuto;
+  };
+
+  /// \param registry is borrowed. \param repository may be null.
   ModuleManager(ModuleRegistry& registry,
                 std::unique_ptr<ModuleRepository> repository,
-                std::size_t max_loaded_bytes);
+                const Limits& limits);
 
   /// Serve a module of the repository.
   /// \return as ModuleService.LoadModule.
-  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> Load(const std::string& name,
-                                                    bool replace);
+  [[nodiscard]] absl::StatusOr<ModuleDescription> Load(const std::string& name,
+                                                       bool replace);
 
   /// Refuse an upload that cannot succeed, before its bytes are sent.
-  [[nodiscard]] absl::Status CheckUpload(
-      const v1::UploadModuleHeader& header) const;
+  [[nodiscard]] absl::Status CheckUpload(const UploadOptions& upload) const;
 
   /// Serve, and store if asked, a module whose file was sent.
   /// \return as ModuleService.UploadModule.
-  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> LoadUpload(
-      const v1::UploadModuleHeader& header, std::span<const std::byte> file);
+  [[nodiscard]] absl::StatusOr<ModuleDescription> LoadUpload(
+      const UploadOptions& upload, std::span<const std::byte> file);
 
   /// \return NOT_FOUND when it is not served.
   [[nodiscard]] absl::Status Unload(const std::string& name);
 
   /// \return NOT_FOUND when neither served nor in the repository.
-  [[nodiscard]] absl::StatusOr<v1::ModuleInfo> Describe(
+  [[nodiscard]] absl::StatusOr<ModuleDescription> Describe(
       const std::string& name) const;
 
   /// Describe every module, by name. Lists the repository's directory.
-  [[nodiscard]] absl::StatusOr<std::vector<v1::ModuleInfo>> List() const;
+  [[nodiscard]] absl::StatusOr<std::vector<ModuleDescription>> List() const;
 
   /// Names in the repository; none without one.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> StoredNames() const;
@@ -72,7 +84,7 @@ class ModuleManager {
 
   ModuleRegistry& registry_;
   const std::unique_ptr<ModuleRepository> repository_;
-  const std::size_t max_loaded_bytes_;
+  const Limits limits_;
   AdmissionController loaded_;
 };
 

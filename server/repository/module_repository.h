@@ -14,9 +14,14 @@
 #include "core/attention/config.h"
 #include "core/attention/weights.h"
 #include "server/repository/linked_directory.h"
-#include "server/repository/stored_module.h"
+#include "server/weights/stored_module.h"
 
 namespace attention {
+
+// The room `server/repository`: modules on disk, and every path, link,
+// descriptor and temporary file there is to them. Enters: names; leaves:
+// StoredModules. Uses server/weights, core/module for what a name may be, and
+// proto/wire for the JSON of a config.
 
 /// Modules on disk: a directory in which module NAME is either
 ///   - one file, NAME.safetensors, whose `__metadata__` has, under the key

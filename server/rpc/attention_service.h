@@ -5,11 +5,13 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <chrono>
+#include <memory>
 
 #include "attention/v1/attention_service.grpc.pb.h"
-#include "server/rpc/call_tracker.h"
+#include "server/rpc/attention_codec.h"
 #include "server/rpc/forward_handler.h"
 #include "server/rpc/forward_stream.h"
+#include "server/rpc/forward_unary.h"
 
 namespace attention {
 
@@ -20,13 +22,18 @@ class AttentionServiceImpl final
           v1::AttentionService::WithRawCallbackMethod_ForwardStream<
               v1::AttentionService::Service>> {
  public:
-  /// \param handler, calls: borrowed.
-  AttentionServiceImpl(const ForwardHandler& handler, CallTracker& calls)
-      : handler_(handler), calls_(calls), streams_(handler, calls) {}
+  /// \param handler is borrowed.
+  explicit AttentionServiceImpl(const ForwardHandler& handler)
+      : handler_(handler), streams_(handler) {}
 
   grpc::ServerUnaryReactor* Forward(grpc::CallbackServerContext* context,
                                     const grpc::ByteBuffer* request,
-                                    grpc::ByteBuffer* response) override;
+                                    grpc::ByteBuffer* response) override {
+    return ServeForward(
+        handler_,
+        {"/attention.v1.AttentionService/Forward", context, request, response},
+        std::make_unique<AttentionCodec>());
+  }
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ForwardStream(
       grpc::CallbackServerContext* context) override {
@@ -43,7 +50,6 @@ class AttentionServiceImpl final
 
  private:
   const ForwardHandler& handler_;
-  CallTracker& calls_;
   ForwardStreams streams_;
 };
 

@@ -1,36 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/status.h>
+
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 #include "absl/status/status.h"
-#include "attention/v1/attention_service.pb.h"
+#include "core/serving/admission_controller.h"
 #include "core/serving/forward_task.h"
-#include "server/rpc/forward_answer.h"
+#include "server/rpc/front_door.h"
+#include "server/rpc/request_codec.h"
 
 namespace attention {
 
-/// One request of either forward method, from its parsed message to its answer.
+/// One forward request of any protocol, from the door to its answer.
 ///
-/// Owns both messages; shared by the reactor, which may cancel it, and the
-/// task, which completes it. Completes exactly once.
+/// Owns both messages, as its codec; shared by the reactor, which may cancel
+/// it, and the task, which completes it. Completes exactly once, whatever
+/// becomes of it.
 class ForwardCall final : public ForwardTask::Caller {
  public:
-  /// Takes the outcome, on whatever thread completes the call. The answer is
-  /// complete when the status is OK.
-  using Done = std::function<void(const absl::Status&,
-                                  const std::shared_ptr<const ForwardAnswer>&)>;
-  using Clock = ForwardTask::Clock;
+  /// Takes what the client gets, on whatever thread completes the call. The
+  /// message is the answer, or, of a failed request, what its codec says.
+  using Done = std::function<void(const grpc::Status&, grpc::ByteBuffer*)>;
 
-  /// \param received when the message arrived.
-  ForwardCall(std::unique_ptr<v1::ForwardRequest> request,
-              Clock::time_point received, Clock::time_point deadline,
-              Done done);
+  ForwardCall(Visit visit, std::unique_ptr<RequestCodec> codec, Done done);
 
-  [[nodiscard]] const v1::ForwardRequest& request() const { return *request_; }
-  [[nodiscard]] Clock::time_point deadline() const { return deadline_; }
+  [[nodiscard]] const RequestCodec& codec() const { return *exchange_->codec; }
+  [[nodiscard]] ForwardTask::Clock::time_point deadline() const {
+    return visit_.record().deadline;
+  }
 
   /// Take over what was reserved for the message. Call before it is handled.
   void SetReservation(AdmissionController::Reservation reservation);
@@ -38,6 +43,8 @@ class ForwardCall final : public ForwardTask::Caller {
   /// What the handler learns on the way.
   [[nodiscard]] absl::Status ExtendReservation(std::size_t num_bytes,
                                                std::size_t scratch_bytes);
+  /// A valid name, served or not.
+  void SetModule(std::string_view name) { visit_.record().module = name; }
   /// Mark the end of decoding.
   void SetDecoded(std::uint64_t module_version);
 
@@ -53,12 +60,17 @@ class ForwardCall final : public ForwardTask::Caller {
                 const ForwardTask::Times& times) override;
 
  private:
-  std::unique_ptr<v1::ForwardRequest> request_;
-  std::shared_ptr<ForwardAnswer> answer_ = std::make_shared<ForwardAnswer>();
-  const Clock::time_point received_;
-  const Clock::time_point deadline_;
+  // Both messages, and the memory budget they take: the request until it has
+  // been computed, the answer until it has left the process.
+  struct Exchange {
+    AdmissionController::Reservation reservation;  ///< outlives the codec
+    std::unique_ptr<RequestCodec> codec;
+  };
+
+  Visit visit_;
+  std::shared_ptr<Exchange> exchange_;
   std::atomic<bool> cancelled_{false};
-  Done done_;
+  const Done done_;
 };
 
 }  // namespace attention

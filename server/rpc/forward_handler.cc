@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/forward_handler.h"
 
-#include <cstdint>
 #include <format>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "core/attention/request_plan.h"
 #include "core/module/module_name.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
-#include "proto/wire/forward_codec.h"
-#include "server/rpc/forward_answer.h"
 
 namespace attention {
 
-void ForwardHandler::Handle(const std::shared_ptr<ForwardCall>& call) const {
+void ForwardHandler::Handle(
+    const std::shared_ptr<ForwardCall>& call,
+    absl::StatusOr<AdmissionController::Reservation> admitted) const {
   absl::StatusOr<ForwardTask::Work> work =
       absl::ResourceExhaustedError("memory is exhausted");
   try {
-    work = Prepare(*call);
+    work = Prepare(*call, std::move(admitted));
   } catch (const std::bad_alloc&) {
     // Keeps the status above.
   }
@@ -36,24 +36,27 @@ void ForwardHandler::Cancel(ForwardCall& call) const {
 }
 
 absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
-    ForwardCall& call) const {
-  ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
-  const v1::ForwardRequest& request = call.request();
-  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(request.module()));
+    ForwardCall& call,
+    absl::StatusOr<AdmissionController::Reservation> admitted) const {
+  if (!admitted.ok()) return admitted.status();
+  call.SetReservation(*std::move(admitted));
+  ATTENTION_RETURN_IF_ERROR(parts_.door.CheckServing());
+  const std::string_view name = call.codec().module();
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(name));
+  call.SetModule(name);
   ForwardTask::Work work;
-  ATTENTION_ASSIGN_OR_RETURN(work.module,
-                             parts_.registry.Find(request.module()));
+  ATTENTION_ASSIGN_OR_RETURN(work.module, parts_.registry.Find(name));
   work.deadline = call.deadline();
   const auto resolve = [&]() -> absl::Status {
     ATTENTION_ASSIGN_OR_RETURN(const AttentionInputs inputs,
-                               DecodeForwardRequest(request));
+                               call.codec().Decode());
     ATTENTION_ASSIGN_OR_RETURN(work.request,
                                ResolveRequest(work.module->config(), inputs));
     return Admit(call, work);
   };
   const absl::Status status = resolve();
   if (!status.ok()) {
-    return AnnotateStatus(std::format("module '{}'", request.module()), status);
+    return AnnotateStatus(std::format("module '{}'", name), status);
   }
   call.SetDecoded(work.module->version());
   return work;
@@ -62,7 +65,8 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
 absl::Status ForwardHandler::Admit(ForwardCall& call,
                                    const ForwardTask::Work& work) const {
   const RequestPlan& request = *work.request;
-  const std::size_t answer_bytes = AnswerBytes(request.shapes, request.dtype);
+  const std::size_t answer_bytes =
+      call.codec().AnswerBytes(request.shapes, request.dtype);
   if (answer_bytes > parts_.max_message_bytes) {
     return absl::ResourceExhaustedError(std::format(
         "the answer would take {} bytes (output {}, weights {}), expected at "

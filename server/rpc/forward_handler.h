@@ -9,19 +9,18 @@
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
 #include "server/rpc/forward_call.h"
-#include "server/rpc/server_state.h"
+#include "server/rpc/front_door.h"
 
 namespace attention {
 
-/// The way of a request from its message to the executor: find the module,
-/// validate, admit, queue. Thread-safe.
+/// The way of a request, in whatever protocol it came, from the door to the
+/// executor: find the module, validate, admit, queue. Thread-safe.
 class ForwardHandler {
  public:
   /// What the handler works with; borrowed.
   struct Parts {
-    const SharedServerState& state;
+    FrontDoor& door;
     const ModuleRegistry& registry;
-    AdmissionController& admission;
     Executor& executor;
     /// Longest answer.
     std::size_t max_message_bytes;
@@ -32,19 +31,20 @@ class ForwardHandler {
   /// Take charge of a call, which completes exactly once: here when it is
   /// refused, in Cancel, or on the executor's thread. Does not block or
   /// compute.
-  void Handle(const std::shared_ptr<ForwardCall>& call) const;
+  /// \param admitted what the door said to the call's message: the memory it
+  ///   holds, or why it is refused.
+  void Handle(const std::shared_ptr<ForwardCall>& call,
+              absl::StatusOr<AdmissionController::Reservation> admitted) const;
 
   /// Drop a call, which completes here if it is queued.
   void Cancel(ForwardCall& call) const;
 
-  /// What messages are reserved of, before they are parsed.
-  [[nodiscard]] AdmissionController& admission() const {
-    return parts_.admission;
-  }
+  [[nodiscard]] FrontDoor& door() const { return parts_.door; }
 
  private:
   [[nodiscard]] absl::StatusOr<ForwardTask::Work> Prepare(
-      ForwardCall& call) const;
+      ForwardCall& call,
+      absl::StatusOr<AdmissionController::Reservation> admitted) const;
   [[nodiscard]] absl::Status Admit(ForwardCall& call,
                                    const ForwardTask::Work& work) const;
 

@@ -10,16 +10,19 @@
 #include <utility>
 #include <vector>
 
-#include "attention/v1/attention_service.pb.h"
-#include "proto/wire/status_codec.h"
-#include "server/rpc/message_bytes.h"
-#include "server/rpc/rpc_context.h"
+#include "server/rpc/attention_codec.h"
 
 namespace attention {
 namespace {
 
 absl::Status DrainingError() {
   return absl::UnavailableError("the server is shutting down");
+}
+
+absl::Status DuplicateIdError(std::uint64_t id) {
+  return absl::InvalidArgumentError(std::format(
+      "id {} is that of an unanswered request, expected an id that is free",
+      id));
 }
 
 absl::Status TooOldError() {
@@ -40,19 +43,19 @@ class ForwardStreamReactor final
  public:
   ForwardStreamReactor(ForwardStreams* streams,
                        grpc::CallbackServerContext* context)
-      : token_(streams->calls_),
-        streams_(streams),
+      : streams_(streams),
         handler_(streams->handler_),
-        opened_(ForwardCall::Clock::now()),
-        deadline_(Deadline(*context)) {}
+        token_(handler_.door().calls()),
+        visit_(handler_.door().Enter(
+            "/attention.v1.AttentionService/ForwardStream", context)) {}
 
   void Start() {
     const std::lock_guard lock(mutex_);
     ReadOrFinish();
   }
 
-  [[nodiscard]] ForwardCall::Clock::time_point opened() const {
-    return opened_;
+  [[nodiscard]] CallRecord::Clock::time_point opened() const {
+    return visit_.record().entered;
   }
 
   // Read no more, and finish with `why` once what was read is answered.
@@ -78,22 +81,18 @@ class ForwardStreamReactor final
   }
 
   std::shared_ptr<ForwardCall> Accept(
-      v1::ForwardStreamRequest* message,
-      AdmissionController::Reservation reservation, std::size_t num_bytes,
-      ForwardCall::Clock::time_point received);
-  void AnswerError(std::uint64_t id, const absl::Status& status, Answer answer);
-  void Send(Answer answer);
+      Visit visit, std::unique_ptr<AttentionStreamCodec> codec,
+      absl::StatusOr<AdmissionController::Reservation>* admitted);
   void Write();
   void ReadOrFinish();
 
-  const CallTracker::Token token_;
   ForwardStreams* const streams_;
   const ForwardHandler& handler_;
-  const ForwardCall::Clock::time_point opened_;
-  const ForwardCall::Clock::time_point deadline_;
+  const CallTracker::Token token_;
   grpc::ByteBuffer incoming_;
 
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;  // guards all below, of visit_ its leaving
+  Visit visit_;
   std::unordered_map<std::uint64_t, std::shared_ptr<ForwardCall>> in_flight_;
   std::deque<Answer> answers_;  // the first is being written, if writing_
   std::size_t num_unanswered_ = 0;
@@ -107,35 +106,26 @@ class ForwardStreamReactor final
 };
 
 void ForwardStreamReactor::OnReadDone(bool ok) {
-  const auto received = ForwardCall::Clock::now();
   if (!ok) {
     const std::lock_guard lock(mutex_);
     reading_ = false;
     half_closed_ = true;
     return ReadOrFinish();
   }
-  const std::size_t num_bytes = incoming_.Length();
-  v1::ForwardStreamRequest message;
-  absl::StatusOr<AdmissionController::Reservation> reservation =
-      ParseForwardMessage(&incoming_, handler_.admission(), &message);
+  FrontDoor& door = handler_.door();
+  Visit visit = door.EnterRequest(visit_, incoming_);
+  auto codec = std::make_unique<AttentionStreamCodec>();
+  auto admitted = door.Admit(*codec, &incoming_);
 
   std::shared_ptr<ForwardCall> call;
   {
     const std::lock_guard lock(mutex_);
     if (finished_) return;  // while this was being parsed: it was never read
-    ++num_unanswered_;
-    unanswered_bytes_ += num_bytes;
-    if (reservation.ok()) {
-      call = Accept(&message, *std::move(reservation), num_bytes, received);
-    } else {
-      AnswerError(
-          message.id(), reservation.status(),
-          {.message = {}, .request_bytes = num_bytes, .id = std::nullopt});
-    }
+    call = Accept(std::move(visit), std::move(codec), &admitted);
   }
   // Outside the lock, which completing takes. The request counts as unanswered,
   // so the stream cannot finish meanwhile.
-  if (call != nullptr) handler_.Handle(call);
+  handler_.Handle(call, std::move(admitted));
   // Only now: reads follow one another, so one thread at a time is here.
   const std::lock_guard lock(mutex_);
   reading_ = false;
@@ -143,56 +133,29 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
 }
 
 std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
-    v1::ForwardStreamRequest* message,
-    AdmissionController::Reservation reservation, std::size_t num_bytes,
-    ForwardCall::Clock::time_point received) {
-  const std::uint64_t id = message->id();
-  if (in_flight_.contains(id)) {
-    AnswerError(
-        id,
-        absl::InvalidArgumentError(std::format(
-            "id {} is that of an unanswered request, expected an id "
-            "that is free",
-            id)),
-        {.message = {}, .request_bytes = num_bytes, .id = std::nullopt});
-    return nullptr;
+    Visit visit, std::unique_ptr<AttentionStreamCodec> codec,
+    absl::StatusOr<AdmissionController::Reservation>* admitted) {
+  const std::size_t num_bytes = visit.record().request_bytes;
+  ++num_unanswered_;
+  unanswered_bytes_ += num_bytes;
+  std::optional<std::uint64_t> id = codec->id();
+  if (admitted->ok() && in_flight_.contains(*id)) {
+    *admitted = DuplicateIdError(*id);
   }
-  std::unique_ptr<v1::ForwardRequest> request(message->release_request());
-  if (request == nullptr) request = std::make_unique<v1::ForwardRequest>();
+  if (!admitted->ok()) id.reset();  // it is not in flight
   auto call = std::make_shared<ForwardCall>(
-      std::move(request), received, deadline_,
-      [this, id, num_bytes](
-          const absl::Status& status,
-          const std::shared_ptr<const ForwardAnswer>& forward_answer) {
-        Answer answer{.message = {}, .request_bytes = num_bytes, .id = id};
-        if (status.ok()) {
-          answer.message = SerializeStreamAnswer(id, forward_answer);
-        }
+      std::move(visit), std::move(codec),
+      [this, id, num_bytes](const grpc::Status&, grpc::ByteBuffer* message) {
         const std::lock_guard lock(mutex_);
-        if (status.ok()) return Send(std::move(answer));
-        AnswerError(id, status, std::move(answer));
+        Answer& answer = answers_.emplace_back();
+        answer.message.Swap(message);
+        answer.request_bytes = num_bytes;
+        answer.id = id;
+        if (!writing_) Write();
       });
-  call->SetReservation(std::move(reservation));
   if (cancelled_) call->Cancel();
-  in_flight_.emplace(id, call);
+  if (id) in_flight_.emplace(*id, call);
   return call;
-}
-
-void ForwardStreamReactor::AnswerError(std::uint64_t id,
-                                       const absl::Status& status,
-                                       Answer answer) {
-  const grpc::Status text = ToGrpcStatus(status);
-  v1::ForwardStreamResponse message;
-  message.set_id(id);
-  message.mutable_error()->set_code(text.error_code());
-  message.mutable_error()->set_message(text.error_message());
-  answer.message = SerializeMessage(message);
-  Send(std::move(answer));
-}
-
-void ForwardStreamReactor::Send(Answer answer) {
-  answers_.push_back(std::move(answer));
-  if (!writing_) Write();
 }
 
 void ForwardStreamReactor::Write() {
@@ -243,13 +206,9 @@ void ForwardStreamReactor::ReadOrFinish() {
   }
   if (num_unanswered_ > 0) return;
   finished_ = true;
-  if (cancelled_) {
-    Finish(ToGrpcStatus(absl::CancelledError("the stream was cancelled")));
-  } else if (half_closed_) {
-    Finish(grpc::Status::OK);
-  } else {
-    Finish(ToGrpcStatus(ending_));
-  }
+  absl::Status status = half_closed_ ? absl::OkStatus() : ending_;
+  if (cancelled_) status = absl::CancelledError("the stream was cancelled");
+  Finish(visit_.Leave(status));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
@@ -276,7 +235,7 @@ void ForwardStreams::Drain() {
 }
 
 void ForwardStreams::EndOlderThan(std::chrono::milliseconds age) {
-  const auto latest = ForwardCall::Clock::now() - age;
+  const auto latest = CallRecord::Clock::now() - age;
   const std::lock_guard lock(mutex_);
   for (ForwardStreamReactor* stream : open_) {
     if (stream->opened() <= latest) stream->End(TooOldError());

@@ -9,7 +9,6 @@
 #include <mutex>
 #include <unordered_set>
 
-#include "server/rpc/call_tracker.h"
 #include "server/rpc/forward_handler.h"
 
 namespace attention {
@@ -23,9 +22,8 @@ class ForwardStreams {
   static constexpr std::size_t kMaxUnanswered = 64;
   static constexpr std::size_t kMaxUnansweredBytes = std::size_t{64} << 20;
 
-  /// \param handler, calls: borrowed.
-  ForwardStreams(const ForwardHandler& handler, CallTracker& calls)
-      : handler_(handler), calls_(calls) {}
+  /// \param handler is borrowed.
+  explicit ForwardStreams(const ForwardHandler& handler) : handler_(handler) {}
   ~ForwardStreams() = default;
   ForwardStreams(const ForwardStreams&) = delete;
   ForwardStreams& operator=(const ForwardStreams&) = delete;
@@ -46,7 +44,6 @@ class ForwardStreams {
   void Close(ForwardStreamReactor* stream);
 
   const ForwardHandler& handler_;
-  CallTracker& calls_;
   std::mutex mutex_;
   std::unordered_set<ForwardStreamReactor*> open_;
   bool draining_ = false;

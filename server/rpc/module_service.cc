@@ -1,104 +1,96 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/module_service.h"
 
+#include <grpcpp/server_context.h>
+
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "core/module/module_name.h"
+#include "core/tensor/status_macros.h"
+#include "proto/wire/module_codec.h"
 #include "server/rpc/message_bytes.h"
-#include "server/rpc/rpc_context.h"
 
 namespace attention {
 namespace {
 
 constexpr std::size_t kMaxQueuedLoads = 64;
 
-// Answers one unary call. Deletes itself when gRPC is done with the call.
+// Answers one unary call with `respond(request)`, a StatusOr<Response>. Deletes
+// itself when gRPC is done with the call.
+template <typename Request, typename Respond>
 class UnaryReactor final : public grpc::ServerUnaryReactor {
  public:
-  UnaryReactor(CallTracker& calls, grpc::CallbackServerContext* context)
-      : token_(calls), context_(context) {}
+  UnaryReactor(FrontDoor& door, const UnaryCall& call, Respond respond)
+      : token_(door.calls()),
+        visit_(door.Enter(call.method, call.context)),
+        call_(call),
+        respond_(std::move(respond)),
+        received_(Receive(door)) {}
 
-  void Complete(const absl::Status& status) {
-    Finish(ToRpcStatus(status, context_));
+  // Answer right here.
+  void Run() {
+    if (!received_.ok()) return Complete(received_);
+    try {
+      const auto response = respond_(request_);
+      if (response.ok()) {
+        *call_.response = SerializeMessage(*response);
+        visit_.record().response_bytes = call_.response->Length();
+      }
+      Complete(response.status());
+    } catch (const std::bad_alloc&) {
+      Complete(absl::ResourceExhaustedError("memory is exhausted"));
+    }
+  }
+
+  // Answer on `thread`, if the client is still there then.
+  void RunOn(WorkThread& thread) {
+    if (!received_.ok()) return Complete(received_);
+    const bool posted = thread.TryPost([this] {
+      if (!call_.context->IsCancelled()) return Run();
+      Complete(absl::CancelledError("the client has gone"));
+    });
+    if (!posted) Complete(TooManyLoadsError());
   }
 
  private:
+  absl::Status Receive(const FrontDoor& door) {
+    ATTENTION_RETURN_IF_ERROR(door.CheckServing());
+    grpc::ByteBuffer bytes = *call_.request;
+    visit_.record().request_bytes = bytes.Length();
+    ATTENTION_RETURN_IF_ERROR(
+        ParseMessage(&bytes, kMaxManagementBytes, &request_));
+    if constexpr (requires { request_.name(); }) {
+      if (ValidateModuleName(request_.name()).ok()) {
+        visit_.record().module = request_.name();
+      }
+    }
+    return absl::OkStatus();
+  }
+  void Complete(const absl::Status& status) { Finish(visit_.Leave(status)); }
   void OnDone() override { delete this; }
 
   const CallTracker::Token token_;
-  grpc::CallbackServerContext* context_;
+  Visit visit_;
+  const UnaryCall call_;
+  const Respond respond_;
+  Request request_;
+  const absl::Status received_;
 };
 
-// The arguments gRPC calls a raw unary method with.
-struct RawCall {
-  grpc::CallbackServerContext* context;
-  const grpc::ByteBuffer* request;
-  grpc::ByteBuffer* response;
-};
-
-template <typename Request>
-absl::StatusOr<Request> Receive(const SharedServerState& state,
-                                const RawCall& call) {
-  absl::Status serving = CheckServing(state);
-  if (!serving.ok()) return serving;
-  grpc::ByteBuffer bytes = *call.request;
-  Request request;
-  absl::Status parsed = ParseMessage(&bytes, kMaxManagementBytes, &request);
-  if (!parsed.ok()) return parsed;
-  return request;
-}
-
-// Answer with `respond(request)`, a StatusOr<Response>, right here.
 template <typename Request, typename Respond>
-grpc::ServerUnaryReactor* RespondNow(const ModuleServiceImpl::Parts& parts,
-                                     const RawCall& call, Respond respond) {
-  auto* reactor = new UnaryReactor(parts.calls, call.context);
-  const absl::StatusOr<Request> request = Receive<Request>(parts.state, call);
-  if (!request.ok()) {
-    reactor->Complete(request.status());
-    return reactor;
-  }
-  const auto response = respond(*request);
-  if (response.ok()) *call.response = SerializeMessage(*response);
-  reactor->Complete(response.status());
-  return reactor;
-}
-
-// The same on `thread`.
-template <typename Request, typename Respond>
-grpc::ServerUnaryReactor* RespondLater(const ModuleServiceImpl::Parts& parts,
-                                       const RawCall& call, WorkThread& thread,
-                                       Respond respond) {
-  auto* reactor = new UnaryReactor(parts.calls, call.context);
-  absl::StatusOr<Request> request = Receive<Request>(parts.state, call);
-  if (!request.ok()) {
-    reactor->Complete(request.status());
-    return reactor;
-  }
-  const bool posted =
-      thread.TryPost([reactor, respond, request = *std::move(request), call] {
-        absl::Status status = absl::CancelledError("the client has gone");
-        if (!call.context->IsCancelled()) {
-          try {
-            const auto response = respond(request);
-            if (response.ok()) *call.response = SerializeMessage(*response);
-            status = response.status();
-          } catch (const std::bad_alloc&) {
-            status = absl::ResourceExhaustedError("memory is exhausted");
-          }
-        }
-        reactor->Complete(status);
-      });
-  if (!posted) reactor->Complete(TooManyLoadsError());
-  return reactor;
+auto* Receive(FrontDoor& door, const UnaryCall& call, Respond respond) {
+  return new UnaryReactor<Request, Respond>(door, call, std::move(respond));
 }
 
 template <typename Response>
-absl::StatusOr<Response> WithModule(absl::StatusOr<v1::ModuleInfo> info) {
-  if (!info.ok()) return info.status();
+absl::StatusOr<Response> WithModule(
+    const absl::StatusOr<ModuleDescription>& module) {
+  if (!module.ok()) return module.status();
   Response response;
-  *response.mutable_module() = *std::move(info);
+  *response.mutable_module() = EncodeModuleDescription(*module);
   return response;
 }
 
@@ -106,9 +98,8 @@ absl::StatusOr<Response> WithModule(absl::StatusOr<v1::ModuleInfo> info) {
 
 ModuleServiceImpl::ModuleServiceImpl(const Parts& parts)
     : parts_(parts),
-      uploads_({.state = parts.state,
+      uploads_({.door = parts.door,
                 .manager = parts.manager,
-                .calls = parts.calls,
                 .work_thread = work_thread_,
                 .max_module_bytes = parts.max_module_bytes}),
       work_thread_(kMaxQueuedLoads) {}
@@ -116,41 +107,49 @@ ModuleServiceImpl::ModuleServiceImpl(const Parts& parts)
 grpc::ServerUnaryReactor* ModuleServiceImpl::ListModules(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return RespondNow<v1::ListModulesRequest>(
-      parts_, {context, request, response},
+  auto* reactor = Receive<v1::ListModulesRequest>(
+      parts_.door,
+      {"/attention.v1.ModuleService/ListModules", context, request, response},
       [this](const v1::ListModulesRequest&)
           -> absl::StatusOr<v1::ListModulesResponse> {
-        absl::StatusOr<std::vector<v1::ModuleInfo>> modules =
-            parts_.manager.List();
-        if (!modules.ok()) return modules.status();
+        ATTENTION_ASSIGN_OR_RETURN(const std::vector<ModuleDescription> modules,
+                                   parts_.manager.List());
         v1::ListModulesResponse list;
-        for (v1::ModuleInfo& info : *modules) {
-          *list.add_modules() = std::move(info);
+        for (const ModuleDescription& module : modules) {
+          *list.add_modules() = EncodeModuleDescription(module);
         }
         return list;
       });
+  reactor->Run();
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* ModuleServiceImpl::GetModule(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return RespondNow<v1::GetModuleRequest>(
-      parts_, {context, request, response},
+  auto* reactor = Receive<v1::GetModuleRequest>(
+      parts_.door,
+      {"/attention.v1.ModuleService/GetModule", context, request, response},
       [this](const v1::GetModuleRequest& get) {
         return WithModule<v1::GetModuleResponse>(
             parts_.manager.Describe(get.name()));
       });
+  reactor->Run();
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* ModuleServiceImpl::LoadModule(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return RespondLater<v1::LoadModuleRequest>(
-      parts_, {context, request, response}, work_thread_,
+  auto* reactor = Receive<v1::LoadModuleRequest>(
+      parts_.door,
+      {"/attention.v1.ModuleService/LoadModule", context, request, response},
       [this](const v1::LoadModuleRequest& load) {
         return WithModule<v1::LoadModuleResponse>(
             parts_.manager.Load(load.name(), load.replace()));
       });
+  reactor->RunOn(work_thread_);
+  return reactor;
 }
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleServiceImpl::UploadModule(
@@ -161,14 +160,16 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleServiceImpl::UploadModule(
 grpc::ServerUnaryReactor* ModuleServiceImpl::UnloadModule(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
     grpc::ByteBuffer* response) {
-  return RespondLater<v1::UnloadModuleRequest>(
-      parts_, {context, request, response}, work_thread_,
+  auto* reactor = Receive<v1::UnloadModuleRequest>(
+      parts_.door,
+      {"/attention.v1.ModuleService/UnloadModule", context, request, response},
       [this](const v1::UnloadModuleRequest& unload)
           -> absl::StatusOr<v1::UnloadModuleResponse> {
-        absl::Status status = parts_.manager.Unload(unload.name());
-        if (!status.ok()) return status;
+        ATTENTION_RETURN_IF_ERROR(parts_.manager.Unload(unload.name()));
         return v1::UnloadModuleResponse();
       });
+  reactor->RunOn(work_thread_);
+  return reactor;
 }
 
 }  // namespace attention

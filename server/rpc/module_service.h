@@ -10,9 +10,8 @@
 #include "attention/v1/module_service.grpc.pb.h"
 #include "server/modules/module_manager.h"
 #include "server/modules/work_thread.h"
-#include "server/rpc/call_tracker.h"
+#include "server/rpc/front_door.h"
 #include "server/rpc/module_upload.h"
-#include "server/rpc/server_state.h"
 
 namespace attention {
 
@@ -28,9 +27,8 @@ class ModuleServiceImpl final
  public:
   /// What the service works with; borrowed.
   struct Parts {
-    const SharedServerState& state;
+    FrontDoor& door;
     ModuleManager& manager;
-    CallTracker& calls;
     /// Longest file, and most bytes of all uploads under way.
     std::size_t max_module_bytes;
   };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/module_upload.h"
 
+#include <grpcpp/server_context.h>
+
 #include <cstdint>
 #include <format>
 #include <memory>
@@ -8,13 +10,22 @@
 #include <utility>
 
 #include "attention/v1/module_service.pb.h"
+#include "core/module/module_name.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
+#include "proto/wire/module_codec.h"
 #include "server/modules/upload_buffer.h"
 #include "server/rpc/message_bytes.h"
-#include "server/rpc/rpc_context.h"
 
 namespace attention {
+
+namespace {
+
+absl::Status InModule(const std::string& name, const absl::Status& status) {
+  return AnnotateStatus(std::format("module '{}'", name), status);
+}
+
+}  // namespace
 
 absl::Status TooManyLoadsError() {
   return OverloadError("too many modules are waiting to be loaded");
@@ -37,7 +48,9 @@ class ModuleUploadReactor final
         parts_(uploads->parts_),
         context_(context),
         response_(response),
-        token_(parts_.calls) {
+        token_(parts_.door.calls()),
+        visit_(parts_.door.Enter("/attention.v1.ModuleService/UploadModule",
+                                 context)) {
     uploads_->num_uploads_.fetch_add(1);
   }
 
@@ -78,14 +91,15 @@ class ModuleUploadReactor final
   grpc::ByteBuffer incoming_;
 
   std::mutex mutex_;  // guards all below; but loading, nobody else uses them
+  Visit visit_;
   Stage stage_ = Stage::kReceiving;
   Clock::time_point last_message_ = Clock::now();
-  v1::UploadModuleHeader header_;
+  UploadOptions upload_;
   std::unique_ptr<UploadBuffer> file_;  // once there is a header
 };
 
 absl::Status ModuleUploadReactor::CheckRoom() const {
-  ATTENTION_RETURN_IF_ERROR(CheckServing(parts_.state));
+  ATTENTION_RETURN_IF_ERROR(parts_.door.CheckServing());
   if (uploads_->num_uploads_.load() <= ModuleUploads::kMaxUploads) {
     return absl::OkStatus();
   }
@@ -109,13 +123,14 @@ void ModuleUploadReactor::EndIfIdle(Clock::time_point latest,
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kReceiving || last_message_ > latest) return;
   if (file_ == nullptr) return Complete(why);
-  Complete(AnnotateStatus(std::format("module '{}'", header_.name()), why));
+  Complete(InModule(upload_.name, why));
 }
 
 void ModuleUploadReactor::OnReadDone(bool ok) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kReceiving) return;  // ended while this was under way
   if (!ok) return TakeEnd();
+  visit_.record().request_bytes += incoming_.Length();
   v1::UploadModuleRequest message;
   absl::Status status =
       ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
@@ -134,8 +149,7 @@ absl::Status ModuleUploadReactor::Take(const v1::UploadModuleRequest& message) {
         return absl::InvalidArgumentError(
             "the upload's first message has data, expected a header");
       }
-      return AnnotateStatus(std::format("module '{}'", header_.name()),
-                            file_->Append(message.data()));
+      return InModule(upload_.name, file_->Append(message.data()));
     case v1::UploadModuleRequest::PART_NOT_SET:
       break;
   }
@@ -154,8 +168,12 @@ absl::Status ModuleUploadReactor::TakeHeader(
         std::format("the upload's header has {} bytes, expected at most {}",
                     header.ByteSizeLong(), kMaxManagementBytes));
   }
-  ATTENTION_RETURN_IF_ERROR(parts_.manager.CheckUpload(header));
-  header_ = header;
+  ATTENTION_RETURN_IF_ERROR(ValidateModuleName(header.name()));
+  visit_.record().module = header.name();
+  absl::StatusOr<UploadOptions> upload = DecodeUploadHeader(header);
+  if (!upload.ok()) return InModule(header.name(), upload.status());
+  ATTENTION_RETURN_IF_ERROR(parts_.manager.CheckUpload(*upload));
+  upload_ = *std::move(upload);
   ATTENTION_ASSIGN_OR_RETURN(AdmissionController::Reservation reservation,
                              uploads_->budget_.Reserve(0));
   file_ = std::make_unique<UploadBuffer>(parts_.max_module_bytes,
@@ -179,21 +197,22 @@ void ModuleUploadReactor::TakeEnd() {
 }
 
 void ModuleUploadReactor::Load() {
-  absl::StatusOr<v1::ModuleInfo> info =
+  absl::StatusOr<ModuleDescription> loaded =
       absl::CancelledError("the client stopped the upload");
   // Nobody waits for an upload whose client has gone meanwhile.
   if (!context_->IsCancelled()) {
     try {
-      info = parts_.manager.LoadUpload(header_, file_->bytes());
+      loaded = parts_.manager.LoadUpload(upload_, file_->bytes());
     } catch (const std::bad_alloc&) {
-      info = absl::ResourceExhaustedError("memory is exhausted");
+      loaded = absl::ResourceExhaustedError("memory is exhausted");
     }
   }
   const std::lock_guard lock(mutex_);
-  if (!info.ok()) return Complete(info.status());
+  if (!loaded.ok()) return Complete(loaded.status());
   v1::UploadModuleResponse response;
-  *response.mutable_module() = *std::move(info);
+  *response.mutable_module() = EncodeModuleDescription(*loaded);
   *response_ = SerializeMessage(response);
+  visit_.record().response_bytes = response_->Length();
   Complete(absl::OkStatus());
 }
 
@@ -203,7 +222,7 @@ void ModuleUploadReactor::Complete(const absl::Status& status) {
   // client has seen its end and started another.
   file_.reset();
   uploads_->num_uploads_.fetch_sub(1);
-  Finish(ToRpcStatus(status, context_));
+  Finish(visit_.Leave(status));
 }
 
 grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleUploads::Open(

@@ -14,8 +14,7 @@
 #include "core/serving/admission_controller.h"
 #include "server/modules/module_manager.h"
 #include "server/modules/work_thread.h"
-#include "server/rpc/call_tracker.h"
-#include "server/rpc/server_state.h"
+#include "server/rpc/front_door.h"
 
 namespace attention {
 
@@ -33,9 +32,8 @@ class ModuleUploads {
 
   /// What uploads work with; borrowed.
   struct Parts {
-    const SharedServerState& state;
+    FrontDoor& door;
     ModuleManager& manager;
-    CallTracker& calls;
     WorkThread& work_thread;
     /// Longest file, and most bytes of all uploads under way.
     std::size_t max_module_bytes;

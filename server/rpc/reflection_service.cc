@@ -8,10 +8,10 @@
 #include <format>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/tensor/quote.h"
-#include "proto/wire/status_codec.h"
 #include "server/rpc/message_bytes.h"
 #include "server/rpc/served_services.h"
 
@@ -116,22 +116,27 @@ void SetServices(ServerReflectionResponse* response) {
 class ReflectionReactor final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  ReflectionReactor() { StartRead(&request_); }
+  explicit ReflectionReactor(Visit visit) : visit_(std::move(visit)) {
+    StartRead(&request_);
+  }
 
  private:
   void OnReadDone(bool ok) override {
-    if (!ok) return Finish(grpc::Status::OK);
+    if (!ok) return Finish(visit_.Leave(absl::OkStatus()));
+    visit_.record().request_bytes += request_.Length();
     ServerReflectionRequest request;
     const absl::Status parsed =
         ParseMessage(&request_, kMaxManagementBytes, &request);
-    if (!parsed.ok()) return Finish(ToGrpcStatus(parsed));
+    if (!parsed.ok()) return Finish(visit_.Leave(parsed));
     response_ = SerializeMessage(Reflect(request));
+    visit_.record().response_bytes += response_.Length();
     StartWrite(&response_);
   }
   // After a failed write the read fails, too.
   void OnWriteDone(bool /*ok*/) override { StartRead(&request_); }
   void OnDone() override { delete this; }
 
+  Visit visit_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
 };
@@ -174,8 +179,8 @@ ServerReflectionResponse Reflect(const ServerReflectionRequest& request) {
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-OpenReflectionStream() {
-  return new ReflectionReactor;
+OpenReflectionStream(Visit visit) {
+  return new ReflectionReactor(std::move(visit));
 }
 
 }  // namespace attention

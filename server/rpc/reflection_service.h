@@ -4,8 +4,12 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <format>
+#include <string>
+
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
+#include "server/rpc/front_door.h"
 
 namespace attention {
 
@@ -16,7 +20,7 @@ namespace attention {
 
 /// Answer a stream of requests of either version, whose bytes are the same.
 [[nodiscard]] grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-OpenReflectionStream();
+OpenReflectionStream(Visit visit);
 
 /// ServerReflection of one version. gRPC's own serves v1alpha alone and holds a
 /// thread for each open stream. Thread-safe.
@@ -26,10 +30,18 @@ class ReflectionService final
           template WithRawCallbackMethod_ServerReflectionInfo<
               typename ServerReflection::Service> {
  public:
+  /// \param door is borrowed.
+  explicit ReflectionService(const FrontDoor& door) : door_(door) {}
+
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-  ServerReflectionInfo(grpc::CallbackServerContext* /*context*/) override {
-    return OpenReflectionStream();
+  ServerReflectionInfo(grpc::CallbackServerContext* context) override {
+    return OpenReflectionStream(door_.Enter(method_, context));
   }
+
+ private:
+  const FrontDoor& door_;
+  const std::string method_ = std::format(
+      "/{}/ServerReflectionInfo", ServerReflection::service_full_name());
 };
 
 }  // namespace attention

@@ -6,7 +6,6 @@
 #include <string>
 
 #include "core/tensor/quote.h"
-#include "proto/wire/status_codec.h"
 #include "server/rpc/served_services.h"
 
 namespace attention {
@@ -36,7 +35,7 @@ std::string MethodNames(const google::protobuf::ServiceDescriptor& service) {
 // Answers one call. Deletes itself when gRPC is done with it.
 class Refusal final : public grpc::ServerGenericBidiReactor {
  public:
-  explicit Refusal(const absl::Status& why) { Finish(ToGrpcStatus(why)); }
+  explicit Refusal(const grpc::Status& why) { Finish(why); }
 
  private:
   void OnDone() override { delete this; }
@@ -66,7 +65,8 @@ absl::Status UnknownMethodError(std::string_view path) {
 
 grpc::ServerGenericBidiReactor* UnknownMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
-  return new Refusal(UnknownMethodError(context->method()));
+  Visit visit = door_.Enter(kUnknownMethod, context);
+  return new Refusal(visit.Leave(UnknownMethodError(context->method())));
 }
 
 }  // namespace attention

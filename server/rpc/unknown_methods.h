@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "server/rpc/front_door.h"
 
 namespace attention {
 
@@ -18,8 +19,14 @@ namespace attention {
 /// success. Thread-safe.
 class UnknownMethods final : public grpc::CallbackGenericService {
  public:
+  /// \param door is borrowed.
+  explicit UnknownMethods(const FrontDoor& door) : door_(door) {}
+
   grpc::ServerGenericBidiReactor* CreateReactor(
       grpc::GenericCallbackServerContext* context) override;
+
+ private:
+  const FrontDoor& door_;
 };
 
 }  // namespace attention

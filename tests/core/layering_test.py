@@ -4,7 +4,7 @@
 A folder may include itself, the folders named beside it, and what lies below
 those. core/ may include neither gRPC, protobuf, spdlog, CLI11, Prometheus nor
 OpenSSL, and only core/onednn sees oneDNN,
-and only core/simd sees Highway.
+and only core/simd sees Highway. server/ does not see what computes a module.
 """
 
 import pathlib
@@ -26,9 +26,10 @@ EDGES = {
     "core/serving": ["core/module"],
     "core/usage": [],
     "proto/wire": ["proto", "core/attention", "core/usage"],
-    "server/repository": ["core/module", "core/safetensors", "proto/wire"],
-    "server/modules": ["server/repository", "core/serving", "proto/wire"],
-    "server/rpc": ["server/modules"],
+    "server/weights": ["core/attention", "core/safetensors"],
+    "server/repository": ["server/weights", "core/module", "proto/wire"],
+    "server/modules": ["server/repository", "core/serving"],
+    "server/rpc": ["server/modules", "proto/wire"],
     "server/host": ["server/rpc", "core/usage"],
     "server": ["server/host"],
     "client/cpp": ["proto/wire", "core/safetensors"],
@@ -38,6 +39,7 @@ PRODUCT = ("core", "proto", "server", "client")
 FORBIDDEN_IN_CORE = re.compile(
     r"^(grpc|grpcpp/|google/protobuf|attention/v1/|spdlog|CLI/|prometheus|openssl)"
 )
+COMPUTING = re.compile(r"^core/(engine|fused|onednn|reference|simd)/")
 HIGHWAY = re.compile(r"^hwy/")
 ONEDNN = re.compile(r"^(oneapi/|dnnl|omp\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
@@ -64,6 +66,8 @@ def violation(source, include):
     folder = folder_of(source)
     if folder.startswith("core") and FORBIDDEN_IN_CORE.match(include):
         return "core/ may not include it"
+    if folder.startswith("server") and COMPUTING.match(include):
+        return "server/ asks core/module"
     if folder != "core/onednn" and ONEDNN.match(include):
         return "only core/onednn may include it"
     if folder != "core/simd" and HIGHWAY.match(include):
@@ -109,6 +113,8 @@ def self_test():
     assert violation(path("server/x.cc"), "oneapi/dnnl/dnnl.hpp")
     assert violation(path("proto/wire/x.cc"), "core/safetensors/safetensors.h")
     assert violation(path("client/cpp/x.cc"), "server/host/options.h")
+    assert violation(path("server/host/x.cc"), "core/engine/compute_path.h")
+    assert violation(path("server/weights/x.cc"), "server/repository/x.h")
     assert not violation(path("server/x.cc"), "core/attention/config.h")
 
 

@@ -19,6 +19,7 @@ namespace attention::testing {
 namespace {
 
 constexpr std::size_t kMaxMessageBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxModuleBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxReceiveBytes = std::size_t{64} << 20;
 
 std::shared_ptr<const AttentionModule> MakeModule(std::uint64_t version) {
@@ -63,19 +64,29 @@ class Blocker final : public ForwardTask::Caller {
 
 GatedService::GatedService(std::size_t budget_bytes)
     : admission_(budget_bytes),
-      executor_(/*num_threads=*/1),
-      handler_({.state = state_,
+      executor_(/*num_threads=*/1, Pinning::kNone, &observer_),
+      door_({.state = state_, .admission = admission_, .observer = observer_}),
+      handler_({.door = door_,
                 .registry = registry_,
-                .admission = admission_,
                 .executor = executor_,
                 .max_message_bytes = kMaxMessageBytes}),
-      service_(handler_, calls_) {
+      manager_(registry_, /*repository=*/nullptr,
+               {.max_loaded_bytes = kMaxModuleBytes}),
+      service_(handler_),
+      module_service_({.door = door_,
+                       .manager = manager_,
+                       .max_module_bytes = kMaxModuleBytes}),
+      reflection_(door_),
+      unknown_methods_(door_) {
   ModuleRegistry::LoadTicket ticket =
       registry_.BeginLoad("m", /*replace=*/false).value();
   const std::uint64_t version = ticket.version();
   std::move(ticket).Publish(MakeModule(version));
   grpc::ServerBuilder builder;
   builder.RegisterService(&service_);
+  builder.RegisterService(&module_service_);
+  builder.RegisterService(&reflection_);
+  builder.RegisterCallbackGenericService(&unknown_methods_);
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),

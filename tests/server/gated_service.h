@@ -10,13 +10,19 @@
 #include <memory>
 
 #include "attention/v1/attention_service.grpc.pb.h"
+#include "server/modules/module_manager.h"
 #include "server/rpc/attention_service.h"
+#include "server/rpc/front_door.h"
+#include "server/rpc/module_service.h"
+#include "server/rpc/reflection_service.h"
+#include "server/rpc/unknown_methods.h"
+#include "tests/server/recording_observer.h"
 
 namespace attention::testing {
 
-/// AttentionService in the process, serving a small module "m", with an
-/// executor that can be held, so that requests stay queued as long as a test
-/// wants.
+/// The services in the process, serving a small module "m", with an executor
+/// that can be held, so that requests stay queued as long as a test wants, and
+/// an observer that keeps what it is told.
 class GatedService {
  public:
   explicit GatedService(std::size_t budget_bytes = std::size_t{1} << 30);
@@ -30,7 +36,10 @@ class GatedService {
   [[nodiscard]] v1::AttentionService::Stub& stub() { return *stub_; }
   [[nodiscard]] AttentionServiceImpl& service() { return service_; }
   [[nodiscard]] AdmissionController& admission() { return admission_; }
-  [[nodiscard]] CallTracker& calls() { return calls_; }
+  [[nodiscard]] CallTracker& calls() { return door_.calls(); }
+  [[nodiscard]] RecordingObserver& observer() { return observer_; }
+  [[nodiscard]] FrontDoor& door() { return door_; }
+  [[nodiscard]] const ForwardHandler& handler() const { return handler_; }
 
   /// Refuse new requests.
   void StopServing() { state_ = ServerState::kDraining; }
@@ -47,12 +56,17 @@ class GatedService {
 
  private:
   SharedServerState state_{ServerState::kServing};
-  CallTracker calls_;
+  RecordingObserver observer_;
   ModuleRegistry registry_;
   AdmissionController admission_;
   Executor executor_;
+  FrontDoor door_;
   ForwardHandler handler_;
+  ModuleManager manager_;
   AttentionServiceImpl service_;
+  ModuleServiceImpl module_service_;
+  ReflectionService<grpc::reflection::v1::ServerReflection> reflection_;
+  UnknownMethods unknown_methods_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::AttentionService::Stub> stub_;

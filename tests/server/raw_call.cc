@@ -70,20 +70,23 @@ class StreamReactor final
 }  // namespace
 
 grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel,
-                     const std::string& method,
-                     const grpc::ByteBuffer& message) {
+                     const std::string& method, const grpc::ByteBuffer& message,
+                     std::string* answer) {
   grpc::GenericStub stub(channel);
   grpc::ClientContext context;
   grpc::ByteBuffer response;
   std::promise<grpc::Status> done;
   stub.UnaryCall(&context, method, {}, &message, &response,
                  [&done](grpc::Status status) { done.set_value(status); });
-  return done.get_future().get();
+  const grpc::Status status = done.get_future().get();
+  if (answer != nullptr) *answer = ToString(response);
+  return status;
 }
 
 grpc::Status CallRaw(const std::shared_ptr<grpc::Channel>& channel,
-                     const std::string& method, const std::string& message) {
-  return CallRaw(channel, method, ToBytes(message));
+                     const std::string& method, const std::string& message,
+                     std::string* answer) {
+  return CallRaw(channel, method, ToBytes(message), answer);
 }
 
 RawStreamResult StreamRaw(const std::shared_ptr<grpc::Channel>& channel,

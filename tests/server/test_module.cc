@@ -12,7 +12,7 @@
 #include "proto/wire/config_codec.h"
 #include "proto/wire/forward_codec.h"
 #include "proto/wire/tensor_codec.h"
-#include "server/repository/stored_module.h"
+#include "server/weights/stored_module.h"
 #include "tests/server/repository/module_tensors.h"
 #include "tests/testing/attention_case.h"
 

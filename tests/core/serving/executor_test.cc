@@ -85,9 +85,9 @@ TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   ForwardTask::Work work = caller->MakeWork(MakeModule());
   ComputePool pool(1);
   Tensor want(DataType::kFloat32, {3, 1, 8});
-  ASSERT_TRUE(testing::Forward(
-                  work.module->implementation(DataType::kFloat32),
-                  *work.request, {want.mutable_view(), std::nullopt}, pool)
+  ASSERT_TRUE(testing::Forward(work.module->implementation(DataType::kFloat32),
+                               *work.request,
+                               {want.mutable_view(), std::nullopt}, pool)
                   .ok());
   Executor executor(/*num_threads=*/2);
 

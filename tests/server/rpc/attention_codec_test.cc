@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/rpc/message_bytes.h"
+#include "server/rpc/attention_codec.h"
 
 #include <gtest/gtest.h>
 
 #include <cstddef>
 #include <string>
+
+#include "server/rpc/front_door.h"
+#include "server/rpc/log_observer.h"
+#include "server/rpc/message_bytes.h"
 
 namespace attention {
 namespace {
@@ -24,66 +28,77 @@ grpc::ByteBuffer ToBytes(const std::string& message) {
   return {&slice, 1};
 }
 
-TEST(ParseForwardMessageTest, HoldsWhatTheParsedMessageTakes) {
+// What the door does with a message.
+absl::StatusOr<Reservation> Admit(AdmissionController& admission,
+                                  RequestCodec& codec,
+                                  grpc::ByteBuffer* bytes) {
+  const SharedServerState state{ServerState::kServing};
+  LogObserver observer;
+  const FrontDoor door(
+      {.state = state, .admission = admission, .observer = observer});
+  return door.Admit(codec, bytes);
+}
+
+TEST(AttentionCodecTest, HoldsWhatTheParsedMessageTakes) {
   AdmissionController admission(4 * kElementBytes);
   grpc::ByteBuffer bytes = SerializeMessage(Request());
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
   const absl::StatusOr<Reservation> reservation =
-      ParseForwardMessage(&bytes, admission, &message);
+      Admit(admission, codec, &bytes);
 
   ASSERT_TRUE(reservation.ok()) << reservation.status();
-  EXPECT_EQ(message.query().data().size(), kElementBytes);
+  EXPECT_EQ(codec.request().query().data().size(), kElementBytes);
   EXPECT_FALSE(bytes.Valid());
-  EXPECT_GE(admission.reserved_bytes(), message.SpaceUsedLong());
+  EXPECT_GE(admission.reserved_bytes(), codec.request().SpaceUsedLong());
   EXPECT_LT(admission.reserved_bytes(), kElementBytes * 3 / 2);
 }
 
-TEST(ParseForwardMessageTest, NeedsRoomForTheBytesAndTheMessage) {
+TEST(AttentionCodecTest, NeedsRoomForTheBytesAndTheMessage) {
   AdmissionController admission(kElementBytes * 3 / 2);
   grpc::ByteBuffer bytes = SerializeMessage(Request());
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
-  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().code(),
+  EXPECT_EQ(Admit(admission, codec, &bytes).status().code(),
             absl::StatusCode::kResourceExhausted);
 
   EXPECT_FALSE(bytes.Valid());
   EXPECT_EQ(admission.reserved_bytes(), 0U);
 }
 
-TEST(ParseForwardMessageTest, RefusesBeforeItParses) {
+TEST(AttentionCodecTest, RefusesBeforeItParses) {
   AdmissionController admission(kElementBytes);
   grpc::ByteBuffer bytes =
       ToBytes(Request().SerializeAsString() + "\xFF not well-formed");
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
-  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().code(),
+  EXPECT_EQ(Admit(admission, codec, &bytes).status().code(),
             absl::StatusCode::kResourceExhausted);
 }
 
-TEST(ParseForwardMessageTest, HoldsNothingForAMessageThatIsNotWellFormed) {
+TEST(AttentionCodecTest, HoldsNothingForAMessageThatIsNotWellFormed) {
   AdmissionController admission(4 * kElementBytes);
   grpc::ByteBuffer bytes =
       ToBytes(Request().SerializeAsString() + "\xFF not well-formed");
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
-  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().code(),
+  EXPECT_EQ(Admit(admission, codec, &bytes).status().code(),
             absl::StatusCode::kInvalidArgument);
 
   EXPECT_EQ(admission.reserved_bytes(), 0U);
 }
 
-TEST(ParseForwardMessageTest, SaysThatACallHasNoMessage) {
+TEST(AttentionCodecTest, SaysThatACallHasNoMessage) {
   AdmissionController admission(4 * kElementBytes);
   grpc::ByteBuffer bytes;
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
-  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().message(),
+  EXPECT_EQ(Admit(admission, codec, &bytes).status().message(),
             "the call has no whole message, expected "
             "attention.v1.ForwardRequest");
 }
 
-TEST(ParseForwardMessageTest, CountsFieldsThatGrow) {
+TEST(AttentionCodecTest, CountsFieldsThatGrow) {
   // An empty field no tensor has: two bytes become an entry and a string.
   const std::string unknown = "\x7A";
   std::string tensor;
@@ -94,28 +109,28 @@ TEST(ParseForwardMessageTest, CountsFieldsThatGrow) {
   const std::size_t num_bytes = bytes.Length();
   // Beside what every call takes.
   AdmissionController admission(4096 + 41 * num_bytes);
-  v1::ForwardRequest message;
+  AttentionCodec codec;
 
   const absl::StatusOr<Reservation> reservation =
-      ParseForwardMessage(&bytes, admission, &message);
+      Admit(admission, codec, &bytes);
 
   EXPECT_TRUE(reservation.ok()) << reservation.status();
   EXPECT_GT(admission.reserved_bytes(), 4096 + 20 * num_bytes);
 }
 
-TEST(ParseForwardMessageTest, LeavesARefusedStreamsMessageItsId) {
+TEST(AttentionCodecTest, LeavesARefusedStreamsMessageItsId) {
   AdmissionController admission(kElementBytes);
   v1::ForwardStreamRequest request;
   request.set_id(7);
   *request.mutable_request() = Request();
   grpc::ByteBuffer bytes = SerializeMessage(request);
-  v1::ForwardStreamRequest message;
+  AttentionStreamCodec codec;
 
-  EXPECT_EQ(ParseForwardMessage(&bytes, admission, &message).status().code(),
+  EXPECT_EQ(Admit(admission, codec, &bytes).status().code(),
             absl::StatusCode::kResourceExhausted);
 
-  EXPECT_EQ(message.id(), 7U);
-  EXPECT_FALSE(message.has_request());
+  EXPECT_EQ(codec.id(), 7U);
+  EXPECT_EQ(codec.request().ByteSizeLong(), 0U);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/repository/stored_module.h"
+#include "server/weights/stored_module.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -10,6 +10,12 @@
 
 namespace attention {
 
+// The room `server/weights`: a module's parameters out of the bytes of a
+// safetensors file, and the digest that names them. A room of its own below
+// `repository`, because a file of the repository and one that was uploaded
+// become a module in the same way. Enters: anything between those bytes and
+// ModuleWeights. Uses core/attention, core/safetensors and, alone, OpenSSL.
+
 /// A module as read from a file: all that serving it needs.
 struct StoredModule {
   ModuleConfig config;

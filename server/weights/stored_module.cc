@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/repository/stored_module.h"
+#include "server/weights/stored_module.h"
 
 #include <format>
 #include <new>
@@ -7,7 +7,7 @@
 
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
-#include "server/repository/weights_digest.h"
+#include "server/weights/weights_digest.h"
 
 namespace attention {
 namespace {

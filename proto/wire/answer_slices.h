@@ -9,28 +9,21 @@
 
 #include "attention/v1/attention_service.pb.h"
 #include "core/attention/request.h"
-#include "core/serving/admission_controller.h"
 
 namespace attention {
-
-/// An answer, and the memory budget it takes until it has left the process.
-struct ForwardAnswer {
-  v1::ForwardResponse response;
-  AdmissionController::Reservation reservation;
-};
 
 /// Return the bytes a response with outputs of these shapes will take, its
 /// other fields (at most, and stream envelope included) too.
 [[nodiscard]] std::size_t AnswerBytes(const OutputShapes& shapes,
                                       DataType dtype);
 
-/// Serialise as a ForwardResponse. Tensor elements are not copied: the bytes
-/// share ownership of the answer.
+/// Serialise a response as it is. Tensor elements are not copied: the bytes
+/// share ownership of the answer. Thread-safe.
 [[nodiscard]] grpc::ByteBuffer SerializeAnswer(
-    const std::shared_ptr<const ForwardAnswer>& answer);
+    const std::shared_ptr<const v1::ForwardResponse>& answer);
 
-/// Serialise as a ForwardStreamResponse, likewise.
+/// Serialise as the ForwardStreamResponse of a request, likewise.
 [[nodiscard]] grpc::ByteBuffer SerializeStreamAnswer(
-    std::uint64_t id, const std::shared_ptr<const ForwardAnswer>& answer);
+    std::uint64_t id, const std::shared_ptr<const v1::ForwardResponse>& answer);
 
 }  // namespace attention

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/rpc/forward_answer.h"
+#include "proto/wire/answer_slices.h"
 
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
@@ -7,13 +7,14 @@
 #include <grpcpp/support/slice.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace attention {
 namespace {
 
 using google::protobuf::internal::WireFormatLite;
-using AnswerPointer = std::shared_ptr<const ForwardAnswer>;
+using AnswerPointer = std::shared_ptr<const v1::ForwardResponse>;
 
 // Everything beside the elements: tags, lengths, two shapes, numbers.
 constexpr std::size_t kMaxEnvelopeBytes = 512;
@@ -81,7 +82,7 @@ class Slices {
 
 // Field by field; protobuf accepts fields in any order.
 Slices SliceResponse(const AnswerPointer& answer) {
-  const v1::ForwardResponse& response = answer->response;
+  const v1::ForwardResponse& response = *answer;
   Slices slices(answer);
   if (response.has_output()) {
     slices.AppendTensor(v1::ForwardResponse::kOutputFieldNumber,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/repository/weights_digest.h"
+#include "server/weights/weights_digest.h"
 
 #include <gtest/gtest.h>
 

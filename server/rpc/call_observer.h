@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "core/serving/forward_task.h"
+
+namespace attention {
+
+/// Who calls. What else is known of a caller, such as who vouches for it, has
+/// its place here and is found out by FrontDoor::Enter.
+struct Caller {
+  std::string peer;  ///< address as gRPC has it, such as "ipv4:127.0.0.1:4711"
+};
+
+/// A call, or one request of a stream.
+struct CallRecord {
+  using Clock = ForwardTask::Clock;
+
+  // Known when it enters.
+  std::string_view method;  ///< "/SERVICE/METHOD", or kUnknownMethod
+  Caller caller;
+  /// Whether it is one request of the call `method`, which is on record itself.
+  bool is_stream_request = false;
+  Clock::time_point entered;
+  Clock::time_point deadline = Clock::time_point::max();
+
+  // Known when it leaves; zero and empty as far as it did not come.
+  std::string module;  ///< asked for; empty unless a valid name
+  std::uint64_t module_version = 0;
+  std::size_t request_bytes = 0;   ///< of its messages, without its requests'
+  std::size_t response_bytes = 0;  ///< of its answer, if it has succeeded
+  std::chrono::nanoseconds decode{0};  ///< from entering to being queued
+  std::chrono::nanoseconds total{0};   ///< from entering to leaving
+  ForwardTask::Times times;
+};
+
+/// Method of the calls of what is not served: theirs may be anything.
+inline constexpr std::string_view kUnknownMethod = "unknown";
+
+/// Told of every call, and of every request of a stream.
+///
+/// Each enters once and leaves once, in this order, on whatever thread makes it
+/// happen, so implementations are thread-safe, quick, and do not throw.
+class CallObserver {
+ public:
+  virtual ~CallObserver() = default;
+  virtual void OnEntered(const CallRecord& call) = 0;
+  /// \param status of the call; its code and text are what the client gets.
+  virtual void OnLeft(const CallRecord& call, const absl::Status& status) = 0;
+};
+
+}  // namespace attention
