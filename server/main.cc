@@ -9,10 +9,10 @@
 
 #include <cstdio>
 #include <exception>
-#include <format>
 #include <string>
 #include <variant>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 #include "server/host/log.h"
 #include "server/host/options.h"
@@ -39,7 +39,7 @@ int Serve(const ServerOptions& options) {
   const absl::Status started = server.Start(signals.token());
   if (absl::IsCancelled(started)) return 0;
   if (!started.ok()) {
-    Print(stderr, std::format("attention-server: {}\n", StatusText(started)));
+    Print(stderr, FormatText("attention-server: {}\n", StatusText(started)));
     return kExitRuntimeError;
   }
   signals.Wait();
@@ -59,8 +59,8 @@ int main(int argc, char** argv) {
   try {
     return attention::Serve(std::get<attention::ServerOptions>(parsed));
   } catch (const std::exception& error) {
-    attention::Print(stderr,
-                     std::format("attention-server: {}\n", error.what()));
+    attention::Print(
+        stderr, attention::FormatText("attention-server: {}\n", error.what()));
     return attention::kExitRuntimeError;
   }
 }

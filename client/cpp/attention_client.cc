@@ -7,13 +7,13 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/channel_arguments.h>
 
-#include <format>
 #include <future>
 #include <utility>
 
 #include "client/cpp/connection.h"
 #include "client/cpp/health_message.h"
 #include "client/cpp/target.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/forward_codec.h"
 #include "proto/wire/module_codec.h"
@@ -63,7 +63,7 @@ absl::Status CheckSize(const AttentionInputs& inputs) {
   add(inputs.key_padding_mask);
   add(inputs.valid_lens);
   if (num_bytes <= kMaxTensorBytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "the request's tensors take {} bytes, expected at most {}, which one "
       "message can hold; split the batch, or use a causal mask (--causal) or "
       "valid lengths (--valid-lens) in place of masks as tensors",

@@ -2,10 +2,10 @@
 #include "client/cpp/connection.h"
 
 #include <cstddef>
-#include <format>
 #include <string_view>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/status_codec.h"
 
@@ -35,9 +35,9 @@ std::string ConnectionText(std::string_view text) {
     return std::string(text);
   }
   const std::size_t colon = text.rfind(": ");
-  return std::format("cannot connect{}", colon == std::string_view::npos
-                                             ? std::string_view()
-                                             : text.substr(colon));
+  return FormatText("cannot connect{}", colon == std::string_view::npos
+                                            ? std::string_view()
+                                            : text.substr(colon));
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ absl::Status AttentionClient::Connection::ToStatus(
   absl::Status result = FromGrpcStatus(status);
   switch (result.code()) {
     case absl::StatusCode::kUnavailable:
-      return absl::UnavailableError(std::format(
+      return absl::UnavailableError(FormatText(
           "{}; is the server running at {}, and neither loading nor draining?",
           ConnectionText(StatusText(result)), target_));
     case absl::StatusCode::kResourceExhausted:
@@ -56,16 +56,16 @@ absl::Status AttentionClient::Connection::ToStatus(
           std::string_view::npos) {
         return result;
       }
-      return absl::ResourceExhaustedError(std::format(
+      return absl::ResourceExhaustedError(FormatText(
           "{}; send less at a time, or raise the server's --max-message-bytes",
           StatusText(result)));
     case absl::StatusCode::kDeadlineExceeded:
       if (!options_.timeout) return result;
-      return absl::DeadlineExceededError(std::format(
+      return absl::DeadlineExceededError(FormatText(
           "{}; allow more than the timeout of {}, or send less at a time",
           StatusText(result), *options_.timeout));
     case absl::StatusCode::kUnimplemented:
-      return absl::UnimplementedError(std::format(
+      return absl::UnimplementedError(FormatText(
           "{}; is the server at {} an attention server of this version?",
           StatusText(result), target_));
     default:

@@ -4,11 +4,11 @@
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/support/byte_buffer.h>
 
-#include <format>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "attention/v1/attention_service.pb.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/tensor_codec.h"
 
@@ -19,8 +19,8 @@ absl::StatusOr<TensorView> View(const v1::Tensor& message,
                                 std::string_view field) {
   absl::StatusOr<TensorView> view = DecodeTensor(message, field);
   if (view.ok()) return view;
-  return absl::InternalError(std::format("malformed answer from the server: {}",
-                                         StatusText(view.status())));
+  return absl::InternalError(FormatText("malformed answer from the server: {}",
+                                        StatusText(view.status())));
 }
 
 }  // namespace

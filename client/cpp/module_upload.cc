@@ -2,12 +2,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <format>
 #include <fstream>
 
 #include "client/cpp/attention_client.h"
 #include "client/cpp/connection.h"
 #include "core/safetensors/safetensors_writer.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/module_codec.h"
 
@@ -72,14 +72,14 @@ absl::StatusOr<ModuleDescription> AttentionClient::UploadModuleFile(
   std::ifstream file(path, std::ios::binary);
   if (!file) {
     return absl::NotFoundError(
-        std::format("cannot open {}: {}", path.string(), std::strerror(errno)));
+        FormatText("cannot open {}: {}", path.string(), std::strerror(errno)));
   }
   std::vector<char> chunk(kChunkBytes);
   return Upload(options, [&]() -> absl::StatusOr<std::span<const std::byte>> {
     file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
     if (file.bad()) {
       return absl::DataLossError(
-          std::format("cannot read {} to its end", path.string()));
+          FormatText("cannot read {} to its end", path.string()));
     }
     return std::as_bytes(
         std::span(chunk.data(), static_cast<std::size_t>(file.gcount())));

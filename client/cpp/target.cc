@@ -10,8 +10,9 @@
 #include <cctype>
 #include <charconv>
 #include <cstddef>
-#include <format>
 #include <string>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -97,7 +98,7 @@ std::string Corrected(std::string_view address) {
       std::min(address.find_first_not_of('/'), address.size()));
   address = address.substr(0, address.find('/'));
   std::string_view port = kDefaultPort;
-  if (IsPort(address)) return std::format("localhost:{}", address);
+  if (IsPort(address)) return FormatText("localhost:{}", address);
   if (address.starts_with('[') && address.ends_with(']')) {
     address = address.substr(1, address.size() - 2);
   }
@@ -106,16 +107,15 @@ std::string Corrected(std::string_view address) {
     if (IsPort(parts.port)) port = parts.port;
     address = parts.host;
   }
-  if (IsIpv6(address)) return std::format("[{}]:{}", address, port);
-  return std::format("{}:{}", IsHostName(address) ? address : "localhost",
-                     port);
+  if (IsIpv6(address)) return FormatText("[{}]:{}", address, port);
+  return FormatText("{}:{}", IsHostName(address) ? address : "localhost", port);
 }
 
 absl::Status Invalid(std::string_view target, std::string_view example) {
   return absl::InvalidArgumentError(
-      std::format("target is \"{}\", expected host:port or unix:PATH, such as "
-                  "{}",
-                  target, example));
+      FormatText("target is \"{}\", expected host:port or unix:PATH, such as "
+                 "{}",
+                 target, example));
 }
 
 // The name behind a scheme of kHostSchemes, whose name server is left out;
@@ -136,7 +136,7 @@ absl::Status CheckUnix(std::string_view target, std::string_view scheme) {
       path.size() < sizeof(sockaddr_un::sun_path)) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "target is \"{}\", expected {}PATH with a path of 1 to {} bytes, such as "
       "unix:/run/attention.sock",
       target, scheme, sizeof(sockaddr_un::sun_path) - 1));
@@ -182,10 +182,9 @@ absl::Status CheckTarget(std::string_view target) {
     const std::string_view name = NameIn(target, scheme);
     if (AllOf(name, IsHostPort)) return absl::OkStatus();
     return Invalid(
-        target,
-        std::format(
-            "{}{}", scheme,
-            Corrected(name.empty() ? target.substr(scheme.size()) : name)));
+        target, FormatText("{}{}", scheme,
+                           Corrected(name.empty() ? target.substr(scheme.size())
+                                                  : name)));
   }
   if (IsHostPort(target)) return absl::OkStatus();
   return Invalid(target, Corrected(target));

@@ -2,12 +2,12 @@
 #include "core/attention/check_inputs.h"
 
 #include <algorithm>
-#include <format>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -27,10 +27,10 @@ absl::Status CheckDims(std::string_view name, const TensorView& tensor,
   }
   std::string dims;
   for (const std::int64_t dim : expected) {
-    dims += std::format("{}{}", dims.empty() ? "" : ", ", dim);
+    dims += FormatText("{}{}", dims.empty() ? "" : ", ", dim);
   }
-  return Invalid(std::format("{}: expected shape ({}) = ({}), got {}", name,
-                             notation, dims, tensor.shape.ToString()));
+  return Invalid(FormatText("{}: expected shape ({}) = ({}), got {}", name,
+                            notation, dims, tensor.shape.ToString()));
 }
 
 absl::Status CheckMaskDtype(std::string_view name,
@@ -39,8 +39,8 @@ absl::Status CheckMaskDtype(std::string_view name,
     return absl::OkStatus();
   }
   return Invalid(
-      std::format("{}: only bool and floating types are supported, got {}",
-                  name, DataTypeName(mask->dtype)));
+      FormatText("{}: only bool and floating types are supported, got {}", name,
+                 DataTypeName(mask->dtype)));
 }
 
 std::string_view RankText(std::size_t rank) {
@@ -56,28 +56,28 @@ absl::Status CheckRanksAndDtypes(const AttentionSpec& spec,
   const std::size_t rank = query.shape.rank();
   const bool may_be_4d = !spec.input_projections;
   if (rank != 2 && rank != 3 && !(rank == 4 && may_be_4d)) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "query: expected an unbatched 2-D or batched 3-D{} tensor, got a {}-D "
         "tensor of shape {}",
         may_be_4d ? " or 4-D" : "", rank, query.shape.ToString()));
   }
   if (!IsFloating(query.dtype)) {
-    return Invalid(std::format("query: expected a floating dtype, got {}",
-                               DataTypeName(query.dtype)));
+    return Invalid(FormatText("query: expected a floating dtype, got {}",
+                              DataTypeName(query.dtype)));
   }
   const auto check = [&](std::string_view name,
                          const std::optional<TensorView>& tensor) {
     if (tensor && tensor->shape.rank() != rank) {
-      return Invalid(std::format(
+      return Invalid(FormatText(
           "{}: expected a {}-D tensor as query is {}, got a {}-D tensor of "
           "shape {}",
           name, rank, RankText(rank), tensor->shape.rank(),
           tensor->shape.ToString()));
     }
     if (tensor && tensor->dtype != query.dtype) {
-      return Invalid(std::format("{}: expected query's dtype {}, got {}", name,
-                                 DataTypeName(query.dtype),
-                                 DataTypeName(tensor->dtype)));
+      return Invalid(FormatText("{}: expected query's dtype {}, got {}", name,
+                                DataTypeName(query.dtype),
+                                DataTypeName(tensor->dtype)));
     }
     return absl::OkStatus();
   };
@@ -91,7 +91,7 @@ absl::Status CheckMaskRanks(const AttentionSpec& spec,
   const std::size_t padding_rank = batched ? 2 : 1;
   if (inputs.key_padding_mask &&
       inputs.key_padding_mask->shape.rank() != padding_rank) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "key_padding_mask: expected a {}-D tensor for a {} query, got shape {}",
         padding_rank, kind, inputs.key_padding_mask->shape.ToString()));
   }
@@ -99,7 +99,7 @@ absl::Status CheckMaskRanks(const AttentionSpec& spec,
   if (inputs.attn_mask && inputs.attn_mask->shape.rank() != 2 &&
       inputs.attn_mask->shape.rank() != 3 &&
       !(may_be_4d && inputs.attn_mask->shape.rank() == 4)) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "attn_mask: expected a 2-D{} tensor for a {} query, got shape {}",
         may_be_4d ? ", 3-D or 4-D" : " or 3-D", kind,
         inputs.attn_mask->shape.ToString()));
@@ -139,7 +139,7 @@ absl::Status CheckWidths(const AttentionSpec& spec,
   const auto check = [](std::string_view name, const TensorView& tensor,
                         std::string_view what, std::int64_t width) {
     if (tensor.shape.back() == width) return absl::OkStatus();
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "{}: expected {} {} as last dimension, got {} of shape {}", name, what,
         width, tensor.shape.back(), tensor.shape.ToString()));
   };
@@ -161,7 +161,7 @@ absl::Status CheckHeads(const AttentionSpec& spec,
     if (shape.dim(1) == num_heads && shape.dim(3) == head_dim) {
       return absl::OkStatus();
     }
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "{}: expected {} heads of size {}, (N, {}, length, {}), "
         "got shape {}",
         name, num_heads, head_dim, num_heads, head_dim, shape.ToString()));
@@ -178,7 +178,7 @@ absl::Status CheckHeads(const AttentionSpec& spec,
 // An encoder layer takes one input and gives one output.
 absl::Status CheckEncoder(const AttentionInputs& inputs) {
   if (inputs.key || inputs.value) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "{}: expected none, as an encoder's query attends to itself, got one",
         inputs.key ? "key" : "value"));
   }
@@ -205,7 +205,7 @@ absl::Status CheckKeyAgainstValue(const AttentionInputs& inputs) {
                          value_dims.first(value_dims.size() - 1))) {
     return absl::OkStatus();
   }
-  return Invalid(std::format(
+  return Invalid(FormatText(
       "value: expected key's sequence and batch dimensions {}, got {}",
       key.shape.ToString(), value.shape.ToString()));
 }
@@ -217,14 +217,14 @@ absl::Status CheckLengths(std::string_view name,
   for (std::size_t n = 0; n < lengths.size(); ++n) {
     if (lengths[n] < 0 || lengths[n] > rows - sum) {
       return Invalid(
-          std::format("{}[{}]: expected 0 to {} (rows left of {}), got {}",
-                      name, n, rows - sum, rows, lengths[n]));
+          FormatText("{}[{}]: expected 0 to {} (rows left of {}), got {}", name,
+                     n, rows - sum, rows, lengths[n]));
     }
     sum += lengths[n];
   }
   if (sum != rows) {
     return Invalid(
-        std::format("{}: expected a sum of {} rows, got {}", name, rows, sum));
+        FormatText("{}: expected a sum of {} rows, got {}", name, rows, sum));
   }
   return absl::OkStatus();
 }
@@ -232,7 +232,7 @@ absl::Status CheckLengths(std::string_view name,
 absl::StatusOr<Layout> RaggedLayout(const AttentionInputs& inputs) {
   const TensorView& key = inputs.key.value_or(inputs.query);
   if (inputs.query.shape.rank() != 2) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "query: expected packed rows (2-D) with query_lengths, got shape {}",
         inputs.query.shape.ToString()));
   }
@@ -249,7 +249,7 @@ absl::StatusOr<Layout> RaggedLayout(const AttentionInputs& inputs) {
   const std::vector<std::int64_t>& key_lengths =
       inputs.key_lengths.empty() ? inputs.query_lengths : inputs.key_lengths;
   if (key_lengths.size() != inputs.query_lengths.size()) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "key_lengths: expected {} lengths, as many as query_lengths, got {}",
         inputs.query_lengths.size(), key_lengths.size()));
   }
@@ -284,8 +284,8 @@ absl::StatusOr<Layout> DenseLayout(const AttentionSpec& spec,
   layout.batch_size = query.dim(batch_axis);
   if (key.dim(batch_axis) != layout.batch_size) {
     return Invalid(
-        std::format("key: expected query's batch size {}, got {} in shape {}",
-                    layout.batch_size, key.dim(batch_axis), key.ToString()));
+        FormatText("key: expected query's batch size {}, got {} in shape {}",
+                   layout.batch_size, key.dim(batch_axis), key.ToString()));
   }
   return layout;
 }
@@ -297,7 +297,7 @@ absl::Status CheckBroadcastMask(const Shape& mask, const Dims& full) {
     fits = fits && (mask.dim(axis) == full[axis] || mask.dim(axis) == 1);
   }
   if (fits) return absl::OkStatus();
-  return Invalid(std::format(
+  return Invalid(FormatText(
       "attn_mask: expected shape (N or 1, H or 1, L or 1, S) with N={}, H={}, "
       "L={} and S={}, got {}",
       full[0], full[1], full[2], full[3], mask.ToString()));
@@ -344,8 +344,8 @@ absl::Status CheckValidLens(const AttentionInputs& inputs,
   if (!inputs.valid_lens) return absl::OkStatus();
   const TensorView& lens = *inputs.valid_lens;
   if (lens.dtype != DataType::kInt32 && lens.dtype != DataType::kInt64) {
-    return Invalid(std::format("valid_lens: expected int32 or int64, got {}",
-                               DataTypeName(lens.dtype)));
+    return Invalid(FormatText("valid_lens: expected int32 or int64, got {}",
+                              DataTypeName(lens.dtype)));
   }
   const bool per_row = lens.shape.rank() == 2;
   return CheckDims("valid_lens", lens,
@@ -377,8 +377,8 @@ absl::StatusOr<Layout> CheckInputs(const ModuleSpec& model,
       const Layout layout,
       ragged ? RaggedLayout(inputs) : DenseLayout(spec, inputs));
   if (layout.batch_size > Layout::kMaxBatchSize) {
-    return Invalid(std::format("query: expected a batch of at most {}, got {}",
-                               Layout::kMaxBatchSize, layout.batch_size));
+    return Invalid(FormatText("query: expected a batch of at most {}, got {}",
+                              Layout::kMaxBatchSize, layout.batch_size));
   }
   ATTENTION_RETURN_IF_ERROR(CheckMaskShapes(spec, inputs, layout));
   ATTENTION_RETURN_IF_ERROR(CheckValidLens(inputs, layout));

@@ -2,10 +2,10 @@
 #include "core/attention/config.h"
 
 #include <cmath>
-#include <format>
 #include <limits>
 #include <string_view>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -15,7 +15,7 @@ absl::Status CheckRange(std::string_view name, std::int64_t value,
                         std::int64_t max) {
   if (value >= 1 && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      std::format("{}: expected 1 to {}, got {}", name, max, value));
+      FormatText("{}: expected 1 to {}, got {}", name, max, value));
 }
 
 absl::Status CheckWidth(std::string_view name, std::int64_t width) {
@@ -30,11 +30,11 @@ struct NamedValue {
 // `divisor`, which is at least 1, divides `number`.
 absl::Status CheckDivides(const NamedValue& divisor, const NamedValue& number) {
   if (divisor.value < 1) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{}: expected at least 1, got {}", divisor.name, divisor.value));
   }
   if (number.value % divisor.value != 0) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{} must be divisible by {}, got {}={} and {}={}", number.name,
         divisor.name, number.name, number.value, divisor.name, divisor.value));
   }
@@ -44,13 +44,13 @@ absl::Status CheckDivides(const NamedValue& divisor, const NamedValue& number) {
 absl::Status CheckDropout(double dropout) {
   // Written so that NaN fails.
   if (dropout >= 0.0 && dropout <= 1.0) return absl::OkStatus();
-  return absl::InvalidArgumentError(std::format(
-      "dropout: expected a probability in [0, 1], got {}", dropout));
+  return absl::InvalidArgumentError(
+      FormatText("dropout: expected a probability in [0, 1], got {}", dropout));
 }
 
 absl::Status CheckDtype(const std::optional<DataType>& dtype) {
   if (!dtype || IsFloating(*dtype)) return absl::OkStatus();
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "dtype: expected a floating dtype, got {}", DataTypeName(*dtype)));
 }
 
@@ -60,8 +60,8 @@ absl::Status CheckComputeDtype(DataType compute_dtype) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      std::format("compute_dtype: expected float32 or bfloat16, got {}",
-                  DataTypeName(compute_dtype)));
+      FormatText("compute_dtype: expected float32 or bfloat16, got {}",
+                 DataTypeName(compute_dtype)));
 }
 
 // The dtypes of a kind with parameters.
@@ -91,8 +91,8 @@ absl::Status CheckEpsilon(std::string_view name, double epsilon) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      std::format("{}: expected 0 or a number from {:.3g} to {:.3g}, got {}",
-                  name, kMin, kMax, epsilon));
+      FormatText("{}: expected 0 or a number from {:.3g} to {:.3g}, got {}",
+                 name, kMin, kMax, epsilon));
 }
 
 absl::Status Check(const MultiHeadAttentionConfig& config) {
@@ -102,7 +102,7 @@ absl::Status Check(const MultiHeadAttentionConfig& config) {
   const std::int64_t query_dim = config.query_dim.value_or(config.embed_dim);
   ATTENTION_RETURN_IF_ERROR(CheckWidth("query_dim", query_dim));
   if (query_dim != config.embed_dim && !config.separate_projections) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "query_dim: expected embed_dim={} without separate_projections, got {}",
         config.embed_dim, query_dim));
   }
@@ -145,9 +145,9 @@ absl::Status Check(const ScaledDotProductAttentionConfig& config) {
   constexpr double kMaxScale = std::numeric_limits<float>::max();
   if (config.scale && !(std::abs(*config.scale) <= kMaxScale)) {
     return absl::InvalidArgumentError(
-        std::format("scale: expected a number of magnitude up to {:.3g}, got "
-                    "{}",
-                    kMaxScale, *config.scale));
+        FormatText("scale: expected a number of magnitude up to {:.3g}, got "
+                   "{}",
+                   kMaxScale, *config.scale));
   }
   ATTENTION_RETURN_IF_ERROR(CheckComputeDtype(config.compute_dtype));
   return CheckDropout(config.dropout);
@@ -208,9 +208,9 @@ absl::Status CheckComputable(DataType compute_dtype, DataType weights_dtype) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      std::format("compute_dtype: expected float32 with float64 weights, got "
-                  "{}",
-                  DataTypeName(compute_dtype)));
+      FormatText("compute_dtype: expected float32 with float64 weights, got "
+                 "{}",
+                 DataTypeName(compute_dtype)));
 }
 
 absl::Status ValidateConfig(const ModuleConfig& config) {

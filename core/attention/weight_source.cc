@@ -2,13 +2,13 @@
 #include "core/attention/weight_source.h"
 
 #include <algorithm>
-#include <format>
 #include <set>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "core/attention/weight_table.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -71,39 +71,39 @@ bool Fits(std::string_view name) {
 template <typename Entries>
 absl::Status CheckNames(std::string_view what, const Entries& entries) {
   if (entries.size() > WeightSource::kMaxEntries) {
-    return Invalid(std::format("{}: expected at most {}, got {}", what,
-                               WeightSource::kMaxEntries, entries.size()));
+    return Invalid(FormatText("{}: expected at most {}, got {}", what,
+                              WeightSource::kMaxEntries, entries.size()));
   }
   for (const std::string& name : entries) {
     if (Fits(name)) continue;
     return Invalid(
-        std::format("{}: expected names of 1 to {} bytes, got \"{:.64}\"", what,
-                    WeightSource::kMaxNameBytes, name));
+        FormatText("{}: expected names of 1 to {} bytes, got \"{:.64}\"", what,
+                   WeightSource::kMaxNameBytes, name));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckRenamed(const WeightSource& source) {
   if (source.renamed.size() > WeightSource::kMaxEntries) {
-    return Invalid(std::format("renamed weights: expected at most {}, got {}",
-                               WeightSource::kMaxEntries,
-                               source.renamed.size()));
+    return Invalid(FormatText("renamed weights: expected at most {}, got {}",
+                              WeightSource::kMaxEntries,
+                              source.renamed.size()));
   }
   for (const auto& [name, stored] : source.renamed) {
     if (Fits(name) && Fits(stored)) continue;
     return Invalid(
-        std::format("renamed weights: expected names of 1 to {} bytes, got "
-                    "\"{:.64}\" for \"{:.64}\"",
-                    WeightSource::kMaxNameBytes, stored, name));
+        FormatText("renamed weights: expected names of 1 to {} bytes, got "
+                   "\"{:.64}\" for \"{:.64}\"",
+                   WeightSource::kMaxNameBytes, stored, name));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckSource(const WeightSource& source) {
   if (source.prefix.size() > WeightSource::kMaxNameBytes) {
-    return Invalid(std::format("prefix: expected at most {} bytes, got {}",
-                               WeightSource::kMaxNameBytes,
-                               source.prefix.size()));
+    return Invalid(FormatText("prefix: expected at most {} bytes, got {}",
+                              WeightSource::kMaxNameBytes,
+                              source.prefix.size()));
   }
   ATTENTION_RETURN_IF_ERROR(CheckRenamed(source));
   ATTENTION_RETURN_IF_ERROR(CheckNames("zero biases", source.zero_biases));
@@ -119,9 +119,9 @@ absl::Status CheckZeroBiases(const WeightSource& source,
     if (IsBias(spec.name)) unknown.erase(spec.name);
   }
   if (unknown.empty()) return absl::OkStatus();
-  return Invalid(std::format(
-      "zero biases: a module of this config has no bias \"{:.256}\"",
-      *unknown.begin()));
+  return Invalid(
+      FormatText("zero biases: a module of this config has no bias \"{:.256}\"",
+                 *unknown.begin()));
 }
 
 // A weight's place is a name of its own, of a decent length, and not ignored.
@@ -129,21 +129,21 @@ absl::Status CheckPlace(const WeightSource& source, const LocatedWeight& weight,
                         std::set<std::string_view>* taken) {
   const std::string& name = weight.stored.name;
   if (name.size() > WeightSource::kMaxNameBytes) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "weights: tensor \"{:.64}...\": expected a name of at most {} bytes, "
         "got {}",
         name, WeightSource::kMaxNameBytes, name.size()));
   }
   if (!taken->insert(name).second) {
     return Invalid(
-        std::format("renamed weights: expected a name of its own for each "
-                    "tensor, got \"{:.256}\" for two",
-                    name));
+        FormatText("renamed weights: expected a name of its own for each "
+                   "tensor, got \"{:.256}\" for two",
+                   name));
   }
   if (weight.is_zero || !source.Ignores(name)) return absl::OkStatus();
   return Invalid(
-      std::format("ignored weights: tensor \"{:.256}\" is the module's \"{}\"",
-                  name, weight.own.name));
+      FormatText("ignored weights: tensor \"{:.256}\" is the module's \"{}\"",
+                 name, weight.own.name));
 }
 
 }  // namespace

@@ -2,13 +2,13 @@
 #include "core/attention/weights.h"
 
 #include <algorithm>
-#include <format>
 #include <set>
 #include <utility>
 
 #include "core/attention/weight_source.h"
 #include "core/attention/weight_table.h"
 #include "core/tensor/convert.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -30,23 +30,23 @@ absl::Status CheckTensor(const LocatedWeight& weight,
   const auto found = tensors.find(spec.name);
   if (found == tensors.end()) {
     std::string text =
-        std::format("weights: tensor \"{:.256}\" of shape {} is missing",
-                    spec.name, spec.shape.ToString());
+        FormatText("weights: tensor \"{:.256}\" of shape {} is missing",
+                   spec.name, spec.shape.ToString());
     if (IsBias(weight.own.name)) {
-      text += std::format(
-          "; if it is zero, name \"{}\" in weight_names.zero_biases",
-          weight.own.name);
+      text +=
+          FormatText("; if it is zero, name \"{}\" in weight_names.zero_biases",
+                     weight.own.name);
     }
     return Invalid(std::move(text));
   }
   const TensorView& tensor = found->second;
   if (!(tensor.shape == spec.shape)) {
     return Invalid(
-        std::format("weights: tensor \"{:.256}\": expected shape {}, got {}",
-                    spec.name, spec.shape.ToString(), tensor.shape.ToString()));
+        FormatText("weights: tensor \"{:.256}\": expected shape {}, got {}",
+                   spec.name, spec.shape.ToString(), tensor.shape.ToString()));
   }
   if (!IsFloating(tensor.dtype)) {
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "weights: tensor \"{:.256}\": expected a floating dtype, got {}",
         spec.name, DataTypeName(tensor.dtype)));
   }
@@ -64,7 +64,7 @@ absl::Status CheckNothingUnexpected(const std::vector<LocatedWeight>& weights,
        tensor != tensors.end() && tensor->first.starts_with(prefix); ++tensor) {
     const auto& [name, view] = *tensor;
     if (names.contains(name) || source.Ignores(name)) continue;
-    return Invalid(std::format(
+    return Invalid(FormatText(
         "weights: tensor \"{:.256}\" of shape {} does not belong to a module "
         "of this config; give the weights_prefix of those that do, or name "
         "\"{:.256}\" in weight_names.ignored",
@@ -88,8 +88,8 @@ absl::Status CheckIgnored(const WeightSource& source,
   for (const std::string& name : source.ignored) {
     const std::string stored = source.prefix + name;
     if (HasRun(tensors, stored) || HasRun(foreign, stored)) continue;
-    return Invalid(std::format(
-        "ignored weights: no tensor is called \"{:.256}\"", stored));
+    return Invalid(
+        FormatText("ignored weights: no tensor is called \"{:.256}\"", stored));
   }
   return absl::OkStatus();
 }
@@ -119,11 +119,11 @@ absl::StatusOr<DataType> ParameterDtype(const ModuleConfig& config,
   for (const auto& [name, tensor] : tensors) {
     if (tensor.dtype == first.dtype) continue;
     return Invalid(
-        std::format("weights: tensor \"{:.256}\" is {} but \"{:.256}\" is {}; "
-                    "expected one dtype, "
-                    "or a config with dtype set",
-                    name, DataTypeName(tensor.dtype), first_name,
-                    DataTypeName(first.dtype)));
+        FormatText("weights: tensor \"{:.256}\" is {} but \"{:.256}\" is {}; "
+                   "expected one dtype, "
+                   "or a config with dtype set",
+                   name, DataTypeName(tensor.dtype), first_name,
+                   DataTypeName(first.dtype)));
   }
   return first.dtype;
 }
@@ -178,8 +178,8 @@ absl::StatusOr<SelectedWeights> SelectWeights(const ModuleConfig& config,
   for (const LocatedWeight& weight : weights) {
     if (weight.is_zero) {
       if (!Has(tensors, foreign, weight.stored.name)) continue;
-      return Invalid(std::format("zero biases: tensor \"{:.256}\" is there",
-                                 weight.stored.name));
+      return Invalid(FormatText("zero biases: tensor \"{:.256}\" is there",
+                                weight.stored.name));
     }
     ATTENTION_RETURN_IF_ERROR(CheckTensor(weight, tensors));
   }

@@ -23,7 +23,7 @@ struct QueryTile {
 /// many columns each row sees of the front, and what is added to their scores.
 ///
 /// Causality and row lengths hide a row's end. Its columns there are absent:
-/// whole chunks of them are not computed. By torch's formula a NaN or infinity
+/// whole pages of them are not computed. By torch's formula a NaN or infinity
 /// there poisons the row, 0 * NaN; so a row goes on to the last column that is
 /// not finite, or to the end if its query is not, and -inf is added to what is
 /// hidden, as it is where appended columns stay visible behind hidden ones. Not

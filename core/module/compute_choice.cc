@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/module/compute_choice.h"
 
-#include <format>
-
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -11,7 +10,7 @@ absl::StatusOr<std::string> DescribeComputeChoice(PathChoice choice,
                                                   DataType asked) {
   ATTENTION_ASSIGN_OR_RETURN(const ComputePath path,
                              ChooseComputePath(choice, asked));
-  return std::format("{} in {}", path.name(), DataTypeName(path.dtype));
+  return FormatText("{} in {}", path.name(), DataTypeName(path.dtype));
 }
 
 }  // namespace attention

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <format>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 
 namespace attention {
@@ -27,7 +27,7 @@ absl::Status ValidateModuleName(std::string_view name) {
                      IsAlphanumeric(name.front()) &&
                      std::ranges::all_of(name, IsNameCharacter);
   if (valid) return absl::OkStatus();
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "module name {}: expected a letter or digit, then up to {} letters, "
       "digits, '.', '_' or '-'",
       Quote(name), kMaxBytes - 1));

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cassert>
-#include <format>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_text.h"
 
@@ -59,12 +59,12 @@ absl::StatusOr<std::shared_ptr<const AttentionModule>> ModuleRegistry::Find(
   }
   if (found != entries_.end() && found->second.loading) {
     return absl::UnavailableError(
-        std::format("module {} is still loading", Quote(name)));
+        FormatText("module {} is still loading", Quote(name)));
   }
   const bool failed = found != entries_.end() && !found->second.error.empty();
   return absl::NotFoundError(
-      std::format("no module {} is served{}", Quote(name),
-                  failed ? ": its last load failed" : ""));
+      FormatText("no module {} is served{}", Quote(name),
+                 failed ? ": its last load failed" : ""));
 }
 
 absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(
@@ -75,12 +75,12 @@ absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(
   Entry& entry = found->second;
   if (entry.loading) {
     return absl::AbortedError(
-        std::format("another load of module {} is under way", Quote(name)));
+        FormatText("another load of module {} is under way", Quote(name)));
   }
   if (entry.serving != nullptr && !replace) {
     return absl::AlreadyExistsError(
-        std::format("module {} is served already, in version {}; set replace",
-                    Quote(name), entry.serving->version()));
+        FormatText("module {} is served already, in version {}; set replace",
+                   Quote(name), entry.serving->version()));
   }
   if (is_new) entry.version = version_floor_;
   ++entry.version;
@@ -96,7 +96,7 @@ absl::Status ModuleRegistry::Unload(std::string_view name) {
   const auto found = entries_.find(name);
   if (found == entries_.end() || found->second.serving == nullptr) {
     return absl::NotFoundError(
-        std::format("no module {} is served", Quote(name)));
+        FormatText("no module {} is served", Quote(name)));
   }
   Entry& entry = found->second;
   unloaded = std::exchange(entry.serving, nullptr);
@@ -114,7 +114,7 @@ absl::StatusOr<ModuleRecord> ModuleRegistry::Describe(
       return Describe(found->first, found->second, *state);
     }
   }
-  return absl::NotFoundError(std::format("no module {} is known", Quote(name)));
+  return absl::NotFoundError(FormatText("no module {} is known", Quote(name)));
 }
 
 std::vector<ModuleRecord> ModuleRegistry::List() const {

@@ -6,17 +6,17 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <format>
 #include <new>
 #include <system_error>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
 
 absl::Status ReadError(int error) {
-  return absl::InternalError(std::format(
+  return absl::InternalError(FormatText(
       "cannot read the file: {}", std::generic_category().message(error)));
 }
 
@@ -43,9 +43,9 @@ absl::Status ReadAt(int file, std::size_t offset, std::span<std::byte> bytes) {
     if (count < 0) return ReadError(errno);
     if (count == 0) {
       return absl::InternalError(
-          std::format("the file ends after {} bytes, expected {}: it was "
-                      "truncated while being read",
-                      offset + done, offset + bytes.size()));
+          FormatText("the file ends after {} bytes, expected {}: it was "
+                     "truncated while being read",
+                     offset + done, offset + bytes.size()));
     }
     done += static_cast<std::size_t>(count);
   }
@@ -55,7 +55,7 @@ absl::Status ReadAt(int file, std::size_t offset, std::span<std::byte> bytes) {
 absl::StatusOr<AlignedBuffer> ReadFile(int file, std::size_t max_bytes) {
   ATTENTION_ASSIGN_OR_RETURN(const std::size_t size, FileSize(file));
   if (size > max_bytes) {
-    return absl::ResourceExhaustedError(std::format(
+    return absl::ResourceExhaustedError(FormatText(
         "the file has {} bytes, expected at most {}", size, max_bytes));
   }
   try {
@@ -64,7 +64,7 @@ absl::StatusOr<AlignedBuffer> ReadFile(int file, std::size_t max_bytes) {
     return buffer;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(
-        std::format("no memory for a file of {} bytes", size));
+        FormatText("no memory for a file of {} bytes", size));
   }
 }
 

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <format>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/safetensors/safetensors_header.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
@@ -41,7 +41,7 @@ absl::StatusOr<FileParts> SplitFile(std::span<const std::byte> file) {
 
 absl::Status EntryError(std::string_view name, std::string_view what) {
   return absl::InvalidArgumentError(
-      std::format("safetensors tensor {}: {}", Quote(name), what));
+      FormatText("safetensors tensor {}: {}", Quote(name), what));
 }
 
 /// Check a tensor by itself: known dtype, valid shape, matching length.
@@ -49,8 +49,7 @@ absl::StatusOr<CheckedEntry> CheckEntry(std::string_view name,
                                         const SafetensorsEntry& entry) {
   const SafetensorsDtype* dtype = FindSafetensorsDtype(entry.dtype);
   if (dtype == nullptr) {
-    return EntryError(name,
-                      std::format("unknown dtype {}", Quote(entry.dtype)));
+    return EntryError(name, FormatText("unknown dtype {}", Quote(entry.dtype)));
   }
   const absl::StatusOr<Shape> shape = Shape::Create(entry.dims);
   if (!shape.ok()) return EntryError(name, StatusText(shape.status()));
@@ -58,13 +57,13 @@ absl::StatusOr<CheckedEntry> CheckEntry(std::string_view name,
   const std::uint64_t bits =
       static_cast<std::uint64_t>(shape->num_elements()) * dtype->bits;
   if (bits % 8 != 0) {
-    return EntryError(name, std::format("{} bits are no whole bytes", bits));
+    return EntryError(name, FormatText("{} bits are no whole bytes", bits));
   }
   if (entry.end < entry.begin || entry.end - entry.begin != bits / 8) {
     return EntryError(
-        name, std::format("data_offsets [{}, {}], expected {} bytes for {} {}",
-                          entry.begin, entry.end, bits / 8, entry.dtype,
-                          shape->ToString()));
+        name, FormatText("data_offsets [{}, {}], expected {} bytes for {} {}",
+                         entry.begin, entry.end, bits / 8, entry.dtype,
+                         shape->ToString()));
   }
   return CheckedEntry{dtype, *shape};
 }
@@ -85,14 +84,14 @@ absl::Status CheckLayout(const SafetensorsHeader& header,
     if (entry->second.begin != covered) {
       return EntryError(
           entry->first,
-          std::format("starts at byte {} of the data, expected {}: tensors may "
-                      "neither overlap nor leave holes",
-                      entry->second.begin, covered));
+          FormatText("starts at byte {} of the data, expected {}: tensors may "
+                     "neither overlap nor leave holes",
+                     entry->second.begin, covered));
     }
     covered = entry->second.end;
   }
   if (covered != data_bytes) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "safetensors file: {} bytes of data, expected {}{}", data_bytes,
         covered, data_bytes < covered ? ": it is cut off" : ""));
   }

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/safetensors/foreign_file.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/shape.h"
 
@@ -85,7 +85,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
   bool end_object() override {
     if (place_ == Place::kTensor && seen_fields_ != kAllFields) {
-      return Fail(std::format(
+      return Fail(FormatText(
           "tensor {} lacks a field, expected dtype, shape and data_offsets",
           Quote(entry_->first)));
     }
@@ -95,19 +95,19 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(string_t& value) override {
     if (value.size() > SafetensorsView::kMaxNameBytes) {
-      return Fail(std::format("name {}, expected at most {} bytes",
-                              Quote(value), SafetensorsView::kMaxNameBytes));
+      return Fail(FormatText("name {}, expected at most {} bytes", Quote(value),
+                             SafetensorsView::kMaxNameBytes));
     }
     key_ = std::move(value);
     if (place_ == Place::kTensor) return StartField();
     const bool is_duplicate = place_ == Place::kMetadata
                                   ? header_.metadata.contains(key_)
                                   : header_.entries.contains(key_);
-    if (is_duplicate) return Fail(std::format("duplicate key {}", Quote(key_)));
+    if (is_duplicate) return Fail(FormatText("duplicate key {}", Quote(key_)));
     if (header_.metadata.size() >= SafetensorsView::kMaxMetadataEntries &&
         place_ == Place::kMetadata) {
-      return Fail(std::format("more than {} metadata entries",
-                              SafetensorsView::kMaxMetadataEntries));
+      return Fail(FormatText("more than {} metadata entries",
+                             SafetensorsView::kMaxMetadataEntries));
     }
     return true;
   }
@@ -123,9 +123,9 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override {
     if (place_ == Place::kOffsets && num_offsets_ != 2) {
       return Fail(
-          std::format("data_offsets of tensor {} has {} numbers, "
-                      "expected 2",
-                      Quote(entry_->first), num_offsets_));
+          FormatText("data_offsets of tensor {} has {} numbers, "
+                     "expected 2",
+                     Quote(entry_->first), num_offsets_));
     }
     place_ = Place::kTensor;
     return true;
@@ -133,7 +133,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string& /*token*/,
                    const nlohmann::detail::exception& /*error*/) override {
-    return Fail(std::format("malformed JSON at byte {}", position));
+    return Fail(FormatText("malformed JSON at byte {}", position));
   }
 
   /// \return what was read, or the first error.
@@ -169,29 +169,29 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
     switch (place_) {
       case Place::kStart:
       case Place::kEnd:
-        return Fail(std::format("got {}, expected an object", got));
+        return Fail(FormatText("got {}, expected an object", got));
       case Place::kRoot:
-        return Fail(std::format("entry {} is {}, expected an object",
-                                Quote(key_), got));
+        return Fail(
+            FormatText("entry {} is {}, expected an object", Quote(key_), got));
       case Place::kMetadata:
-        return Fail(std::format("metadata {} is {}, expected a string",
-                                Quote(key_), got));
+        return Fail(FormatText("metadata {} is {}, expected a string",
+                               Quote(key_), got));
       case Place::kShape:
       case Place::kOffsets:
-        return Fail(std::format(
+        return Fail(FormatText(
             "{} of tensor {} contains {}, expected non-negative integers", key_,
             Quote(entry_->first), got));
       case Place::kTensor:
         break;
     }
-    return Fail(std::format("{} of tensor {} is {}, expected {}", key_,
-                            Quote(entry_->first), got,
-                            field_ == kDtypeField ? "a string" : "an array"));
+    return Fail(FormatText("{} of tensor {} is {}, expected {}", key_,
+                           Quote(entry_->first), got,
+                           field_ == kDtypeField ? "a string" : "an array"));
   }
 
   bool StartMetadata() {
     if (std::exchange(seen_metadata_, true)) {
-      return Fail(std::format("duplicate key {}", Quote(key_)));
+      return Fail(FormatText("duplicate key {}", Quote(key_)));
     }
     place_ = Place::kMetadata;
     return true;
@@ -200,7 +200,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   bool StartTensor() {
     if (header_.entries.size() >= SafetensorsView::kMaxTensors) {
       return Fail(
-          std::format("more than {} tensors", SafetensorsView::kMaxTensors));
+          FormatText("more than {} tensors", SafetensorsView::kMaxTensors));
     }
     entry_ = header_.entries.try_emplace(key_).first;
     place_ = Place::kTensor;
@@ -218,7 +218,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   bool StartField() {
     field_ = FieldNamed(key_);
     if (field_ == 0 || (seen_fields_ & field_) != 0) {
-      return Fail(std::format(
+      return Fail(FormatText(
           "tensor {} has {} field {}, expected dtype, shape and data_offsets",
           Quote(entry_->first), field_ == 0 ? "an unknown" : "a duplicate",
           Quote(key_)));
@@ -231,8 +231,8 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   bool AddDim(std::uint64_t value) {
     std::vector<std::int64_t>& dims = entry_->second.dims;
     if (dims.size() == Shape::kMaxRank) {
-      return Fail(std::format("tensor {} has more than {} dimensions",
-                              Quote(entry_->first), Shape::kMaxRank));
+      return Fail(FormatText("tensor {} has more than {} dimensions",
+                             Quote(entry_->first), Shape::kMaxRank));
     }
     constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
     dims.push_back(static_cast<std::int64_t>(std::min(value, kMax)));
@@ -264,7 +264,7 @@ absl::Status StartError(std::string_view start, const std::string& what) {
   const std::string_view foreign = DescribeForeignFile(start);
   return absl::InvalidArgumentError(
       foreign.empty() ? "safetensors file: " + what
-                      : std::format("not a safetensors file but {}", foreign));
+                      : FormatText("not a safetensors file but {}", foreign));
 }
 
 }  // namespace
@@ -284,18 +284,18 @@ absl::StatusOr<std::size_t> SafetensorsHeaderLength(std::string_view start,
                                                     std::size_t file_bytes) {
   if (start.size() < kSafetensorsLengthBytes) {
     return StartError(
-        start, std::format("{} bytes, expected at least {}: {}", start.size(),
-                           kSafetensorsLengthBytes,
-                           start.empty() ? "it is empty" : "it is cut off"));
+        start, FormatText("{} bytes, expected at least {}: {}", start.size(),
+                          kSafetensorsLengthBytes,
+                          start.empty() ? "it is empty" : "it is cut off"));
   }
   std::uint64_t length = 0;
   for (std::size_t i = kSafetensorsLengthBytes; i-- > 0;) {
     length = length << 8 | static_cast<unsigned char>(start[i]);
   }
   if (length > SafetensorsView::kMaxHeaderBytes) {
-    return StartError(
-        start, std::format("the header has {} bytes, expected at most {}",
-                           length, SafetensorsView::kMaxHeaderBytes));
+    return StartError(start,
+                      FormatText("the header has {} bytes, expected at most {}",
+                                 length, SafetensorsView::kMaxHeaderBytes));
   }
   // Only where no header can begin, by a brace or white space, may another
   // file be seen: the length may look like anything.
@@ -306,9 +306,9 @@ absl::StatusOr<std::size_t> SafetensorsHeaderLength(std::string_view start,
   const std::size_t rest = file_bytes - kSafetensorsLengthBytes;
   if (length > rest) {
     return StartError(is_header ? std::string_view() : start,
-                      std::format("the header has {} bytes, the file only {} "
-                                  "more: it is cut off",
-                                  length, rest));
+                      FormatText("the header has {} bytes, the file only {} "
+                                 "more: it is cut off",
+                                 length, rest));
   }
   if (!is_header && !DescribeForeignFile(start).empty()) {
     return StartError(start, "no header");
@@ -326,7 +326,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(
   }
   if (const std::size_t nul = json.find('\0'); nul != std::string_view::npos) {
     return absl::InvalidArgumentError(
-        std::format("safetensors header: malformed JSON at byte {}", nul + 1));
+        FormatText("safetensors header: malformed JSON at byte {}", nul + 1));
   }
   HeaderHandler handler;
   // The outcome is in the handler, which fails whenever the parser does.

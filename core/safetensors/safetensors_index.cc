@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/safetensors/safetensors_index.h"
 
-#include <format>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/safetensors/safetensors.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 
 namespace attention {
@@ -33,7 +33,7 @@ class IndexHandler final : public nlohmann::json_sax<nlohmann::json> {
     if (!in_weight_map_ || depth_ != kMapDepth) return Value("a string");
     if (index_.size() >= kMaxSafetensorsIndexEntries) {
       return Fail(
-          std::format("more than {} tensors", kMaxSafetensorsIndexEntries));
+          FormatText("more than {} tensors", kMaxSafetensorsIndexEntries));
     }
     if (!CheckName(value)) return false;
     if (index_.emplace(std::move(key_), std::move(value)).second) return true;
@@ -71,7 +71,7 @@ class IndexHandler final : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string& /*token*/,
                    const nlohmann::detail::exception& /*error*/) override {
-    return Fail(std::format("malformed JSON at byte {}", position));
+    return Fail(FormatText("malformed JSON at byte {}", position));
   }
 
   /// \return what was read, or the first error.
@@ -95,16 +95,16 @@ class IndexHandler final : public nlohmann::json_sax<nlohmann::json> {
   // A value that is none of weight_map's strings.
   bool Value(std::string_view got) {
     if (!in_weight_map_ || depth_ != kMapDepth) return true;
-    return Fail(std::format("the file of tensor {} is {}, expected a string",
-                            Quote(key_), got));
+    return Fail(FormatText("the file of tensor {} is {}, expected a string",
+                           Quote(key_), got));
   }
 
   bool CheckName(const std::string& name) {
     if (!name.empty() && name.size() <= SafetensorsView::kMaxNameBytes) {
       return true;
     }
-    return Fail(std::format("name {}, expected 1 to {} bytes", Quote(name),
-                            SafetensorsView::kMaxNameBytes));
+    return Fail(FormatText("name {}, expected 1 to {} bytes", Quote(name),
+                           SafetensorsView::kMaxNameBytes));
   }
 
   absl::Status status_;

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
 #include "core/safetensors/safetensors_header.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -38,8 +38,8 @@ std::string JsonString(std::string_view text) {
 std::string MetadataJson(const SafetensorsMetadata& metadata) {
   std::string json = "{";
   for (const auto& [key, value] : metadata) {
-    json += std::format("{}{}:{}", json.size() == 1 ? "" : ",", JsonString(key),
-                        JsonString(value));
+    json += FormatText("{}{}:{}", json.size() == 1 ? "" : ",", JsonString(key),
+                       JsonString(value));
   }
   return json + "}";
 }
@@ -47,11 +47,11 @@ std::string MetadataJson(const SafetensorsMetadata& metadata) {
 std::string EntryJson(const TensorView& tensor, std::size_t begin) {
   std::string dims;
   for (const std::int64_t dim : tensor.shape.dims()) {
-    dims += std::format("{}{}", dims.empty() ? "" : ",", dim);
+    dims += FormatText("{}{}", dims.empty() ? "" : ",", dim);
   }
-  return std::format(R"({{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                     SafetensorsDtypeName(tensor.dtype), dims, begin,
-                     begin + tensor.num_bytes());
+  return FormatText(R"({{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                    SafetensorsDtypeName(tensor.dtype), dims, begin,
+                    begin + tensor.num_bytes());
 }
 
 /// Check that the reader reads from the header what went into it: its limits
@@ -60,8 +60,8 @@ absl::Status CheckHeader(std::string_view json, const NamedTensors& tensors,
                          const SafetensorsMetadata& metadata) {
   if (json.size() > SafetensorsView::kMaxHeaderBytes) {
     return absl::InvalidArgumentError(
-        std::format("safetensors header: {} bytes, expected at most {}",
-                    json.size(), SafetensorsView::kMaxHeaderBytes));
+        FormatText("safetensors header: {} bytes, expected at most {}",
+                   json.size(), SafetensorsView::kMaxHeaderBytes));
   }
   ATTENTION_ASSIGN_OR_RETURN(const SafetensorsHeader header,
                              ParseSafetensorsHeader(json));
@@ -107,14 +107,14 @@ absl::StatusOr<SerializedSafetensors> SerializeSafetensors(
   SerializedSafetensors file;
   std::string json = "{";
   if (!metadata.empty()) {
-    json += std::format("\"{}\":{}", kSafetensorsMetadataKey,
-                        MetadataJson(metadata));
+    json += FormatText("\"{}\":{}", kSafetensorsMetadataKey,
+                       MetadataJson(metadata));
   }
   std::size_t offset = 0;
   for (const NamedTensor* tensor : InFileOrder(tensors)) {
     const auto& [name, view] = *tensor;
-    json += std::format("{}{}:{}", json.size() == 1 ? "" : ",",
-                        JsonString(name), EntryJson(view, offset));
+    json += FormatText("{}{}:{}", json.size() == 1 ? "" : ",", JsonString(name),
+                       EntryJson(view, offset));
     file.data.emplace_back(view.data, view.num_bytes());
     offset += view.num_bytes();
   }

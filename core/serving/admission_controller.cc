@@ -2,12 +2,12 @@
 #include "core/serving/admission_controller.h"
 
 #include <algorithm>
-#include <format>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -89,7 +89,7 @@ absl::Status AdmissionController::Reservation::Extend(
            scratch <= budget - used - more;
   };
   if (!fits(num_bytes_, num_bytes, scratch_bytes)) {
-    return absl::ResourceExhaustedError(std::format(
+    return absl::ResourceExhaustedError(FormatText(
         "the request needs {} bytes for messages and {} for scratch, more than "
         "the server's budget of {} bytes (--max-queue-bytes)",
         num_bytes_ + std::min(num_bytes, SIZE_MAX - num_bytes_), scratch_bytes,
@@ -98,7 +98,7 @@ absl::Status AdmissionController::Reservation::Extend(
   const std::size_t scratch =
       std::max(scratch_bytes, ledger_->largest_scratch());
   if (!fits(ledger_->reserved, num_bytes, scratch)) {
-    return OverloadError(std::format(
+    return OverloadError(FormatText(
         "the server is overloaded: {} of its budget of {} bytes are in use and "
         "the request needs {} more",
         ledger_->reserved, budget, num_bytes));

@@ -2,7 +2,8 @@
 #include "core/tensor/quote.h"
 
 #include <cstddef>
-#include <format>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 
@@ -14,12 +15,12 @@ std::string Quote(std::string_view text) {
     if (printable) {
       quoted += c;
     } else {
-      quoted += std::format("\\x{:02x}", static_cast<unsigned char>(c));
+      quoted += FormatText("\\x{:02x}", static_cast<unsigned char>(c));
     }
   }
   quoted += '\'';
   if (text.size() > kMaxBytes) {
-    quoted += std::format("... ({} bytes)", text.size());
+    quoted += FormatText("... ({} bytes)", text.size());
   }
   return quoted;
 }

@@ -3,17 +3,17 @@
 
 #include <algorithm>
 #include <cassert>
-#include <format>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 
 namespace attention {
 
 absl::StatusOr<Shape> Shape::Create(std::span<const std::int64_t> dims) {
   if (dims.size() > kMaxRank) {
     return absl::InvalidArgumentError(
-        std::format("a shape has {} dimensions, expected at most {}",
-                    dims.size(), kMaxRank));
+        FormatText("a shape has {} dimensions, expected at most {}",
+                   dims.size(), kMaxRank));
   }
   Shape shape;
   std::int64_t product = 1;  // of the non-zero dimensions
@@ -21,11 +21,11 @@ absl::StatusOr<Shape> Shape::Create(std::span<const std::int64_t> dims) {
     const std::int64_t dim = dims[axis];
     if (dim < 0 || dim > kMaxDim) {
       return absl::InvalidArgumentError(
-          std::format("dimension {} of a shape is {}, expected 0 to {}", axis,
-                      dim, kMaxDim));
+          FormatText("dimension {} of a shape is {}, expected 0 to {}", axis,
+                     dim, kMaxDim));
     }
     if (dim > 0 && product > kMaxElements / dim) {
-      return absl::InvalidArgumentError(std::format(
+      return absl::InvalidArgumentError(FormatText(
           "a shape has more than {} elements at dimension {} of size {}",
           kMaxElements, axis, dim));
     }
@@ -52,7 +52,7 @@ std::int64_t Shape::num_elements() const {
 std::string Shape::ToString() const {
   std::string text = "(";
   for (std::size_t axis = 0; axis < rank_; ++axis) {
-    text += std::format("{}{}", axis == 0 ? "" : ", ", dims_[axis]);
+    text += FormatText("{}{}", axis == 0 ? "" : ", ", dims_[axis]);
   }
   return text + (rank_ == 1 ? ",)" : ")");
 }

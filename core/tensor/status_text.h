@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <format>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/strings/cord.h"
 
 namespace attention {
 
@@ -15,16 +13,7 @@ namespace attention {
 }
 
 /// Put "<where>: " before a failed status's text; payloads are kept.
-[[nodiscard]] inline absl::Status AnnotateStatus(std::string_view where,
-                                                 const absl::Status& status) {
-  if (status.ok()) return status;
-  absl::Status annotated(status.code(),
-                         std::format("{}: {}", where, StatusText(status)));
-  status.ForEachPayload(
-      [&annotated](absl::string_view type, const absl::Cord& payload) {
-        annotated.SetPayload(type, payload);
-      });
-  return annotated;
-}
+[[nodiscard]] absl::Status AnnotateStatus(std::string_view where,
+                                          const absl::Status& status);
 
 }  // namespace attention

@@ -7,10 +7,11 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <format>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -68,7 +69,7 @@ std::string DidYouMean(std::string_view word,
                        std::span<const std::string> names) {
   const std::string nearest = NearestName(word, names);
   if (nearest.empty()) return {};
-  return std::format("; did you mean '{}'?", nearest);
+  return FormatText("; did you mean '{}'?", nearest);
 }
 
 std::string OneOf(std::span<const std::string> names) {
@@ -83,7 +84,7 @@ std::string OneOf(std::span<const std::string> names) {
 std::string CheckChoice(std::string_view word,
                         std::span<const std::string> choices) {
   if (std::ranges::find(choices, word) != choices.end()) return {};
-  return std::format("got '{}', expected {}", word, OneOf(choices));
+  return FormatText("got '{}', expected {}", word, OneOf(choices));
 }
 
 template <typename T>
@@ -98,12 +99,12 @@ std::string CheckNumber(std::string_view word, T least, T most) {
     return {};
   }
   if constexpr (std::is_integral_v<T>) {
-    return std::format("got '{}', expected a whole number from {} to {}", word,
-                       least, most);
+    return FormatText("got '{}', expected a whole number from {} to {}", word,
+                      least, most);
   } else {
     // Digits, where {} would write 1e+06.
-    return std::format("got '{}', expected a number from {:.15g} to {:.15g}",
-                       word, least, most);
+    return FormatText("got '{}', expected a number from {:.15g} to {:.15g}",
+                      word, least, most);
   }
 }
 
@@ -116,7 +117,7 @@ std::string CheckSwitch(std::string_view word) {
   constexpr std::array<std::string_view, 8> kWords = {
       "true", "false", "on", "off", "yes", "no", "1", "0"};
   if (std::ranges::find(kWords, word) != kWords.end()) return {};
-  return std::format("got '{}', expected no value, true or false", word);
+  return FormatText("got '{}', expected no value, true or false", word);
 }
 
 }  // namespace attention

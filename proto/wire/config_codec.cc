@@ -3,12 +3,12 @@
 
 #include <google/protobuf/util/json_util.h>
 
-#include <format>
 #include <optional>
 #include <string>
 #include <variant>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/json.h"
 #include "proto/wire/tensor_codec.h"
@@ -36,8 +36,8 @@ absl::StatusOr<Activation> DecodeActivation(v1::Activation activation) {
       return Activation::kGelu;
     default:
       return absl::InvalidArgumentError(
-          std::format("activation is {}, expected a known value of Activation",
-                      static_cast<int>(activation)));
+          FormatText("activation is {}, expected a known value of Activation",
+                     static_cast<int>(activation)));
   }
 }
 
@@ -49,7 +49,7 @@ absl::StatusOr<DataType> DecodeComputeDtype(v1::ComputeDtype compute_dtype) {
     case v1::COMPUTE_DTYPE_BFLOAT16:
       return DataType::kBFloat16;
     default:
-      return absl::InvalidArgumentError(std::format(
+      return absl::InvalidArgumentError(FormatText(
           "compute_dtype is {}, expected a known value of ComputeDtype",
           static_cast<int>(compute_dtype)));
   }

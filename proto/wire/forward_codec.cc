@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/wire/forward_codec.h"
 
-#include <format>
 #include <string>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/tensor_codec.h"
 
@@ -21,8 +21,8 @@ absl::StatusOr<Causal> DecodeCausal(v1::Causal causal) {
       return Causal::kBottomRight;
     default:
       return absl::InvalidArgumentError(
-          std::format("causal is {}, expected a known value of Causal",
-                      static_cast<int>(causal)));
+          FormatText("causal is {}, expected a known value of Causal",
+                     static_cast<int>(causal)));
   }
 }
 
@@ -49,7 +49,7 @@ absl::StatusOr<MaskedRowPolicy> DecodeMaskedRowPolicy(
     case v1::MASKED_ROW_POLICY_NAN:
       return MaskedRowPolicy::kNaN;
     default:
-      return absl::InvalidArgumentError(std::format(
+      return absl::InvalidArgumentError(FormatText(
           "masked_row_policy is {}, expected a known value of MaskedRowPolicy",
           static_cast<int>(policy)));
   }

@@ -4,11 +4,11 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/json_util.h>
 
-#include <format>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/usage/usage_text.h"
 
@@ -23,8 +23,8 @@ using google::protobuf::FieldDescriptor;
 std::string Instead(const std::string& word,
                     const std::vector<std::string>& names) {
   const std::string nearest = DidYouMean(word, names);
-  return std::format("{} It has {}", nearest.empty() ? "." : nearest,
-                     OneOf(names));
+  return FormatText("{} It has {}", nearest.empty() ? "." : nearest,
+                    OneOf(names));
 }
 
 std::string WrongField(const Descriptor& type, const std::string& key) {
@@ -32,8 +32,8 @@ std::string WrongField(const Descriptor& type, const std::string& key) {
   for (int i = 0; i < type.field_count(); ++i) {
     names.push_back(type.field(i)->name());
   }
-  return std::format("{} has no field {}{}", type.name(), Quote(key),
-                     Instead(key, names));
+  return FormatText("{} has no field {}{}", type.name(), Quote(key),
+                    Instead(key, names));
 }
 
 std::string WrongEnumValue(const FieldDescriptor& field,
@@ -44,8 +44,8 @@ std::string WrongEnumValue(const FieldDescriptor& field,
   for (int i = 0; i < type.value_count(); ++i) {
     names.push_back(type.value(i)->name());
   }
-  return std::format("{} has no value {}{}", field.name(), Quote(word),
-                     Instead(word, names));
+  return FormatText("{} has no value {}{}", field.name(), Quote(word),
+                    Instead(word, names));
 }
 
 // Say which name in a message's JSON is none of the proto's; empty where all
@@ -84,7 +84,7 @@ absl::Status ParseJson(std::string_view json,
     const std::string wrong = WrongName(type, parsed);
     if (!wrong.empty()) return absl::InvalidArgumentError(wrong);
   }
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "not the JSON form of {}: {}", type.name(),
       std::string_view(status.message().data(), status.message().size())));
 }

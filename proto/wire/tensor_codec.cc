@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <format>
 #include <span>
 #include <string>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -20,7 +20,7 @@ absl::Status CheckBools(std::string_view where, const std::string& data) {
   if (seen <= 1) return absl::OkStatus();
   const auto bad = std::ranges::find_if(
       data, [](char element) { return element != 0 && element != 1; });
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "{}: bool element {} is {}, expected 0 or 1", where, bad - data.begin(),
       static_cast<unsigned>(static_cast<unsigned char>(*bad))));
 }
@@ -48,8 +48,8 @@ absl::StatusOr<DataType> DecodeDataType(v1::DataType dtype) {
           "dtype is not set, expected a value of DataType");
     default:
       return absl::InvalidArgumentError(
-          std::format("dtype is {}, expected a known value of DataType",
-                      static_cast<int>(dtype)));
+          FormatText("dtype is {}, expected a known value of DataType",
+                     static_cast<int>(dtype)));
   }
 }
 
@@ -86,9 +86,9 @@ absl::StatusOr<TensorView> DecodeTensor(const v1::Tensor& message,
                         *shape};
   if (data.size() != view.num_bytes()) {
     return absl::InvalidArgumentError(
-        std::format("{}: data has {} bytes, expected {} for shape {} of {}",
-                    where, data.size(), view.num_bytes(), shape->ToString(),
-                    DataTypeName(*dtype)));
+        FormatText("{}: data has {} bytes, expected {} for shape {} of {}",
+                   where, data.size(), view.num_bytes(), shape->ToString(),
+                   DataTypeName(*dtype)));
   }
   if (*dtype == DataType::kBool) {
     ATTENTION_RETURN_IF_ERROR(CheckBools(where, data));

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/host/cgroup.h"
 
-#include <format>
 #include <fstream>
 #include <string>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -24,7 +25,7 @@ std::vector<fs::path> GroupsOf(const fs::path& mount, const std::string& line,
   const std::string controllers = line.substr(first + 1, second - first - 1);
   const bool version_2 = controllers.empty();
   const bool listed =
-      std::format(",{},", controllers).find(std::format(",{},", controller)) !=
+      FormatText(",{},", controllers).find(FormatText(",{},", controller)) !=
       std::string::npos;
   if (!version_2 && !listed) return {};
   const fs::path root = version_2 ? mount : mount / controller;

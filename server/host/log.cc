@@ -9,10 +9,11 @@
 
 #include <atomic>
 #include <chrono>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -24,8 +25,8 @@ std::string_view View(spdlog::string_view_t text) {
 }
 
 std::string Timestamp(std::chrono::system_clock::time_point time) {
-  return std::format("{:%Y-%m-%dT%H:%M:%S}Z",
-                     std::chrono::floor<std::chrono::milliseconds>(time));
+  return FormatText("{:%Y-%m-%dT%H:%M:%S}Z",
+                    std::chrono::floor<std::chrono::milliseconds>(time));
 }
 
 void Append(const std::string& line, spdlog::memory_buf_t& dest) {
@@ -37,12 +38,12 @@ class TextFormatter final : public spdlog::formatter {
   void format(const spdlog::details::log_msg& event,
               spdlog::memory_buf_t& dest) override {
     std::string line =
-        std::format("{} {} ", Timestamp(event.time),
-                    View(spdlog::level::to_string_view(event.level)));
+        FormatText("{} {} ", Timestamp(event.time),
+                   View(spdlog::level::to_string_view(event.level)));
     for (const char c : View(event.payload)) {
       const auto byte = static_cast<unsigned char>(c);
       if (byte < 0x20 || byte == 0x7F) {
-        line += std::format("\\x{:02x}", static_cast<unsigned>(byte));
+        line += FormatText("\\x{:02x}", static_cast<unsigned>(byte));
       } else {
         line += c;
       }

@@ -7,13 +7,13 @@
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
-#include <format>
 #include <functional>
 #include <map>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 #include "core/usage/usage_text.h"
 #include "server/host/cpu_count.h"
@@ -108,8 +108,8 @@ void AddSize(CLI::App& app, const std::string& flag, std::size_t& value,
           return std::to_string(*bytes);
         }
         throw CLI::ValidationError(
-            std::format("got '{}', expected bytes from 1 to {}, such as 512MiB",
-                        text, most));
+            FormatText("got '{}', expected bytes from 1 to {}, such as 512MiB",
+                       text, most));
       });
 }
 
@@ -228,17 +228,17 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::Option* const option : app.get_options()) {
       names.push_back(option->get_name());
     }
-    text = name.starts_with('-')
-               ? std::format("unknown option '{}'{}", name,
-                             DidYouMean(name, names))
-               : std::format("unexpected argument '{}'", unexpected.front());
+    text =
+        name.starts_with('-')
+            ? FormatText("unknown option '{}'{}", name, DidYouMean(name, names))
+            : FormatText("unexpected argument '{}'", unexpected.front());
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     // The parser's text begins with the option's name.
     const std::string name = text.substr(0, text.find(':'));
     const CLI::Option* const option = app.get_option_no_throw(name);
     text = option != nullptr && option->count() > 1
-               ? std::format("{} is given {} times, expected once", name,
-                             option->count())
+               ? FormatText("{} is given {} times, expected once", name,
+                            option->count())
                : name + " needs a value";
   }
   std::ranges::replace(text, '\n', ' ');
@@ -280,8 +280,8 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
     return EarlyExit{.code = 0, .text = std::string(version.what()) + "\n"};
   } catch (const CLI::ParseError& error) {
     return EarlyExit{.code = kExitUsageError,
-                     .text = std::format("attention-server: {}; see --help\n",
-                                         Explain(app, error))};
+                     .text = FormatText("attention-server: {}; see --help\n",
+                                        Explain(app, error))};
   }
   options.drain_grace = std::chrono::seconds(grace);
   return options;

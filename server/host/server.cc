@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <format>
 #include <set>
 #include <string_view>
 #include <thread>

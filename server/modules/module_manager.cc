@@ -4,7 +4,6 @@
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 
-#include <format>
 #include <map>
 #include <new>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "core/module/attention_module.h"
 #include "core/module/module_name.h"
 #include "core/safetensors/safetensors.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -52,7 +52,7 @@ struct CountedModule {
 };
 
 absl::Status InModule(const std::string& name, const absl::Status& status) {
-  return AnnotateStatus(std::format("module '{}'", name), status);
+  return AnnotateStatus(FormatText("module '{}'", name), status);
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ absl::StatusOr<ModuleDescription> ModuleManager::Load(const std::string& name,
   if (!is_stored.ok()) return InModule(name, is_stored.status());
   if (!*is_stored) {
     return absl::NotFoundError(
-        std::format("module '{}' is not in the repository", name));
+        FormatText("module '{}' is not in the repository", name));
   }
   ATTENTION_ASSIGN_OR_RETURN(ModuleRegistry::LoadTicket ticket,
                              registry_.BeginLoad(name, replace));
@@ -173,7 +173,7 @@ absl::StatusOr<std::shared_ptr<const AttentionModule>> ModuleManager::Count(
   absl::StatusOr<AdmissionController::Reservation> reservation =
       loaded_.Reserve(module->memory_bytes());
   if (!reservation.ok()) {
-    return absl::ResourceExhaustedError(std::format(
+    return absl::ResourceExhaustedError(FormatText(
         "needs {} bytes of memory beside the {} of the modules loaded, "
         "expected at most {} together (--max-loaded-bytes)",
         module->memory_bytes(), loaded_.reserved_bytes(),

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <format>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -16,7 +16,7 @@ UploadBuffer::UploadBuffer(std::size_t max_bytes,
 
 absl::Status UploadBuffer::Append(std::string_view bytes) {
   if (bytes.size() > max_bytes_ - size_) {
-    return absl::ResourceExhaustedError(std::format(
+    return absl::ResourceExhaustedError(FormatText(
         "the file is longer than the limit of {} bytes (--max-module-bytes)",
         max_bytes_));
   }

@@ -9,8 +9,8 @@
 #include <array>
 #include <cerrno>
 #include <climits>
-#include <format>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 
@@ -18,7 +18,7 @@ namespace attention {
 namespace {
 
 std::string DescriptorPath(const UniqueFd& fd) {
-  return std::format("/proc/self/fd/{}", fd.get());
+  return FormatText("/proc/self/fd/{}", fd.get());
 }
 
 // Whether a real path is a root or lies below it.
@@ -34,7 +34,7 @@ absl::Status CheckPath(std::string_view path) {
     const std::string_view component = path.substr(start, end - start);
     if (component.empty() || component == "." || component == ".." ||
         component.find('\0') != std::string_view::npos) {
-      return absl::InvalidArgumentError(std::format(
+      return absl::InvalidArgumentError(FormatText(
           "path {}: expected a relative path without empty, \".\" and \"..\" "
           "components",
           Quote(path)));
@@ -66,12 +66,12 @@ bool LinkLeadsNowhere(const Folder& base, std::string_view path) {
 // What an error text calls a path.
 std::string Name(const Folder& base, std::string_view path) {
   return Quote(base.path.empty() ? std::string(path)
-                                 : std::format("{}/{}", base.path, path));
+                                 : FormatText("{}/{}", base.path, path));
 }
 
 absl::Status CannotOpen(absl::StatusCode code, const std::string& name,
                         std::string_view why) {
-  return {code, std::format("cannot open {}: {}", name, why)};
+  return {code, FormatText("cannot open {}: {}", name, why)};
 }
 
 // The type of what a descriptor stands for.
@@ -79,7 +79,7 @@ absl::StatusOr<mode_t> TypeOfOpened(const UniqueFd& fd,
                                     const std::string& name) {
   struct stat info{};
   if (fstat(fd.get(), &info) == 0) return info.st_mode & S_IFMT;
-  return ErrnoStatus(errno, std::format("cannot open {}", name));
+  return ErrnoStatus(errno, FormatText("cannot open {}", name));
 }
 
 }  // namespace
@@ -117,7 +117,7 @@ absl::StatusOr<UniqueFd> LinkedDirectory::Resolve(const Folder& base,
                       "a symbolic link that leads nowhere");
   }
   if (error != 0) {
-    return ErrnoStatus(error, std::format("cannot open {}", Name(base, path)));
+    return ErrnoStatus(error, FormatText("cannot open {}", Name(base, path)));
   }
   const std::string real_path = RealPathOf(fd);
   const bool allowed = std::ranges::any_of(
@@ -143,7 +143,7 @@ absl::StatusOr<UniqueFd> LinkedDirectory::OpenFile(
   UniqueFd file(open(DescriptorPath(resolved).c_str(),
                      O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (file.valid()) return file;
-  return ErrnoStatus(errno, std::format("cannot open {}", name));
+  return ErrnoStatus(errno, FormatText("cannot open {}", name));
 }
 
 absl::StatusOr<Folder> LinkedDirectory::OpenFolder(

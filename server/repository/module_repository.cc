@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <format>
 #include <new>
 #include <set>
 #include <span>
@@ -14,6 +13,7 @@
 #include "core/safetensors/read_file.h"
 #include "core/safetensors/safetensors_file.h"
 #include "core/safetensors/safetensors_writer.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/config_codec.h"
@@ -35,7 +35,7 @@ std::string FilePath(std::string_view name) {
 }
 
 std::string FolderPath(std::string_view name, std::string_view file) {
-  return std::format("{}/{}", name, file);
+  return FormatText("{}/{}", name, file);
 }
 
 // Type of what a directory's entry leads to: of a link that is not followed,
@@ -140,7 +140,7 @@ absl::StatusOr<std::unique_ptr<ModuleRepository>> ModuleRepository::Open(
          const std::string& path) -> absl::StatusOr<LinkedDirectory> {
     absl::StatusOr<LinkedDirectory> opened = LinkedDirectory::Open(path, {});
     if (opened.ok()) return opened;
-    return AnnotateStatus(std::format("{} {}", what, path), opened.status());
+    return AnnotateStatus(FormatText("{} {}", what, path), opened.status());
   };
   ATTENTION_ASSIGN_OR_RETURN(const LinkedDirectory opened,
                              open("module repository", directory));
@@ -148,8 +148,7 @@ absl::StatusOr<std::unique_ptr<ModuleRepository>> ModuleRepository::Open(
     ATTENTION_RETURN_IF_ERROR(open("modules' link root", link_root).status());
   }
   if (const absl::Status swept = SweepTemporaries(opened.fd()); !swept.ok()) {
-    return AnnotateStatus(std::format("module repository {}", directory),
-                          swept);
+    return AnnotateStatus(FormatText("module repository {}", directory), swept);
   }
   return std::unique_ptr<ModuleRepository>(
       new ModuleRepository(directory, link_roots, max_module_bytes));
@@ -217,8 +216,8 @@ absl::StatusOr<StoredModule> ModuleRepository::Load(
   ATTENTION_ASSIGN_OR_RETURN(const Forms forms, FormsOf(directory, name));
   if (forms.file && forms.folder) {
     return absl::FailedPreconditionError(
-        std::format("in the repository twice, as {} and as {}; expected one",
-                    FilePath(name), FolderPath(name, kConfigFile)));
+        FormatText("in the repository twice, as {} and as {}; expected one",
+                   FilePath(name), FolderPath(name, kConfigFile)));
   }
   try {
     absl::StatusOr<StoredModule> module =
@@ -240,7 +239,7 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFile(
   const SafetensorsMetadata& metadata = file.view().metadata();
   const auto config_json = metadata.find(kConfigKey);
   if (config_json == metadata.end()) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "the file has no config, expected the JSON of a ModuleConfig as \"{}\" "
         "in its __metadata__",
         kConfigKey));
@@ -266,7 +265,7 @@ absl::StatusOr<StoredModule> ModuleRepository::LoadFolder(
         });
     if (unchanged) return module;
   }
-  return absl::AbortedError(std::format(
+  return absl::AbortedError(FormatText(
       "its files were replaced {} times while they were read", kAttempts));
 }
 
@@ -311,10 +310,10 @@ absl::Status ModuleRepository::Store(std::string_view name,
       SerializeSafetensors(selected.tensors, {{std::string(kConfigKey),
                                                ModuleConfigToJson(config)}}));
   if (content.num_bytes() > max_module_bytes_) {
-    return absl::ResourceExhaustedError(std::format(
-        "would be stored as a file of {} bytes, expected at most {} "
-        "(--max-module-bytes)",
-        content.num_bytes(), max_module_bytes_));
+    return absl::ResourceExhaustedError(
+        FormatText("would be stored as a file of {} bytes, expected at most {} "
+                   "(--max-module-bytes)",
+                   content.num_bytes(), max_module_bytes_));
   }
   const absl::Status written =
       WriteFile(directory.fd(), FilePath(name), content);
@@ -322,7 +321,7 @@ absl::Status ModuleRepository::Store(std::string_view name,
   // directory that is gone.
   if (absl::IsNotFound(written)) {
     return absl::InternalError(
-        std::format("cannot be stored: {}", StatusText(written)));
+        FormatText("cannot be stored: {}", StatusText(written)));
   }
   return AnnotateStatus("cannot be stored", written);
 }

@@ -9,11 +9,11 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
-#include <format>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -25,8 +25,8 @@ constexpr std::string_view kSuffix = ".tmp";
 
 std::string NextName() {
   static std::atomic<std::uint64_t> counter{0};
-  return std::format("{}{}-{}{}", kPrefix, getpid(), counter.fetch_add(1),
-                     kSuffix);
+  return FormatText("{}{}-{}{}", kPrefix, getpid(), counter.fetch_add(1),
+                    kSuffix);
 }
 
 /// Whether a sweeper removed the file between its creation and its locking.

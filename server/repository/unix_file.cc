@@ -7,11 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <format>
 #include <memory>
 #include <system_error>
 #include <vector>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 
 namespace attention {
@@ -60,13 +60,13 @@ UniqueFd::~UniqueFd() {
 
 absl::Status ErrnoStatus(int error, std::string_view what) {
   return {CodeOfErrno(error),
-          std::format("{}: {}", what, std::generic_category().message(error))};
+          FormatText("{}: {}", what, std::generic_category().message(error))};
 }
 
 absl::StatusOr<mode_t> EntryType(int directory, const std::string& name) {
   struct stat info{};
   if (fstatat(directory, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-    return ErrnoStatus(errno, std::format("cannot look up {}", Quote(name)));
+    return ErrnoStatus(errno, FormatText("cannot look up {}", Quote(name)));
   }
   return info.st_mode & S_IFMT;
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/repository/weights_files.h"
 
-#include <format>
 #include <map>
 
 #include "core/safetensors/read_file.h"
 #include "core/safetensors/safetensors_index.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
@@ -50,7 +50,7 @@ absl::StatusOr<SafetensorsFile> ReadWeightsFile(const UniqueFd& file,
                            FileSize(file.get()).value_or(0) > max_bytes;
   if (!is_too_long) return read;
   return absl::ResourceExhaustedError(
-      std::format("{} (--max-module-bytes)", StatusText(read.status())));
+      FormatText("{} (--max-module-bytes)", StatusText(read.status())));
 }
 
 absl::StatusOr<WeightsFiles> WeightsFiles::Read(const Opener& open,
@@ -88,8 +88,8 @@ absl::Status WeightsFiles::ReadShards(const Opener& open,
     for (const std::string_view name : names) {
       if (Has(files_.back().view(), name)) continue;
       return absl::InvalidArgumentError(
-          std::format("{} has no tensor {}, which {} says it has", Quote(shard),
-                      Quote(name), Quote(index_path)));
+          FormatText("{} has no tensor {}, which {} says it has", Quote(shard),
+                     Quote(name), Quote(index_path)));
     }
   }
   return absl::OkStatus();

@@ -3,9 +3,9 @@
 
 #include <grpcpp/support/proto_buffer_reader.h>
 
-#include <format>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/answer_slices.h"
 #include "proto/wire/forward_codec.h"
@@ -32,7 +32,7 @@ absl::StatusOr<std::size_t> BoundParsing(grpc::ByteBuffer* message,
   const std::size_t element_bytes = count_element_bytes(&reader);
   const std::size_t field_bytes = message->Length() - element_bytes;
   if (field_bytes > kMaxFieldBytes) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "the message has {} bytes beside tensor elements, expected at most {}",
         field_bytes, kMaxFieldBytes));
   }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/forward_handler.h"
 
-#include <format>
 #include <new>
 #include <string_view>
 #include <utility>
 
 #include "core/attention/request_plan.h"
 #include "core/module/module_name.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -56,7 +56,7 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
   };
   const absl::Status status = resolve();
   if (!status.ok()) {
-    return AnnotateStatus(std::format("module '{}'", name), status);
+    return AnnotateStatus(FormatText("module '{}'", name), status);
   }
   call.SetDecoded(work.module->version());
   return work;
@@ -68,7 +68,7 @@ absl::Status ForwardHandler::Admit(ForwardCall& call,
   const std::size_t answer_bytes =
       call.codec().AnswerBytes(request.shapes, request.dtype);
   if (answer_bytes > parts_.max_message_bytes) {
-    return absl::ResourceExhaustedError(std::format(
+    return absl::ResourceExhaustedError(FormatText(
         "the answer would take {} bytes (output {}, weights {}), expected at "
         "most {} (--max-message-bytes)",
         answer_bytes, request.shapes.output.ToString(),

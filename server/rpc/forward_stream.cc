@@ -3,13 +3,13 @@
 
 #include <cstdint>
 #include <deque>
-#include <format>
 #include <memory>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "core/tensor/format_text.h"
 #include "server/rpc/attention_codec.h"
 
 namespace attention {
@@ -20,7 +20,7 @@ absl::Status DrainingError() {
 }
 
 absl::Status DuplicateIdError(std::uint64_t id) {
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "id {} is that of an unanswered request, expected an id that is free",
       id));
 }

@@ -8,8 +8,8 @@
 
 #include <charconv>
 #include <cstring>
-#include <format>
 
+#include "core/tensor/format_text.h"
 #include "server/repository/unix_file.h"
 
 namespace attention {
@@ -32,8 +32,8 @@ absl::Status ValidateListenAddress(std::string_view address) {
       return absl::OkStatus();
     }
     return absl::InvalidArgumentError(
-        std::format("'{}': expected unix:PATH with a path of 1 to {} bytes",
-                    address, sizeof(sockaddr_un::sun_path) - 1));
+        FormatText("'{}': expected unix:PATH with a path of 1 to {} bytes",
+                   address, sizeof(sockaddr_un::sun_path) - 1));
   }
   const std::size_t colon = address.rfind(':');
   int port = -1;
@@ -46,7 +46,7 @@ absl::Status ValidateListenAddress(std::string_view address) {
       return absl::OkStatus();
     }
   }
-  return absl::InvalidArgumentError(std::format(
+  return absl::InvalidArgumentError(FormatText(
       "'{}': expected HOST:PORT with a port from 0 to {}, or unix:PATH",
       address, kMaxPort));
 }
@@ -58,14 +58,14 @@ std::optional<std::string> UnixSocketPath(std::string_view address) {
 
 std::string WithPort(std::string_view address, int port) {
   if (UnixSocketPath(address)) return std::string(address);
-  return std::format("{}:{}", address.substr(0, address.rfind(':')), port);
+  return FormatText("{}:{}", address.substr(0, address.rfind(':')), port);
 }
 
 absl::Status ClearStaleSocket(const std::string& path) {
   struct stat status{};
   if (lstat(path.c_str(), &status) != 0) return absl::OkStatus();
   if (!S_ISSOCK(status.st_mode)) {
-    return absl::FailedPreconditionError(std::format(
+    return absl::FailedPreconditionError(FormatText(
         "cannot listen on unix:{}: a file that is no socket is in the way",
         path));
   }
@@ -74,7 +74,7 @@ absl::Status ClearStaleSocket(const std::string& path) {
   std::memcpy(address.sun_path, path.data(),
               std::min(path.size(), sizeof(address.sun_path) - 1));
   if (IsListening(address)) {
-    return absl::FailedPreconditionError(std::format(
+    return absl::FailedPreconditionError(FormatText(
         "cannot listen on unix:{}: a server is listening there", path));
   }
   unlink(path.c_str());

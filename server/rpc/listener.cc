@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include <chrono>
-#include <format>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "server/rpc/listen_address.h"
 #include "server/rpc/timeouts.h"
@@ -87,7 +87,7 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> StartListening(
   }
   for (std::size_t i = 0; i < ports.size(); ++i) {
     if (server == nullptr && ports[i] == 0) {
-      return absl::UnavailableError(std::format(
+      return absl::UnavailableError(FormatText(
           "cannot listen on {}: in use, not an address of this machine, or not "
           "permitted",
           (*addresses)[i]));

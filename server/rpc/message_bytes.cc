@@ -3,10 +3,10 @@
 
 #include <grpcpp/support/proto_buffer_reader.h>
 
-#include <format>
 #include <new>
 #include <string>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -14,7 +14,7 @@ namespace attention {
 absl::Status ParseMessage(grpc::ByteBuffer* bytes,
                           google::protobuf::Message* message) {
   if (!bytes->Valid()) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "the call has no whole message, expected {}", message->GetTypeName()));
   }
   const std::size_t num_bytes = bytes->Length();
@@ -29,8 +29,8 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes,
   bytes->Clear();
   if (parsed) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      std::format("the message of {} bytes is not a well-formed {}", num_bytes,
-                  message->GetTypeName()));
+      FormatText("the message of {} bytes is not a well-formed {}", num_bytes,
+                 message->GetTypeName()));
 }
 
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, std::size_t max_bytes,
@@ -39,8 +39,8 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes, std::size_t max_bytes,
     const std::size_t num_bytes = bytes->Length();
     bytes->Clear();
     return absl::InvalidArgumentError(
-        std::format("the {} has {} bytes, expected at most {}",
-                    message->GetTypeName(), num_bytes, max_bytes));
+        FormatText("the {} has {} bytes, expected at most {}",
+                   message->GetTypeName(), num_bytes, max_bytes));
   }
   ATTENTION_RETURN_IF_ERROR(ParseMessage(bytes, message));
   message->DiscardUnknownFields();

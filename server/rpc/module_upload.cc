@@ -4,13 +4,13 @@
 #include <grpcpp/server_context.h>
 
 #include <cstdint>
-#include <format>
 #include <memory>
 #include <new>
 #include <utility>
 
 #include "attention/v1/module_service.pb.h"
 #include "core/module/module_name.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "proto/wire/module_codec.h"
@@ -22,7 +22,7 @@ namespace attention {
 namespace {
 
 absl::Status InModule(const std::string& name, const absl::Status& status) {
-  return AnnotateStatus(std::format("module '{}'", name), status);
+  return AnnotateStatus(FormatText("module '{}'", name), status);
 }
 
 }  // namespace
@@ -103,8 +103,8 @@ absl::Status ModuleUploadReactor::CheckRoom() const {
   if (uploads_->num_uploads_.load() <= ModuleUploads::kMaxUploads) {
     return absl::OkStatus();
   }
-  return OverloadError(std::format("{} uploads are under way already",
-                                   ModuleUploads::kMaxUploads));
+  return OverloadError(FormatText("{} uploads are under way already",
+                                  ModuleUploads::kMaxUploads));
 }
 
 void ModuleUploadReactor::Start() {
@@ -165,8 +165,8 @@ absl::Status ModuleUploadReactor::TakeHeader(
   }
   if (header.ByteSizeLong() > kMaxManagementBytes) {
     return absl::InvalidArgumentError(
-        std::format("the upload's header has {} bytes, expected at most {}",
-                    header.ByteSizeLong(), kMaxManagementBytes));
+        FormatText("the upload's header has {} bytes, expected at most {}",
+                   header.ByteSizeLong(), kMaxManagementBytes));
   }
   ATTENTION_RETURN_IF_ERROR(ValidateModuleName(header.name()));
   visit_.record().module = header.name();
@@ -245,7 +245,7 @@ void ModuleUploads::Drain() {
 
 void ModuleUploads::EndIdle(std::chrono::milliseconds at_least) {
   const auto latest = ModuleUploadReactor::Clock::now() - at_least;
-  const absl::Status why = absl::DeadlineExceededError(std::format(
+  const absl::Status why = absl::DeadlineExceededError(FormatText(
       "no message of the upload came for {} s, expected the next one sooner",
       std::chrono::duration<double>(at_least).count()));
   const std::lock_guard lock(mutex_);

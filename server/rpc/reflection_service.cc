@@ -5,12 +5,12 @@
 #include <google/protobuf/descriptor.pb.h>
 
 #include <algorithm>
-#include <format>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "server/rpc/message_bytes.h"
 #include "server/rpc/served_services.h"
@@ -56,7 +56,7 @@ void SetError(grpc::StatusCode code, std::string_view text,
 
 void SetNotFound(std::string_view name, ServerReflectionResponse* response) {
   SetError(grpc::NOT_FOUND,
-           std::format("nothing that is served is called {}", Quote(name)),
+           FormatText("nothing that is served is called {}", Quote(name)),
            response);
 }
 

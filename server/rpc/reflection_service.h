@@ -4,9 +4,9 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <format>
 #include <string>
 
+#include "core/tensor/format_text.h"
 #include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "server/rpc/front_door.h"
@@ -40,8 +40,8 @@ class ReflectionService final
 
  private:
   const FrontDoor& door_;
-  const std::string method_ = std::format(
-      "/{}/ServerReflectionInfo", ServerReflection::service_full_name());
+  const std::string method_ = FormatText("/{}/ServerReflectionInfo",
+                                         ServerReflection::service_full_name());
 };
 
 }  // namespace attention

@@ -2,9 +2,9 @@
 #include "server/rpc/unknown_methods.h"
 
 #include <algorithm>
-#include <format>
 #include <string>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "server/rpc/served_services.h"
 
@@ -47,7 +47,7 @@ absl::Status UnknownMethodError(std::string_view path) {
   const std::size_t slash = path.rfind('/');
   if (!path.starts_with('/') || slash == 0) {
     return absl::UnimplementedError(
-        std::format("the path is {}, expected /SERVICE/METHOD", Quote(path)));
+        FormatText("the path is {}, expected /SERVICE/METHOD", Quote(path)));
   }
   const std::string_view name = path.substr(1, slash - 1);
   const auto service =
@@ -55,12 +55,12 @@ absl::Status UnknownMethodError(std::string_view path) {
                         [](const auto* served) { return served->full_name(); });
   if (service == ServedServices().end()) {
     return absl::UnimplementedError(
-        std::format("no service {} is served, expected one of: {}", Quote(name),
-                    ServiceNames()));
+        FormatText("no service {} is served, expected one of: {}", Quote(name),
+                   ServiceNames()));
   }
   return absl::UnimplementedError(
-      std::format("{} has no method {}, expected one of: {}", name,
-                  Quote(path.substr(slash + 1)), MethodNames(**service)));
+      FormatText("{} has no method {}, expected one of: {}", name,
+                 Quote(path.substr(slash + 1)), MethodNames(**service)));
 }
 
 grpc::ServerGenericBidiReactor* UnknownMethods::CreateReactor(

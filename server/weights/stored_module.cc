@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/weights/stored_module.h"
 
-#include <format>
 #include <new>
 #include <utility>
 
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 #include "server/weights/weights_digest.h"
@@ -14,9 +14,9 @@ namespace {
 
 absl::Status UnsupportedDtype(std::string_view name, std::string_view dtype) {
   return absl::InvalidArgumentError(
-      std::format("tensor {} has dtype {}, expected F32, F64, F16 or BF16; if "
-                  "it is not the module's, name it in weight_names.ignored",
-                  Quote(name), dtype));
+      FormatText("tensor {} has dtype {}, expected F32, F64, F16 or BF16; if "
+                 "it is not the module's, name it in weight_names.ignored",
+                 Quote(name), dtype));
 }
 
 /// Refuse the tensors of a foreign dtype inside the prefix, where all are the

@@ -7,11 +7,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <format>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -38,7 +39,7 @@ class Sha256 {
     Check(EVP_DigestFinal_ex(context_.get(), digest.data(), &size));
     std::string hex;
     for (const unsigned char byte : std::span(digest).first(size)) {
-      hex += std::format("{:02x}", byte);
+      hex += FormatText("{:02x}", byte);
     }
     return hex;
   }
@@ -58,9 +59,9 @@ class Sha256 {
 std::string Preamble(const WeightSpec& spec, DataType dtype) {
   std::string dims;
   for (const std::int64_t dim : spec.shape.dims()) {
-    dims += std::format("{}{}", dims.empty() ? "" : ",", dim);
+    dims += FormatText("{}{}", dims.empty() ? "" : ",", dim);
   }
-  return std::format("{}\n{}\n{}\n", spec.name, DataTypeName(dtype), dims);
+  return FormatText("{}\n{}\n{}\n", spec.name, DataTypeName(dtype), dims);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ EDGES = {
     "core/engine": ["core/fused"],
     "core/module": ["core/engine", "core/reference"],
     "core/serving": ["core/module"],
-    "core/usage": [],
+    "core/usage": ["core/tensor"],
     "proto/wire": ["proto", "core/attention", "core/usage"],
     "server/weights": ["core/attention", "core/safetensors"],
     "server/repository": ["server/weights", "core/module", "proto/wire"],

@@ -147,6 +147,22 @@ TEST(ForwardStreamTest, RefusesTheIdOfAnUnansweredRequest) {
   EXPECT_TRUE(first.has_response());
 }
 
+TEST(ForwardStreamTest, LeavesAnIdToItsRequestAfterARefusal) {
+  GatedService service;
+  service.Hold();
+  Stream stream(service.stub());
+  stream.Send(7, "m");
+  stream.Send(7, "m");
+  ASSERT_TRUE(stream.Receive().has_error());
+
+  stream.Send(7, "m");
+  const v1::ForwardStreamResponse again = stream.Receive();
+  service.Release();
+
+  EXPECT_EQ(again.error().code(), grpc::INVALID_ARGUMENT);
+  EXPECT_TRUE(stream.Receive().has_response());
+}
+
 TEST(ForwardStreamTest, TakesAnIdAgainOnceItIsAnswered) {
   GatedService service;
   Stream stream(service.stub());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <format>
 #include <memory>
 #include <mutex>
 #include <ostream>
@@ -17,6 +16,7 @@
 #include "client/cpp/cli/load_progress.h"
 #include "client/cpp/cli/run_watch.h"
 #include "client/cpp/cli/usage.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -138,7 +138,7 @@ class ProgressLine {
     if (out_ == nullptr) return;
     // A line as wide as the terminal would begin the next one.
     text = text.substr(0, columns_ - 1);
-    *out_ << std::format("\r{:<{}}\r{}", text, width_, text) << std::flush;
+    *out_ << FormatText("\r{:<{}}\r{}", text, width_, text) << std::flush;
     width_ = text.size();
   }
 
@@ -188,8 +188,8 @@ BenchReport ReportOf(const CommandContext& context, const BenchOptions& options,
   BenchReport report;
   report.target = context.target;
   report.module = options.module;
-  report.query = std::format("{} {}", DataTypeName(query.dtype()),
-                             query.shape().ToString());
+  report.query = FormatText("{} {}", DataTypeName(query.dtype()),
+                            query.shape().ToString());
   report.plan = PlanOf(options);
   if (query.shape().rank() > 0 && query.shape().back() > 0) {
     report.tokens_per_request =

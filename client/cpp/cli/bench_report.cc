@@ -2,10 +2,11 @@
 #include "client/cpp/cli/bench_report.h"
 
 #include <array>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -21,22 +22,22 @@ constexpr std::array<std::pair<std::string_view, std::uint64_t>, 5>
                      {"p99.9", 999}}};
 
 std::string LatencyLine(std::string_view name, const LatencyRecorder& latency) {
-  std::string line = std::format("{:<9}", name);
+  std::string line = FormatText("{:<9}", name);
   for (const auto& [label, per_mille] : kPercentiles) {
-    line += std::format(" {:>10.3f}",
-                        Milliseconds(latency.Percentile(per_mille)).count());
+    line += FormatText(" {:>10.3f}",
+                       Milliseconds(latency.Percentile(per_mille)).count());
   }
-  return line + std::format(" {:>10.3f} {:>10.3f}\n",
-                            Milliseconds(latency.max()).count(),
-                            Milliseconds(latency.mean()).count());
+  return line + FormatText(" {:>10.3f} {:>10.3f}\n",
+                           Milliseconds(latency.max()).count(),
+                           Milliseconds(latency.mean()).count());
 }
 
 std::string LatencyTable(const BenchReport& report) {
-  std::string table = std::format("{:<9}", "ms");
+  std::string table = FormatText("{:<9}", "ms");
   for (const auto& [label, per_mille] : kPercentiles) {
-    table += std::format(" {:>10}", label);
+    table += FormatText(" {:>10}", label);
   }
-  table += std::format(" {:>10} {:>10}\n", "max", "mean");
+  table += FormatText(" {:>10} {:>10}\n", "max", "mean");
   table += LatencyLine("latency", report.load.latency);
   if (!report.plan.rate) return table;
   table += LatencyLine("service", report.load.service);
@@ -48,16 +49,16 @@ std::string LatencyTable(const BenchReport& report) {
 }
 
 std::string Mode(const LoadPlan& plan) {
-  return plan.rate ? std::format("open loop, Poisson arrivals, {:g} requests/s",
-                                 *plan.rate)
-                   : std::format("closed loop, {} in flight", plan.concurrency);
+  return plan.rate ? FormatText("open loop, Poisson arrivals, {:g} requests/s",
+                                *plan.rate)
+                   : FormatText("closed loop, {} in flight", plan.concurrency);
 }
 
 std::string Codes(const LoadReport& load) {
   std::string text;
   for (const auto& [code, count] : load.codes) {
-    text += std::format("{}{} {}", text.empty() ? "" : ", ",
-                        absl::StatusCodeToString(code), count);
+    text += FormatText("{}{} {}", text.empty() ? "" : ", ",
+                       absl::StatusCodeToString(code), count);
   }
   return text.empty() ? "no request was due" : text;
 }
@@ -89,33 +90,33 @@ double BenchReport::tokens_per_second() const {
 
 std::string BenchReportToText(const BenchReport& report) {
   const LoadReport& load = report.load;
-  std::string text = std::format(
+  std::string text = FormatText(
       "{} at {}: {}\nquery {}, {} bytes per request, {} tokens (query rows)\n"
       "measured {:.2f} s after {:.2f} s of warm-up\n\n{}\n",
       report.module, report.target, Mode(report.plan), report.query,
       report.request_bytes, report.tokens_per_request,
       Seconds(load.elapsed).count(), Seconds(report.plan.warmup).count(),
       LatencyTable(report));
-  text += std::format(
+  text += FormatText(
       "throughput  {:.1f} requests/s, {:.0f} tokens/s\nstatus      {}\n",
       report.requests_per_second(), report.tokens_per_second(), Codes(load));
   if (load.num_not_sent > 0) {
-    text += std::format(
+    text += FormatText(
         "NOT SENT    {} requests were due while {} were in flight: the server "
         "cannot keep this rate\n",
         load.num_not_sent, report.plan.max_in_flight);
   }
   if (load.was_stopped) {
-    text += std::format("INTERRUPTED {}; {} requests were cancelled\n",
-                        load.elapsed.count() > 0
-                            ? std::format("after {:.2f} of {:g} s",
-                                          Seconds(load.elapsed).count(),
-                                          Seconds(report.plan.duration).count())
-                            : "during the warm-up, nothing measured yet",
-                        load.num_unanswered);
+    text += FormatText("INTERRUPTED {}; {} requests were cancelled\n",
+                       load.elapsed.count() > 0
+                           ? FormatText("after {:.2f} of {:g} s",
+                                        Seconds(load.elapsed).count(),
+                                        Seconds(report.plan.duration).count())
+                           : "during the warm-up, nothing measured yet",
+                       load.num_unanswered);
   }
-  text += std::format("verified    {} answers, {} differ from the first\n",
-                      report.num_verified, report.num_mismatches);
+  text += FormatText("verified    {} answers, {} differ from the first\n",
+                     report.num_verified, report.num_mismatches);
   return text;
 }
 

@@ -3,13 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <format>
 #include <ostream>
 #include <string_view>
 #include <vector>
 
 #include "client/cpp/cli/usage.h"
 #include "client/cpp/target.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 
 namespace attention {
@@ -44,9 +44,9 @@ std::string_view Hint(const absl::Status& status) {
 }
 
 std::string ErrorText(const absl::Status& status) {
-  return std::format("error: {}: {}{}\n",
-                     absl::StatusCodeToString(status.code()),
-                     StatusText(status), Hint(status));
+  return FormatText("error: {}: {}{}\n",
+                    absl::StatusCodeToString(status.code()), StatusText(status),
+                    Hint(status));
 }
 
 void AddGlobalOptions(CLI::App& app, CommandContext& context) {
@@ -134,7 +134,7 @@ int RunCli(int argc, const char* const* argv, CommandContext context,
     return *done;
   }
   if (const absl::Status status = CheckTarget(context.target); !status.ok()) {
-    err << std::format("error: {}\n", StatusText(status));
+    err << FormatText("error: {}\n", StatusText(status));
     return kExitUsage;
   }
   const absl::StatusOr<int> exit_code = selected(context);

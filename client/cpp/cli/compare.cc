@@ -5,12 +5,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <format>
 #include <limits>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "client/cpp/cli/tensor_values.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -68,9 +68,9 @@ Tolerance DefaultTolerance(DataType dtype) {
 absl::StatusOr<Comparison> Compare(const TensorView& got,
                                    const TensorView& want) {
   if (!(got.shape == want.shape)) {
-    return absl::InvalidArgumentError(std::format("got shape {}, expected {}",
-                                                  got.shape.ToString(),
-                                                  want.shape.ToString()));
+    return absl::InvalidArgumentError(FormatText("got shape {}, expected {}",
+                                                 got.shape.ToString(),
+                                                 want.shape.ToString()));
   }
   Comparison comparison;
   comparison.tolerance = DefaultTolerance(got.dtype);
@@ -91,7 +91,7 @@ absl::StatusOr<Comparison> CompareSampled(const TensorView& got,
                                           const TensorView& values) {
   if (positions.dtype != DataType::kInt64 || positions.shape.rank() != 1 ||
       !(positions.shape == values.shape)) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "positions are {} {} and values {}, expected int64 (K,) and (K,)",
         DataTypeName(positions.dtype), positions.shape.ToString(),
         values.shape.ToString()));
@@ -105,8 +105,8 @@ absl::StatusOr<Comparison> CompareSampled(const TensorView& got,
                 sizeof(position));
     if (position < 0 || position >= got.shape.num_elements()) {
       return absl::InvalidArgumentError(
-          std::format("position {} lies outside the shape {}", position,
-                      got.shape.ToString()));
+          FormatText("position {} lies outside the shape {}", position,
+                     got.shape.ToString()));
     }
     const auto index = static_cast<std::size_t>(position);
     CompareElement(index, ReadValues(got, index, 1)[0], want[i], comparison);
@@ -122,14 +122,14 @@ absl::StatusOr<std::optional<Comparison>> CompareWithExpected(
                                Compare(got, want->second));
     return comparison;
   }
-  const auto positions = expected.find(std::format("{}.positions", name));
-  const auto values = expected.find(std::format("{}.values", name));
+  const auto positions = expected.find(FormatText("{}.positions", name));
+  const auto values = expected.find(FormatText("{}.values", name));
   if (positions == expected.end() && values == expected.end()) {
     return std::nullopt;
   }
   if (positions == expected.end() || values == expected.end()) {
     return absl::InvalidArgumentError(
-        std::format("expected both {0}.positions and {0}.values", name));
+        FormatText("expected both {0}.positions and {0}.values", name));
   }
   ATTENTION_ASSIGN_OR_RETURN(
       Comparison comparison,
@@ -145,18 +145,18 @@ bool AreBitIdentical(const TensorView& a, const TensorView& b) {
 std::string ComparisonToString(std::string_view name, const Shape& shape,
                                const Comparison& comparison) {
   const std::string tolerance =
-      std::format("rtol {:g}, atol {:g}", comparison.tolerance.relative,
-                  comparison.tolerance.absolute);
+      FormatText("rtol {:g}, atol {:g}", comparison.tolerance.relative,
+                 comparison.tolerance.absolute);
   const std::string verdict =
       comparison.agrees()
-          ? std::format("{} agrees in all {} elements compared", name,
-                        comparison.num_compared)
-          : std::format("{} DIFFERS in {} of {} elements compared", name,
-                        comparison.num_different, comparison.num_compared);
+          ? FormatText("{} agrees in all {} elements compared", name,
+                       comparison.num_compared)
+          : FormatText("{} DIFFERS in {} of {} elements compared", name,
+                       comparison.num_different, comparison.num_compared);
   if (comparison.largest_difference == 0.0) {
-    return std::format("{} ({}): no difference at all", verdict, tolerance);
+    return FormatText("{} ({}): no difference at all", verdict, tolerance);
   }
-  return std::format(
+  return FormatText(
       "{} ({}): largest difference {:.3g} at {}, got {:.9g}, "
       "expected {:.9g}",
       verdict, tolerance, comparison.largest_difference,

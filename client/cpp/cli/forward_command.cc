@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <format>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -14,6 +13,7 @@
 #include "client/cpp/cli/tensor_summary.h"
 #include "client/cpp/cli/usage.h"
 #include "client/cpp/cli/weights_view.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -49,7 +49,7 @@ void PrintSummary(const ForwardResult& result, Milliseconds round_trip,
   out << SummarizeTensor("output", result.output());
   if (result.weights()) out << SummarizeTensor("weights", *result.weights());
   const ServerTiming timing = result.timing();
-  out << std::format(
+  out << FormatText(
       "module version {}, computed with {} request(s) in its batch\n"
       "round trip {:.3f} ms; in the server: decode {:.3f}, queue {:.3f}, "
       "compute {:.3f} ms\n",
@@ -63,12 +63,12 @@ bool Agrees(std::string_view name, const TensorView& got,
             const NamedTensors& expected, std::ostream& out) {
   const auto comparison = CompareWithExpected(name, got, expected);
   if (!comparison.ok()) {
-    out << std::format("{} DIFFERS: {}\n", name,
-                       StatusText(comparison.status()));
+    out << FormatText("{} DIFFERS: {}\n", name,
+                      StatusText(comparison.status()));
     return false;
   }
   if (!comparison->has_value()) {
-    out << std::format("{} is not in the expected file: not compared\n", name);
+    out << FormatText("{} is not in the expected file: not compared\n", name);
     return true;
   }
   out << ComparisonToString(name, got.shape, **comparison) << '\n';
@@ -112,7 +112,7 @@ absl::Status Deliver(const CommandContext& context,
     return absl::OkStatus();
   }
   ATTENTION_RETURN_IF_ERROR(WriteOutput(result, options.output));
-  context.out << std::format("wrote {}\n", options.output);
+  context.out << FormatText("wrote {}\n", options.output);
   return absl::OkStatus();
 }
 
@@ -163,7 +163,7 @@ void AddAnswerOptions(CLI::App& command, ForwardCommandOptions& options) {
       ->check([](const std::string& path) {
         return path.ends_with(".npy") || path.ends_with(".safetensors")
                    ? std::string()
-                   : std::format(
+                   : FormatText(
                          "got '{}', expected a name ending in "
                          ".safetensors or .npy",
                          path);

@@ -4,12 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <format>
 #include <iterator>
 
 #include "client/cpp/cli/tensor_files.h"
 #include "client/cpp/cli/usage.h"
 #include "core/attention/module_spec.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_macros.h"
 #include "core/usage/usage_text.h"
@@ -75,9 +75,9 @@ CLI::Option* AddRandom(CLI::App& command, ForwardOptions& options) {
             const auto dims = ParseNumbers(text, ",x");
             if (!dims || dims->size() < 2 || dims->size() > 3) {
               throw CLI::ValidationError(
-                  "--random", std::format("got '{}', expected N,L,E or L,E, "
-                                          "such as 2,50,256 or 50x256",
-                                          text));
+                  "--random", FormatText("got '{}', expected N,L,E or L,E, "
+                                         "such as 2,50,256 or 50x256",
+                                         text));
             }
             options.random = *dims;
           },
@@ -96,9 +96,9 @@ CLI::Option* AddLengths(CLI::App& command, const std::string& flag,
             const auto numbers = ParseNumbers(text, ",");
             if (!numbers) {
               throw CLI::ValidationError(
-                  flag, std::format("got '{}', expected whole numbers "
-                                    "separated by commas, such as 12,7,30",
-                                    text));
+                  flag, FormatText("got '{}', expected whole numbers "
+                                   "separated by commas, such as 12,7,30",
+                                   text));
             }
             lengths = *numbers;
           },
@@ -199,8 +199,8 @@ absl::StatusOr<InputTensors> MakeRandom(const ForwardOptions& options,
     ATTENTION_ASSIGN_OR_RETURN(const Shape shape, Shape::Create(dims));
     if (shape.num_elements() > kMaxRandomElements) {
       return absl::InvalidArgumentError(
-          std::format("--random asks for {} elements, expected at most {}",
-                      shape.num_elements(), kMaxRandomElements));
+          FormatText("--random asks for {} elements, expected at most {}",
+                     shape.num_elements(), kMaxRandomElements));
     }
     return RandomTensor(options.dtype, shape, options.seed, stream);
   };
@@ -220,7 +220,7 @@ absl::StatusOr<InputTensors> MakeRandomFor(const ForwardOptions& options,
   ATTENTION_ASSIGN_OR_RETURN(const ModuleDescription description,
                              client.GetModule(module));
   if (!description.config) {
-    return absl::FailedPreconditionError(std::format(
+    return absl::FailedPreconditionError(FormatText(
         "module {} is {}, so its shapes are not known; load it first with "
         "`attention-client modules load {}`",
         module, description.state_name(), module));
@@ -232,9 +232,9 @@ absl::StatusOr<InputTensors> MakeRandomFor(const ForwardOptions& options,
 absl::Status MissingTensor(const ForwardOptions& options, const char* name,
                            const NamedTensors& tensors) {
   const std::string how =
-      std::format("name one with {} {}:TENSOR", FlagOf(name), options.inputs);
-  return absl::NotFoundError(std::format("{}: {}", options.inputs,
-                                         DescribeMissing(name, tensors, how)));
+      FormatText("name one with {} {}:TENSOR", FlagOf(name), options.inputs);
+  return absl::NotFoundError(FormatText("{}: {}", options.inputs,
+                                        DescribeMissing(name, tensors, how)));
 }
 
 // Tell whether a tensor of the file was meant to have this name: it is none of

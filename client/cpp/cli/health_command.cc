@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
-#include <format>
 #include <memory>
 #include <ostream>
 #include <string>
 
 #include "client/cpp/cli/cli.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -27,7 +27,7 @@ absl::StatusOr<int> CheckHealth(const CommandContext& context,
   const absl::StatusOr<HealthState> state = client.Health(module);
   if (absl::IsNotFound(state.status())) {
     return absl::NotFoundError(
-        std::format("the server knows no module '{}'", module));
+        FormatText("the server knows no module '{}'", module));
   }
   ATTENTION_RETURN_IF_ERROR(state.status());
   switch (*state) {

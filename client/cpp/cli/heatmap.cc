@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <format>
 #include <limits>
 
 #include "client/cpp/cli/tensor_values.h"
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -69,12 +69,11 @@ WeightsPanels::WeightsPanels(const TensorView& weights, bool per_head)
 WeightsPanel WeightsPanels::Read(std::size_t index) const {
   assert(index < size());
   const std::size_t sequence = index / num_heads_;
-  const std::string head = per_head_
-                               ? std::format("head {}", index % num_heads_)
-                               : "mean over heads";
+  const std::string head =
+      per_head_ ? FormatText("head {}", index % num_heads_) : "mean over heads";
   const std::size_t count = num_rows_ * num_columns_;
   return {
-      .title = batched_ ? std::format("sequence {}, {}", sequence, head) : head,
+      .title = batched_ ? FormatText("sequence {}, {}", sequence, head) : head,
       .head = head,
       .sequence = sequence,
       .num_rows = num_rows_,
@@ -124,10 +123,10 @@ std::string ShrinkageToString(const WeightsPanel& shrunk,
   const auto largest = [](std::size_t total, std::size_t cells) {
     return cells == 0 ? 0 : (total + cells - 1) / cells;
   };
-  return std::format("{} x {} cells, each the largest of up to {} x {} weights",
-                     shrunk.num_rows, shrunk.num_columns,
-                     largest(panel.num_rows, shrunk.num_rows),
-                     largest(panel.num_columns, shrunk.num_columns));
+  return FormatText("{} x {} cells, each the largest of up to {} x {} weights",
+                    shrunk.num_rows, shrunk.num_columns,
+                    largest(panel.num_rows, shrunk.num_rows),
+                    largest(panel.num_columns, shrunk.num_columns));
 }
 
 }  // namespace attention

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <format>
 #include <string_view>
 
 #include "client/cpp/cli/color_map.h"
 #include "client/cpp/cli/text_cells.h"
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -40,7 +40,7 @@ std::string Cell(double value, HeatmapStyle style, std::size_t width) {
   if (std::isnan(value)) {
     const std::string unknown = Repeat("?", width);
     return style == HeatmapStyle::kColor
-               ? std::format("\x1b[97;48;2;214;69;65m{}\x1b[0m", unknown)
+               ? FormatText("\x1b[97;48;2;214;69;65m{}\x1b[0m", unknown)
                : unknown;
   }
   switch (style) {
@@ -53,8 +53,8 @@ std::string Cell(double value, HeatmapStyle style, std::size_t width) {
                     width);
     case HeatmapStyle::kColor: {
       const Color color = ColorOf(value);
-      return std::format("\x1b[48;2;{};{};{}m{}\x1b[0m", color.red, color.green,
-                         color.blue, std::string(width, ' '));
+      return FormatText("\x1b[48;2;{};{};{}m{}\x1b[0m", color.red, color.green,
+                        color.blue, std::string(width, ' '));
     }
   }
   return Repeat("?", width);
@@ -72,10 +72,10 @@ std::string Legend(const Scale& scale, bool has_nan) {
   for (int step = 0; step <= kSteps; ++step) {
     text += Cell(static_cast<double>(step) / kSteps, scale.style, kCellWidth);
   }
-  text += std::format(" {:.4g}", scale.max);
+  text += FormatText(" {:.4g}", scale.max);
   if (has_nan) {
     text +=
-        std::format("   {} NaN", Cell(std::nan(""), scale.style, kCellWidth));
+        FormatText("   {} NaN", Cell(std::nan(""), scale.style, kCellWidth));
   }
   return text + '\n';
 }
@@ -93,8 +93,8 @@ std::string RangesToString(const std::vector<std::size_t>& numbers) {
     if (parts == kMaxParts) return text + ", ...";
     std::size_t end = i + 1;
     while (end < numbers.size() && numbers[end] == numbers[end - 1] + 1) ++end;
-    text += std::format("{}{}", parts == 0 ? "" : ", ", numbers[i]);
-    if (end - i > 1) text += std::format("-{}", numbers[end - 1]);
+    text += FormatText("{}{}", parts == 0 ? "" : ", ", numbers[i]);
+    if (end - i > 1) text += FormatText("-{}", numbers[end - 1]);
     i = end;
   }
   return text;
@@ -119,7 +119,7 @@ RowLabels LabelRows(const WeightsPanel& panel, std::size_t num_cells,
     if (!tokens.empty() && num_cells == panel.num_rows) {
       label = tokens[query];
     } else if (!tokens.empty()) {
-      label = std::format("{} {}", query, tokens[query]);
+      label = FormatText("{} {}", query, tokens[query]);
     }
     labels.push_back(
         Elide(CellsOf(label), kMaxRowLabel, Ellipsis(options.terminal.style)));
@@ -185,11 +185,11 @@ std::string ColumnAxis(const WeightsPanel& panel, std::size_t num_cells,
 std::string Notes(const WeightsPanel& panel, const WeightsPanel& small) {
   std::string text;
   if (const std::vector<std::size_t> rows = panel.nan_rows(); !rows.empty()) {
-    text += std::format("  queries that see no key (NaN): {}\n",
-                        RangesToString(rows));
+    text += FormatText("  queries that see no key (NaN): {}\n",
+                       RangesToString(rows));
   }
   if (small.values.size() != panel.values.size()) {
-    text += std::format("  shown as {}\n", ShrinkageToString(small, panel));
+    text += FormatText("  shown as {}\n", ShrinkageToString(small, panel));
   }
   return text;
 }
@@ -223,8 +223,8 @@ std::vector<std::string> Tile(const WeightsPanel& panel, const Scale& scale,
   std::vector<std::string> lines = {AlignLeft(
       Elide(CellsOf(panel.title), outer, Ellipsis(scale.style)), outer)};
   for (std::size_t row = 0; row < small.num_rows; ++row) {
-    lines.push_back(std::format("|{}|{}", Row(small, row, scale, 1),
-                                std::string(width - columns, ' ')));
+    lines.push_back(FormatText("|{}|{}", Row(small, row, scale, 1),
+                               std::string(width - columns, ' ')));
   }
   return lines;
 }
@@ -242,12 +242,11 @@ std::string RenderHeatmap(const WeightsPanel& panel,
       Subsample(panel, options.max_rows, (width - margin - 1) / kCellWidth);
   const Scale scale = {.max = options.max.value_or(panel.max()),
                        .style = options.terminal.style};
-  std::string text =
-      std::format("{} (rows: {} queries, columns: {} keys)\n", panel.title,
-                  panel.num_rows, panel.num_columns);
+  std::string text = FormatText("{} (rows: {} queries, columns: {} keys)\n",
+                                panel.title, panel.num_rows, panel.num_columns);
   for (std::size_t row = 0; row < small.num_rows; ++row) {
-    text += std::format("  {} |{}|\n", labels.labels[row],
-                        Row(small, row, scale, kCellWidth));
+    text += FormatText("  {} |{}|\n", labels.labels[row],
+                       Row(small, row, scale, kCellWidth));
   }
   return text + ColumnAxis(panel, small.num_columns, margin, options) +
          Legend(scale, HasNaN(panel)) + Notes(panel, small);

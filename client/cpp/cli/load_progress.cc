@@ -2,7 +2,8 @@
 #include "client/cpp/cli/load_progress.h"
 
 #include <algorithm>
-#include <format>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -25,16 +26,16 @@ void LoadProgress::Count(absl::StatusCode code, LoadClock::TimePoint answered) {
 std::string LoadProgress::Line(LoadClock::TimePoint now) const {
   const Seconds elapsed = now - start_ - warmup_;
   if (elapsed.count() < 0) {
-    return std::format("warming up {:.1f} of {:g} s: {} answered",
-                       Seconds(now - start_).count(), Seconds(warmup_).count(),
-                       num_warmup_.load());
+    return FormatText("warming up {:.1f} of {:g} s: {} answered",
+                      Seconds(now - start_).count(), Seconds(warmup_).count(),
+                      num_warmup_.load());
   }
   const std::uint64_t num_ok = num_ok_;
   // Nothing is sent after the end, but answers still arrive.
   const double measured = std::min(elapsed.count(), Seconds(duration_).count());
   const double rate =
       elapsed.count() > 0 ? static_cast<double>(num_ok) / elapsed.count() : 0.0;
-  return std::format(
+  return FormatText(
       "measuring {:.1f} of {:g} s: {} answered, {:.1f}/s, {} failed", measured,
       Seconds(duration_).count(), num_ok, rate, num_failed_.load());
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <format>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -12,6 +11,7 @@
 #include "client/cpp/cli/cli.h"
 #include "client/cpp/cli/tensor_files.h"
 #include "client/cpp/cli/usage.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/config_codec.h"
 
@@ -55,7 +55,7 @@ std::string OrDash(const std::string& text) {
 void PrintModule(const ModuleDescription& module, std::ostream& out) {
   const std::string config =
       module.config ? ModuleConfigToJson(*module.config) : "-";
-  out << std::format(
+  out << FormatText(
       "name            {}\nstate           {}\nversion         {}\n"
       "config          {}\nweights dtype   {}\ncompute dtype   {}\n"
       "implementation  {}\nmemory          {} bytes\nweights digest  {}\n",
@@ -64,7 +64,7 @@ void PrintModule(const ModuleDescription& module, std::ostream& out) {
       OrDash(module.implementation), module.memory_bytes,
       OrDash(module.weights_digest));
   if (!module.error.empty()) {
-    out << std::format("error           {}\n", module.error);
+    out << FormatText("error           {}\n", module.error);
   }
 }
 
@@ -81,11 +81,11 @@ absl::StatusOr<int> ListModules(const CommandContext& context) {
   for (const ModuleDescription& module : modules) {
     width = std::max(width, module.name.size());
   }
-  context.out << std::format("{:<{}}  {:<9}  {:>7}  {:<8}  {:>14}  {}\n",
-                             "NAME", width, "STATE", "VERSION", "WEIGHTS",
-                             "BYTES", "IMPLEMENTATION");
+  context.out << FormatText("{:<{}}  {:<9}  {:>7}  {:<8}  {:>14}  {}\n", "NAME",
+                            width, "STATE", "VERSION", "WEIGHTS", "BYTES",
+                            "IMPLEMENTATION");
   for (const ModuleDescription& module : modules) {
-    context.out << std::format(
+    context.out << FormatText(
         "{:<{}}  {:<9}  {:>7}  {:<8}  {:>14}  {}\n", module.name, width,
         module.state_name(), module.version,
         DtypeToString(module.weights_dtype), module.memory_bytes,
@@ -128,7 +128,7 @@ absl::StatusOr<ModuleConfig> ReadConfig(const ModuleOptions& options) {
   }
   const auto config = metadata.find("config");
   if (config == metadata.end()) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{} has no __metadata__[\"config\"]; give the module's "
         "configuration with --config FILE.json or --config '{{...}}'",
         options.file));
@@ -165,7 +165,7 @@ absl::StatusOr<int> UnloadModule(const CommandContext& context,
                                  const ModuleOptions& options) {
   ATTENTION_ASSIGN_OR_RETURN(const AttentionClient client, context.Connect());
   ATTENTION_RETURN_IF_ERROR(client.UnloadModule(options.name));
-  context.out << std::format("unloaded {}\n", options.name);
+  context.out << FormatText("unloaded {}\n", options.name);
   return kExitOk;
 }
 

@@ -6,13 +6,13 @@
 #include <charconv>
 #include <cstdint>
 #include <cstring>
-#include <format>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "core/tensor/status_macros.h"
 
@@ -34,7 +34,7 @@ constexpr std::array<std::pair<std::string_view, DataType>, 6> kDescriptors = {
 
 absl::Status Malformed(std::string_view what) {
   return absl::InvalidArgumentError(
-      std::format("malformed .npy header: {}", what));
+      FormatText("malformed .npy header: {}", what));
 }
 
 struct Header {
@@ -86,8 +86,8 @@ class HeaderParser {
 
   absl::Status Expect(char character) {
     if (Take(character)) return absl::OkStatus();
-    return Malformed(std::format("expected '{}' before {}", character,
-                                 Quote(text_.substr(0, 16))));
+    return Malformed(FormatText("expected '{}' before {}", character,
+                                Quote(text_.substr(0, 16))));
   }
 
   absl::StatusOr<std::string_view> ParseString() {
@@ -108,7 +108,7 @@ class HeaderParser {
     if (key == "descr" && !dtype_) return ParseDescriptor();
     if (key == "fortran_order" && !has_order_) return ParseOrder();
     if (key == "shape" && !dims_) return ParseShape();
-    return Malformed(std::format("unknown or repeated key {}", Quote(key)));
+    return Malformed(FormatText("unknown or repeated key {}", Quote(key)));
   }
 
   absl::Status ParseDescriptor() {
@@ -121,7 +121,7 @@ class HeaderParser {
       if (name == descriptor) dtype_ = dtype;
     }
     if (dtype_) return absl::OkStatus();
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "dtype is {}, expected <f2, <f4, <f8, |b1, <i4 or <i8; save it with "
         "array.astype('<f4')",
         Quote(name)));
@@ -146,7 +146,7 @@ class HeaderParser {
     while (!Take(')')) {
       if (dims.size() == Shape::kMaxRank) {
         return Malformed(
-            std::format("more than {} dimensions", Shape::kMaxRank));
+            FormatText("more than {} dimensions", Shape::kMaxRank));
       }
       ATTENTION_ASSIGN_OR_RETURN(dims.emplace_back(), ParseDimension());
       if (Take(',')) continue;
@@ -165,7 +165,7 @@ class HeaderParser {
         std::from_chars(text_.data(), text_.data() + text_.size(), value);
     if (error != std::errc() || value > Shape::kMaxDim) {
       return Malformed(
-          std::format("a dimension is not in [0, {}]", Shape::kMaxDim));
+          FormatText("a dimension is not in [0, {}]", Shape::kMaxDim));
     }
     text_.remove_prefix(static_cast<std::size_t>(end - text_.data()));
     return static_cast<std::int64_t>(value);
@@ -191,7 +191,7 @@ absl::StatusOr<std::pair<std::string_view, std::string_view>> Split(
   const auto minor = static_cast<unsigned char>(file[1]);
   file.remove_prefix(kVersionBytes);
   if (major < 1 || major > 3 || minor != 0) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         ".npy version is {}.{}, expected 1.0, 2.0 or 3.0", major, minor));
   }
   const std::size_t length_bytes = major == 1 ? 2 : 4;
@@ -202,8 +202,8 @@ absl::StatusOr<std::pair<std::string_view, std::string_view>> Split(
   }
   file.remove_prefix(length_bytes);
   if (length > kMaxHeaderBytes) {
-    return Malformed(std::format("it is {} bytes long, expected at most {}",
-                                 length, kMaxHeaderBytes));
+    return Malformed(FormatText("it is {} bytes long, expected at most {}",
+                                length, kMaxHeaderBytes));
   }
   if (length > file.size()) return Malformed("the file ends within it");
   return std::pair(file.substr(0, length), file.substr(length));
@@ -227,7 +227,7 @@ absl::StatusOr<Tensor> ParseNpy(std::span<const std::byte> file) {
   const TensorView view = {reinterpret_cast<const std::byte*>(data.data()),
                            header.dtype, shape};
   if (view.num_bytes() != data.size()) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "the .npy file holds {} bytes of data, expected {} for {} of shape {}",
         data.size(), view.num_bytes(), DataTypeName(view.dtype),
         shape.ToString()));
@@ -245,12 +245,12 @@ absl::StatusOr<std::string> SerializeNpy(const TensorView& tensor) {
                         &std::pair<std::string_view, DataType>::second);
   if (entry == kDescriptors.end()) {
     return absl::InvalidArgumentError(
-        std::format(".npy has no {}; write a .safetensors file instead",
-                    DataTypeName(tensor.dtype)));
+        FormatText(".npy has no {}; write a .safetensors file instead",
+                   DataTypeName(tensor.dtype)));
   }
   std::string header =
-      std::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}",
-                  entry->first, tensor.shape.ToString());
+      FormatText("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}",
+                 entry->first, tensor.shape.ToString());
   constexpr std::size_t kPreamble = kMagic.size() + kVersionBytes + 2;
   const std::size_t unpadded = kPreamble + header.size() + 1;
   header.append((kDataAlignment - unpadded % kDataAlignment) % kDataAlignment,

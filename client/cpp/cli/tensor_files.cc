@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <format>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -20,6 +19,7 @@
 #include "core/safetensors/read_file.h"
 #include "core/safetensors/safetensors_header.h"
 #include "core/safetensors/safetensors_writer.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "core/usage/usage_text.h"
@@ -54,7 +54,7 @@ auto ReadWith(const std::filesystem::path& path, Read read)
   const OpenFile file(path);
   if (file.descriptor() < 0) {
     return absl::NotFoundError(
-        std::format("cannot open {}: {}", path.string(), std::strerror(errno)));
+        FormatText("cannot open {}: {}", path.string(), std::strerror(errno)));
   }
   auto result = read(file.descriptor());
   if (!result.ok()) return AnnotateStatus(path.string(), result.status());
@@ -82,7 +82,7 @@ absl::StatusOr<Tensor> ReadNpy(int file) {
   const std::string_view other = DescribeOther(bytes);
   if (other.empty()) return tensor;
   return absl::InvalidArgumentError(
-      std::format("not a .npy file but {}", other));
+      FormatText("not a .npy file but {}", other));
 }
 
 std::string NamesOf(const NamedTensors& tensors) {
@@ -137,7 +137,7 @@ absl::Status WritePieces(const std::filesystem::path& path,
   }
   stream.close();
   if (stream) return absl::OkStatus();
-  return absl::InternalError(std::format("cannot write {}", path.string()));
+  return absl::InternalError(FormatText("cannot write {}", path.string()));
 }
 
 }  // namespace
@@ -156,17 +156,17 @@ absl::StatusOr<SafetensorsMetadata> ReadSafetensorsMetadata(
 
 std::string CheckTensorLocation(const std::string& location) {
   if (SplitLocation(location)) return {};
-  return std::format("got '{}', expected FILE.npy or FILE.safetensors[:TENSOR]",
-                     location);
+  return FormatText("got '{}', expected FILE.npy or FILE.safetensors[:TENSOR]",
+                    location);
 }
 
 std::string DescribeMissing(std::string_view name, const NamedTensors& tensors,
                             std::string_view how) {
   std::vector<std::string> names;
   for (const auto& [there, tensor] : tensors) names.push_back(there);
-  return std::format("there is no tensor \"{}\"; the file has {}{}{}{}", name,
-                     NamesOf(tensors), how.empty() ? "" : "; ", how,
-                     DidYouMean(name, names));
+  return FormatText("there is no tensor \"{}\"; the file has {}{}{}{}", name,
+                    NamesOf(tensors), how.empty() ? "" : "; ", how,
+                    DidYouMean(name, names));
 }
 
 absl::StatusOr<Tensor> ReadTensorFile(std::string_view location,
@@ -194,11 +194,11 @@ absl::Status WriteTensorFile(const std::filesystem::path& path,
     return WritePieces(path, file);
   }
   if (path.extension() != ".npy") {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{}: expected a name ending in .safetensors or .npy", path.string()));
   }
   if (tensors.size() != 1) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{}: a .npy file holds one tensor, got {}; write a .safetensors file "
         "instead",
         path.string(), NamesOf(tensors)));
@@ -223,7 +223,7 @@ absl::Status WriteTextFile(const std::filesystem::path& path,
   stream << text;
   stream.close();
   if (stream) return absl::OkStatus();
-  return absl::InternalError(std::format("cannot write {}", path.string()));
+  return absl::InternalError(FormatText("cannot write {}", path.string()));
 }
 
 }  // namespace attention

@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <format>
 #include <limits>
 #include <vector>
 
 #include "client/cpp/cli/tensor_values.h"
+#include "core/tensor/format_text.h"
 
 namespace attention {
 
@@ -35,17 +35,17 @@ std::string SummarizeTensor(std::string_view name, const TensorView& tensor) {
   }
   for (const double value : ReadValues(tensor, 0, std::min(kNumFirst, total))) {
     first_values +=
-        std::format("{}{:.6g}", first_values.empty() ? "" : ", ", value);
+        FormatText("{}{:.6g}", first_values.empty() ? "" : ", ", value);
   }
-  std::string text = std::format(
+  std::string text = FormatText(
       "{}: {} {}\n  first [{}{}]", name, DataTypeName(tensor.dtype),
       tensor.shape.ToString(), first_values, total > kNumFirst ? ", ..." : "");
   if (total > num_nan) {
-    text += std::format("  mean {:.6g}  min {:.6g}  max {:.6g}",
-                        sum / static_cast<double>(total - num_nan), least,
-                        greatest);
+    text +=
+        FormatText("  mean {:.6g}  min {:.6g}  max {:.6g}",
+                   sum / static_cast<double>(total - num_nan), least, greatest);
   }
-  if (num_nan > 0) text += std::format("  NaN {} of {}", num_nan, total);
+  if (num_nan > 0) text += FormatText("  NaN {} of {}", num_nan, total);
   return text + '\n';
 }
 

@@ -4,9 +4,9 @@
 #include <cassert>
 #include <cstdint>
 #include <cstring>
-#include <format>
 
 #include "core/tensor/convert.h"
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -55,10 +55,10 @@ std::string PositionToString(const Shape& shape, std::size_t flat_index) {
   for (std::size_t axis = shape.rank(); axis-- > 0;) {
     const auto dim = static_cast<std::size_t>(shape.dim(axis));
     text =
-        std::format("{}{}{}", flat_index % dim, text.empty() ? "" : ", ", text);
+        FormatText("{}{}{}", flat_index % dim, text.empty() ? "" : ", ", text);
     flat_index /= dim;
   }
-  return std::format("[{}]", text);
+  return FormatText("[{}]", text);
 }
 
 }  // namespace attention

@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <array>
-#include <format>
 #include <span>
 #include <utility>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -81,8 +82,8 @@ std::string Escape(char32_t character) {
     case U'\t':
       return "\\t";
     default:
-      return code < 0x10000 ? std::format("\\u{:04x}", code)
-                            : std::format("\\U{:08x}", code);
+      return code < 0x10000 ? FormatText("\\u{:04x}", code)
+                            : FormatText("\\U{:08x}", code);
   }
 }
 

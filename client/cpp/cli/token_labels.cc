@@ -2,11 +2,11 @@
 #include "client/cpp/cli/token_labels.h"
 
 #include <algorithm>
-#include <format>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "client/cpp/cli/tensor_files.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 
@@ -69,8 +69,8 @@ absl::Status WrongCount(const std::string& where, std::size_t got,
   const std::string all =
       axis.appended.empty()
           ? ""
-          : std::format(" (with {}: {})", Join(axis.appended), axis.count);
-  return absl::InvalidArgumentError(std::format(
+          : FormatText(" (with {}: {})", Join(axis.appended), axis.count);
+  return absl::InvalidArgumentError(FormatText(
       "{}: got {} labels, expected {}{}", where, got, expected, all));
 }
 
@@ -86,13 +86,13 @@ absl::StatusOr<TokenLists> ReadTokenFile(const std::filesystem::path& path) {
     auto labels = ParseJsonLabels(text);
     if (labels.ok()) return labels;
     return absl::InvalidArgumentError(
-        std::format("{}: {}", path.string(), StatusText(labels.status())));
+        FormatText("{}: {}", path.string(), StatusText(labels.status())));
   }
   TokenLists labels = {Lines(text)};
   if (labels[0].empty()) {
     return absl::InvalidArgumentError(
-        std::format("{}: expected one label in each line, got an empty file",
-                    path.string()));
+        FormatText("{}: expected one label in each line, got an empty file",
+                   path.string()));
   }
   return labels;
 }
@@ -100,7 +100,7 @@ absl::StatusOr<TokenLists> ReadTokenFile(const std::filesystem::path& path) {
 absl::StatusOr<TokenLists> FitLabels(TokenLists labels,
                                      const LabelledAxis& axis) {
   if (labels.size() > 1 && labels.size() != axis.num_sequences) {
-    return absl::InvalidArgumentError(std::format(
+    return absl::InvalidArgumentError(FormatText(
         "{}: got labels of {} sequences, expected those of 1 or of {}",
         axis.name, labels.size(), axis.num_sequences));
   }
@@ -113,7 +113,7 @@ absl::StatusOr<TokenLists> FitLabels(TokenLists labels,
     if (list.size() != expected || expected > NumOwn(axis)) {
       const std::string where =
           labels.size() == 1 ? std::string(axis.name)
-                             : std::format("{} of sequence {}", axis.name, n);
+                             : FormatText("{} of sequence {}", axis.name, n);
       return WrongCount(where, list.size(), expected, axis);
     }
     list.resize(NumOwn(axis), "(padding)");

@@ -5,10 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <format>
 #include <limits>
 #include <string_view>
 #include <system_error>
+
+#include "core/tensor/format_text.h"
 
 namespace attention {
 namespace {
@@ -68,11 +69,11 @@ std::string ExplainCount(const CLI::App& command, std::string_view text) {
   if (option == nullptr) return std::string(text);
   const auto most = static_cast<std::size_t>(option->get_items_expected_max());
   if (option->count() > most) {
-    return std::format("{} is given {} times, expected once", name,
-                       option->count());
+    return FormatText("{} is given {} times, expected once", name,
+                      option->count());
   }
-  return std::format("{0} needs a value, as in {0} {1}", name,
-                     option->get_type_name());
+  return FormatText("{0} needs a value, as in {0} {1}", name,
+                    option->get_type_name());
 }
 
 // How a command is used: its commands or its examples.
@@ -89,8 +90,8 @@ std::string ExplainMissing(const CLI::App& command, std::string_view text) {
   const std::vector<std::string> commands = CommandNames(command);
   const std::string missing =
       commands.empty() ? std::string(text)
-                       : std::format("expected a command: {}", OneOf(commands));
-  return std::format("{}error: {}\n", Usage(command), missing);
+                       : FormatText("expected a command: {}", OneOf(commands));
+  return FormatText("{}error: {}\n", Usage(command), missing);
 }
 
 }  // namespace
@@ -102,21 +103,21 @@ std::string ExplainUnexpected(const CLI::App& app) {
   const CLI::App& command = SelectedCommand(app);
   if (word.starts_with('-')) {
     const std::string name = word.substr(0, word.find('='));
-    return std::format("unknown option '{}'{}", name,
-                       DidYouMean(name, OptionNames(command)));
+    return FormatText("unknown option '{}'{}", name,
+                      DidYouMean(name, OptionNames(command)));
   }
   const std::vector<std::string> commands = CommandNames(command);
   if (commands.empty()) {
-    return std::format("unexpected argument '{}'", word);
+    return FormatText("unexpected argument '{}'", word);
   }
   const std::string meant = DidYouMean(word, commands);
-  return std::format("unknown command '{}'{}", word,
-                     meant.empty() ? ", expected " + OneOf(commands) : meant);
+  return FormatText("unknown command '{}'{}", word,
+                    meant.empty() ? ", expected " + OneOf(commands) : meant);
 }
 
 std::string ExplainUsage(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& command = SelectedCommand(app);
-  const std::string hint = std::format("See {} --help.\n", FullName(command));
+  const std::string hint = FormatText("See {} --help.\n", FullName(command));
   const bool is_missing =
       dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
   std::string text = error.what();
@@ -127,7 +128,7 @@ std::string ExplainUsage(const CLI::App& app, const CLI::ParseError& error) {
   } else if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
     text = ExplainCount(command, text);
   }
-  return std::format("error: {}\n{}", text, hint);
+  return FormatText("error: {}\n{}", text, hint);
 }
 
 void CheckFlags(CLI::App& app) {
@@ -146,10 +147,10 @@ std::string CheckExistingFile(const std::string& path) {
   std::error_code ignored;
   const auto status = std::filesystem::status(path, ignored);
   if (!std::filesystem::exists(status)) {
-    return std::format("there is no file '{}'", path);
+    return FormatText("there is no file '{}'", path);
   }
   if (!std::filesystem::is_directory(status)) return {};
-  return std::format("'{}' is a directory, expected a file", path);
+  return FormatText("'{}' is a directory, expected a file", path);
 }
 
 }  // namespace attention

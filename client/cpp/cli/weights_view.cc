@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <format>
 #include <ostream>
 #include <utility>
 #include <variant>
@@ -12,6 +11,7 @@
 #include "client/cpp/cli/heatmap_terminal.h"
 #include "client/cpp/cli/tensor_files.h"
 #include "client/cpp/cli/usage.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
@@ -83,7 +83,7 @@ void DrawWeights(const WeightsPanels& panels, const HeatmapLabels& labels,
                                   .key_labels = LabelsOf(labels.keys, 0)});
   }
   if (num_large < panels.size()) {
-    context.out << std::format(
+    context.out << FormatText(
         "({} of {} matrices shown large, {} small; --weights-html shows "
         "more)\n",
         num_large, panels.size(), std::min(panels.size(), kMaxSmallPanels));
@@ -150,7 +150,7 @@ absl::Status ShowWeights(WeightsView view, const WeightsViewOptions& options,
   const std::size_t rank = view.weights.shape.rank();
   const std::size_t unbatched_rank = view.per_head ? 3 : 2;
   if (rank != unbatched_rank && rank != unbatched_rank + 1) {
-    return absl::InternalError(std::format(
+    return absl::InternalError(FormatText(
         "weights of the answer: got shape {}, expected {} or {} dimensions",
         view.weights.shape.ToString(), unbatched_rank, unbatched_rank + 1));
   }
@@ -160,9 +160,9 @@ absl::Status ShowWeights(WeightsView view, const WeightsViewOptions& options,
   if (options.html.empty()) return absl::OkStatus();
   ATTENTION_RETURN_IF_ERROR(WriteTextFile(
       options.html,
-      RenderHeatmapPage(std::format("Attention weights of {}", view.module),
+      RenderHeatmapPage(FormatText("Attention weights of {}", view.module),
                         panels, view.labels)));
-  context.out << std::format("wrote {}\n", options.html);
+  context.out << FormatText("wrote {}\n", options.html);
   return absl::OkStatus();
 }
 
