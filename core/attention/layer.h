@@ -21,7 +21,8 @@ class AttentionLayer {
   virtual ~AttentionLayer() = default;
 
   /// The weights as the layer holds them, in float32: those it was made of, or
-  /// what they became in the dtype it computes in. Throws std::bad_alloc.
+  /// what they became in the dtype it computes in. Throws dnnl::error,
+  /// std::bad_alloc.
   [[nodiscard]] virtual AttentionWeights Unpack() const = 0;
   /// As ModuleImplementation's.
   [[nodiscard]] virtual std::size_t memory_bytes() const = 0;

@@ -13,7 +13,8 @@
 namespace attention {
 
 /// Where a module stands in its life on a server:
-/// kAvailable → kLoading → kReady → kUnloading → (gone);  any → kFailed.
+/// kAvailable → kLoading → kReady → kUnloading → (gone);
+/// kLoading → kFailed → kLoading.
 enum class ModuleState : std::uint8_t {
   kUnknown,    ///< one that this program does not know
   kAvailable,  ///< in the repository, not served

@@ -18,7 +18,7 @@ namespace attention {
 ///
 /// with Q = query W_q^T + b_q and likewise K and V, projections there may be
 /// none of, or a stack of encoder layers (see AttentionSpec and EncoderSpec).
-/// Implementations: the double-precision reference, and oneDNN.
+/// Implementations: the double-precision reference, and packed layers.
 /// Immutable, so thread-safe, given that each call has a pool of its own.
 /// Source: Vaswani et al. 2017, "Attention is all you need", section 3.2.
 class ModuleImplementation {

@@ -30,7 +30,8 @@ bool RequestPlan::StopRequested() const {
 }
 
 std::size_t RequestPlan::memory_bytes() const {
-  std::size_t num_bytes = sequences.capacity() * sizeof(Sequence) +
+  std::size_t num_bytes = sizeof(*this) +
+                          sequences.capacity() * sizeof(Sequence) +
                           visible_keys.capacity() * sizeof(visible_keys[0]);
   for (const std::vector<std::int32_t>& keys : visible_keys) {
     num_bytes += keys.capacity() * sizeof(keys[0]);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <format>
 #include <limits>
 #include <string>
 #include <string_view>

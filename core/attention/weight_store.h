@@ -16,7 +16,8 @@ class WeightStore {
  public:
   virtual ~WeightStore() = default;
 
-  /// A copy of a layer's weights. Throws std::bad_alloc.
+  /// A copy of a layer's weights. Throws std::bad_alloc, or another
+  /// std::exception where they cannot be unpacked.
   [[nodiscard]] virtual LayerWeights Layer(std::size_t index) const = 0;
   /// A copy of the final norm, if there is one. Throws std::bad_alloc.
   [[nodiscard]] virtual std::optional<NormWeights> FinalNorm() const = 0;

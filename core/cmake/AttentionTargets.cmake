@@ -11,7 +11,8 @@ target_compile_options(
             -Wconversion
             -Wshadow
             -Wold-style-cast
-            -Wnon-virtual-dtor)
+            -Wnon-virtual-dtor
+            $<$<CXX_COMPILER_ID:Clang>:-Wdocumentation>)
 
 # attention_own_libraries(<target> <variable>)
 #
@@ -29,6 +30,38 @@ function(attention_own_libraries target variable)
   set(${variable} ${found} PARENT_SCOPE)
 endfunction()
 
+# attention_seen_libraries(<target> <property> <variable>)
+#
+# Set the variable to every library of ours whose headers the target's sources
+# may include: those of the property, LINK_LIBRARIES, and what these pass on.
+function(attention_seen_libraries target property variable)
+  set(found)
+  get_target_property(libraries ${target} ${property})
+  foreach(library IN LISTS libraries)
+    if(library MATCHES "^attention::(.+)$")
+      set(name attention_${CMAKE_MATCH_1})
+      attention_seen_libraries(${name} INTERFACE_LINK_LIBRARIES below)
+      list(APPEND found ${name} ${below})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  set(${variable} ${found} PARENT_SCOPE)
+endfunction()
+
+# attention_precompile(<target>)
+#
+# Have the library's sources read precompiled headers: those of generated code
+# if they may include that, else those of core. A source still includes what it needs,
+# as the presets tell that set CMAKE_DISABLE_PRECOMPILE_HEADERS.
+function(attention_precompile target)
+  attention_seen_libraries(${target} LINK_LIBRARIES libraries)
+  if(attention_proto IN_LIST libraries)
+    target_precompile_headers(${target} REUSE_FROM attention_proto)
+  elseif(attention_core_tensor IN_LIST libraries)
+    target_precompile_headers(${target} REUSE_FROM attention_core_tensor)
+  endif()
+endfunction()
+
 # attention_add_library(<name> SOURCES ... DEPENDS ... PRIVATE_DEPENDS ...)
 #
 # Declare the library of one folder, attention_<name>, with alias
@@ -44,6 +77,9 @@ function(attention_add_library name)
     attention_${name}
     PUBLIC ${ARG_DEPENDS}
     PRIVATE $<BUILD_INTERFACE:attention_warnings> ${ARG_PRIVATE_DEPENDS})
+  if(NOT name STREQUAL core_tensor)
+    attention_precompile(attention_${name})
+  endif()
 endfunction()
 
 # attention_add_executable(<name> SOURCES ... DEPENDS ...)

@@ -57,7 +57,7 @@ struct EncoderStack::Memory {
   std::span<std::int64_t> first_rows;  // of each sequence
   float* x;                            // [num_rows, E]
   float* y;                            // [num_rows, E]
-  float* inner;                        // [kFeedForwardRows, F]
+  float* inner;                        // [kFeedForwardRows or fewer, F]
 };
 
 // One forward pass.
@@ -201,6 +201,7 @@ class EncoderStack::Pass {
         Drop(DropoutSite::kActivation, range,
              {memory_.inner, encoder_.spec_.feed_forward_dim});
       }
+      if (AllStopped(range)) continue;
       ATTENTION_RETURN_IF_ERROR(layer.linear2->Compute(
           memory_.inner, range.count, memory_.y + first * width_, pool_));
     }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/engine/layer_implementation.h"
 
+#include <new>
+#include <stdexcept>
+
 #include "core/engine/make_layer.h"
 #include "core/onednn/catch_dnnl.h"
 #include "core/onednn/compute_thread.h"
@@ -43,9 +46,17 @@ absl::Status LayerImplementation::Forward(std::span<const Sequence> sequences,
 }
 
 LayerWeights LayerImplementation::Layer(std::size_t index) const {
-  if (encoder_) return encoder_->UnpackLayer(index);
   LayerWeights weights;
-  weights.attention = attention_->Unpack();
+  const absl::Status unpacked = CatchDnnl([&] {
+    const ComputeThreadScope scope;
+    if (encoder_) {
+      weights = encoder_->UnpackLayer(index);
+    } else {
+      weights.attention = attention_->Unpack();
+    }
+  });
+  if (absl::IsResourceExhausted(unpacked)) throw std::bad_alloc();
+  if (!unpacked.ok()) throw std::runtime_error("weights cannot be unpacked");
   return weights;
 }
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstring>
 
-#include "core/fused/fused_pass.h"
 #include "core/fused/key_sink.h"
 #include "core/fused/row_source.h"
 #include "core/onednn/for_each_item.h"
@@ -217,21 +216,30 @@ class FusedAttention::Pass {
 
   // Hand the context over as it is.
   absl::Status CopyOutput() {
+    const std::int64_t num_items =
+        (extent_.num_queries + kTileRows - 1) / kTileRows;
+    return ForEachItem(
+        pool_, num_items, attention_.OutputScratchBytes(),
+        [&](std::int64_t item, std::size_t, std::byte* scratch) {
+          const PanelLinear::ItemRows rows =
+              PanelLinear::RowsOf(extent_.num_queries, item);
+          if (AllStopped(layout_.sequences, PassRows::Part::kQuery, rows.first,
+                         rows.count)) {
+            return;
+          }
+          CopyRows(rows, reinterpret_cast<float*>(scratch));
+        });
+  }
+
+  void CopyRows(const PanelLinear::ItemRows& rows, float* line) const {
     const std::int64_t width = spec_.output_width();
     const Rows context = Context();
-    const auto num_items = static_cast<std::int64_t>(layout_.sequences.size());
-    return ForEachItem(pool_, num_items, attention_.OutputScratchBytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         auto* line = reinterpret_cast<float*>(scratch);
-                         const PassSequence& place =
-                             layout_.sequences[static_cast<std::size_t>(item)];
-                         const Sequence& sequence = *place.sequence;
-                         for (std::int64_t i = 0; i < sequence.query_length;
-                              ++i) {
-                           ReadRow(context, place.first_query + i, width, line);
-                           WriteRow(line, width, sequence.output, i);
-                         }
-                       });
+    const PassSequence* place = &SequenceOfQuery(layout_.sequences, rows.first);
+    for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row) {
+      while (row - place->first_query >= place->sequence->query_length) ++place;
+      ReadRow(context, row, width, line);
+      WriteRow(line, width, place->sequence->output, row - place->first_query);
+    }
   }
 
   const FusedAttention& attention_;

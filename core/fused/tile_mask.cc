@@ -39,8 +39,7 @@ void TileMask::Read(const QueryTile& tile, std::int64_t head) {
 }
 
 bool TileMask::AddsMask(const RequestPlan& request) const {
-  return (request.attn_mask && !request.causal_over_appended) ||
-         request.key_padding_mask || hides_within_;
+  return request.attn_mask || request.key_padding_mask || hides_within_;
 }
 
 void TileMask::ReadEnds() {

@@ -6,6 +6,7 @@
 
 #include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
+#include "core/tensor/status_text.h"
 
 namespace attention {
 namespace {
@@ -31,6 +32,10 @@ absl::Status ValidateModuleName(std::string_view name) {
       "module name {}: expected a letter or digit, then up to {} letters, "
       "digits, '.', '_' or '-'",
       Quote(name), kMaxBytes - 1));
+}
+
+absl::Status InModule(std::string_view name, const absl::Status& status) {
+  return AnnotateStatus(FormatText("module '{}'", name), status);
 }
 
 }  // namespace attention

@@ -12,4 +12,9 @@ namespace attention {
 /// \return INVALID_ARGUMENT quoting at most 64 bytes of it. Thread-safe.
 [[nodiscard]] absl::Status ValidateModuleName(std::string_view name);
 
+/// Put "module '<name>': " before a failed status's text; payloads are kept.
+/// \param name valid, so that it needs no quoting. Thread-safe.
+[[nodiscard]] absl::Status InModule(std::string_view name,
+                                    const absl::Status& status);
+
 }  // namespace attention

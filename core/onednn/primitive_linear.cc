@@ -8,6 +8,7 @@
 
 #include "core/onednn/compute_thread.h"
 #include "core/onednn/for_each_item.h"
+#include "core/onednn/primitives.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/floats.h"
 
@@ -31,6 +32,10 @@ void ApplyRelu(std::span<float> y) {
 
 }  // namespace
 
+struct PrimitiveLinear::Matmuls {
+  std::vector<Primitive> all;  // one of each of kTileHeights
+};
+
 PrimitiveLinear::PrimitiveLinear(const LinearWeights& weights,
                                  std::optional<Activation> activation)
     : in_(weights.weight.shape().dim(1)),
@@ -43,7 +48,7 @@ PrimitiveLinear::PrimitiveLinear(const LinearWeights& weights,
   matmuls_ = shared.Get(
       Key{in_, out_, !bias_.empty(), activation == Activation::kGelu},
       [&] { return Compile(); });
-  const Desc packed = matmuls_->front().desc(DNNL_ARG_WEIGHTS);
+  const Desc packed = matmuls_->all.front().desc(DNNL_ARG_WEIGHTS);
   weight_ = AlignedBuffer(packed.get_size());
   Reorder(Transposed(in_, out_), ToFloats(weights.weight).data(), packed,
           weight_.data());
@@ -65,14 +70,15 @@ PrimitiveLinear::Matmuls PrimitiveLinear::Compile() const {
   };
   descs.weights = compile(kTileRows).desc(DNNL_ARG_WEIGHTS);
   Matmuls matmuls;
-  std::ranges::transform(kTileHeights, std::back_inserter(matmuls), compile);
+  std::ranges::transform(kTileHeights, std::back_inserter(matmuls.all),
+                         compile);
   return matmuls;
 }
 
 std::size_t PrimitiveLinear::scratch_bytes() const {
   std::size_t scratchpad_bytes = 0;
   if (matmuls_ != nullptr) {
-    for (const Primitive& matmul : *matmuls_) {
+    for (const Primitive& matmul : matmuls_->all) {
       scratchpad_bytes = std::max(scratchpad_bytes, matmul.scratchpad_bytes());
     }
   }
@@ -90,7 +96,7 @@ void PrimitiveLinear::ComputeTile(const RowTile& tile,
   std::fill(x + tile.num_rows * in_, x + tile.height * in_, 0.0F);
   float* y = x + TileFloats(in_);
   float* scratchpad = y + TileFloats(out_);
-  (*matmuls_)[TileHeightIndex(tile.height)].Execute(
+  matmuls_->all[TileHeightIndex(tile.height)].Execute(
       {{DNNL_ARG_SRC, x},
        {DNNL_ARG_WEIGHTS, weight_.data()},
        {DNNL_ARG_BIAS, bias_.empty() ? nullptr : bias_.data()},
@@ -126,7 +132,7 @@ LinearWeights PrimitiveLinear::Unpack() const {
   if (matmuls_ == nullptr) return weights;
   const ComputeThreadScope scope;
   weights.weight = Tensor(DataType::kFloat32, {out_, in_});
-  Reorder(matmuls_->front().desc(DNNL_ARG_WEIGHTS), weight_.data(),
+  Reorder(matmuls_->all.front().desc(DNNL_ARG_WEIGHTS), weight_.data(),
           Transposed(in_, out_), weights.weight.mutable_view().data);
   weights.bias = ToTensor(bias_);
   return weights;

@@ -11,7 +11,6 @@
 #include "core/attention/config.h"
 #include "core/attention/layer.h"
 #include "core/attention/weights.h"
-#include "core/onednn/primitives.h"
 #include "core/onednn/row_tiles.h"
 #include "core/tensor/tensor.h"
 
@@ -51,8 +50,7 @@ class PrimitiveLinear final : public LinearLayer {
   [[nodiscard]] std::int64_t out() const { return out_; }
 
  private:
-  // Of each of kTileHeights.
-  using Matmuls = std::vector<Primitive>;
+  struct Matmuls;
   [[nodiscard]] Matmuls Compile() const;
 
   std::int64_t in_ = 0;

@@ -29,7 +29,8 @@ class Primitive {
   [[nodiscard]] std::size_t scratchpad_bytes() const {
     return desc(DNNL_ARG_SCRATCHPAD).get_size();
   }
-  /// Compute; null arguments are not there. Only DNNL_ARG_DST is written.
+  /// Compute; null arguments are not there. Of them only DNNL_ARG_DST is
+  /// written.
   void Execute(
       std::initializer_list<std::pair<const int, const void*>> arguments,
       std::byte* scratchpad) const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/onednn/primitives.h"
 #include "core/onednn/shared_kernels.h"
 #include "core/tensor/floats.h"
 #include "core/tensor/round_up.h"
@@ -15,6 +16,11 @@ namespace {
 constexpr std::int64_t kManyRows = 16;
 
 }  // namespace
+
+struct RowNorm::Kernels {
+  Primitive many;  // of kManyRows rows
+  Primitive one;
+};
 
 RowNorm::RowNorm(const NormWeights& weights, double epsilon)
     : width_(weights.weight.shape().dim(0)),

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "core/attention/weights.h"
-#include "core/onednn/primitives.h"
 
 namespace attention {
 
@@ -34,10 +33,7 @@ class RowNorm {
   std::int64_t width_ = 0;
   std::vector<float> weight_;
   std::vector<float> bias_;  // empty: none
-  struct Kernels {
-    Primitive many;  // of 16 rows
-    Primitive one;
-  };
+  struct Kernels;
   std::shared_ptr<const Kernels> kernels_;
   std::size_t scratch_bytes_ = 0;
 };

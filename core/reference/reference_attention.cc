@@ -240,7 +240,9 @@ std::size_t ReferenceAttentionBytes(const AttentionSpec& spec,
   const auto widths =
       static_cast<std::size_t>(spec.query_dim + spec.key_dim + spec.value_dim +
                                spec.query_width() + 2 * spec.output_width());
-  return sizeof(double) * (6 * columns + widths + columns * key_widths);
+  // Lines grow from sequence to sequence, to twice what is needed at most, and
+  // the old and the new one of them are there at one time.
+  return sizeof(double) * (10 * columns + widths + columns * key_widths);
 }
 
 }  // namespace attention

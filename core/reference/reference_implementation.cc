@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <exception>
 #include <new>
 #include <numbers>
 #include <optional>
@@ -215,6 +216,8 @@ class ReferenceImplementation final : public ModuleImplementation {
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory for scratch");
+  } catch (const std::exception&) {
+    return absl::InternalError("the forward pass failed");
   }
 
  private:
@@ -228,6 +231,11 @@ class ReferenceImplementation final : public ModuleImplementation {
       }
     }
     for (std::int64_t index = 0; index < spec_.num_layers; ++index) {
+      if (std::ranges::all_of(sequences, [](const Sequence& sequence) {
+            return sequence.request->StopRequested();
+          })) {
+        return;
+      }
       const LayerWeights layer =
           weights_->Layer(static_cast<std::size_t>(index));
       EncoderLayer(spec_, layer, sequences, static_cast<std::uint32_t>(index))

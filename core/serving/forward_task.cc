@@ -57,8 +57,8 @@ absl::Status ForwardTask::Compute(ComputePool& pool) {
     const absl::Status status = work_.module->implementation(request.dtype)
                                     .Forward(request.sequences, pool);
     if (!status.ok() || !request.was_stopped()) return status;
-    // Once it is not wanted it never is again, so there is a reason.
-    return CheckWanted(Clock::now());
+    const absl::Status why = CheckWanted(Clock::now());
+    return why.ok() ? absl::CancelledError("the request was stopped") : why;
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("memory is exhausted");
   } catch (const std::length_error&) {

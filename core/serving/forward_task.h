@@ -36,7 +36,8 @@ class ForwardTask {
   class Caller {
    public:
     virtual ~Caller() = default;
-    /// Whether the result is no longer wanted. Thread-safe; must be quick.
+    /// Whether the result is no longer wanted; once true, stays. Thread-safe;
+    /// must be quick.
     [[nodiscard]] virtual bool IsCancelled() const = 0;
     /// Make room for outputs of these shapes, of the query's dtype; called at
     /// most once, right before computing.

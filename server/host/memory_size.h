@@ -14,7 +14,8 @@ namespace attention {
 /// Return the least memory limit, in bytes, of a process's control groups and
 /// their ancestors; nothing when there is none.
 ///
-/// \param mount, membership as for ControlGroups.
+/// \param mount as for ControlGroups.
+/// \param membership as for ControlGroups.
 /// Source: Linux, Documentation/admin-guide/cgroup-v2.rst, "memory.max", and
 /// cgroup-v1/memory.rst.
 [[nodiscard]] std::optional<std::size_t> MemoryLimit(

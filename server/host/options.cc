@@ -152,15 +152,7 @@ void AddLimits(CLI::App& app, ServerOptions& options) {
           "request counts twice while it is parsed");
 }
 
-void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
-  AddFlag(app, "--listen", options.listen,
-          "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
-          "unix:PATH (mode 0600). Repeatable")
-      ->type_name("ADDRESS")
-      ->default_str(options.listen.front())
-      ->delimiter(',')
-      ->check(CheckListenAddress);
-  AddModuleOptions(app, options);
+void AddComputeOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--threads", options.threads,
           "Threads that compute; by default the cores usable")
       ->type_name("N")
@@ -177,11 +169,23 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
            options.compute_path = kComputePaths.find(name)->second;
          },
          "What computes: 'fused' attention, oneDNN's matmul and softmax "
-         "'primitives', or 'auto', the faster one that the machine has")
+         "'primitives', or 'auto': fused where the machine has AVX2")
       ->envname(EnvironmentName("--compute-path"))
-      ->type_name("PATH")
+      ->type_name("NAME")
       ->default_str("auto")
       ->check(AnyOf({"auto", "fused", "primitives"}));
+}
+
+void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
+  AddFlag(app, "--listen", options.listen,
+          "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
+          "unix:PATH (mode 0600). Repeatable")
+      ->type_name("ADDRESS")
+      ->default_str(options.listen.front())
+      ->delimiter(',')
+      ->check(CheckListenAddress);
+  AddModuleOptions(app, options);
+  AddComputeOptions(app, options);
   AddLimits(app, options);
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")

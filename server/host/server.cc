@@ -18,6 +18,7 @@
 #include "core/module/module_registry.h"
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
+#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "server/host/log.h"
@@ -51,17 +52,19 @@ std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
       least / 2, std::chrono::milliseconds(1), std::chrono::seconds(1));
 }
 
-// What modules of each compute dtype are computed with on this machine.
-// \return an error where the machine lacks what the operator chose.
-absl::Status LogComputePaths(const ServerOptions& options) {
+// What modules of each compute dtype are computed with on this machine, in a
+// line each. \return an error where it lacks what the operator chose.
+absl::StatusOr<std::vector<std::string>> DescribeComputing(
+    const ServerOptions& options) {
+  std::vector<std::string> lines;
   for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {
     absl::StatusOr<std::string> what =
         DescribeComputeChoice(options.compute_path, asked);
     if (!what.ok()) return AnnotateStatus("--compute-path", what.status());
-    spdlog::info("{} modules: {}, {} threads", DataTypeName(asked), *what,
-                 options.threads);
+    lines.push_back(FormatText("{} modules: {}, {} threads",
+                               DataTypeName(asked), *what, options.threads));
   }
-  return absl::OkStatus();
+  return lines;
 }
 
 // What became of all modules of the repository.
@@ -150,7 +153,8 @@ ServerState Server::state() const { return state_; }
 
 absl::Status Server::Start(const std::stop_token& stop) {
   state_ = ServerState::kStarting;
-  ATTENTION_RETURN_IF_ERROR(LogComputePaths(options_));
+  ATTENTION_ASSIGN_OR_RETURN(const std::vector<std::string> computing,
+                             DescribeComputing(options_));
   std::unique_ptr<ModuleRepository> repository;
   if (!options_.modules.empty()) {
     ATTENTION_ASSIGN_OR_RETURN(
@@ -165,6 +169,7 @@ absl::Status Server::Start(const std::stop_token& stop) {
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
   LogGrpcErrors();
+  for (const std::string& line : computing) spdlog::info("{}", line);
   for (const std::string& address : addresses_) {
     spdlog::info("listening on {}", address);
   }

@@ -13,7 +13,6 @@
 #include "core/safetensors/safetensors.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
-#include "core/tensor/status_text.h"
 
 namespace attention {
 namespace {
@@ -50,10 +49,6 @@ struct CountedModule {
   std::shared_ptr<const AttentionModule> module;
   AdmissionController::Reservation reservation;
 };
-
-absl::Status InModule(const std::string& name, const absl::Status& status) {
-  return AnnotateStatus(FormatText("module '{}'", name), status);
-}
 
 }  // namespace
 

@@ -31,7 +31,7 @@ namespace attention {
 /// StoredNames but for a directory with very many entries. Thread-safe.
 class ModuleManager {
  public:
-  /// \param registry is borrowed. \param repository may be null.
+  /// What the manager keeps to.
   struct Limits {
     /// Most memory of all modules served, and of those no longer served that
     /// requests in flight still use.

@@ -45,13 +45,17 @@ inline constexpr std::string_view kUnknownMethod = "unknown";
 
 /// Told of every call, and of every request of a stream.
 ///
-/// Each enters once and leaves once, in this order, on whatever thread makes it
-/// happen, so implementations are thread-safe, quick, and do not throw.
+/// Each enters once and leaves once, in this order; a stream's request may
+/// leave after its stream. This is on whatever thread makes it happen, and may
+/// be with locks of the room held: implementations are thread-safe, must be
+/// quick, must not call back into the room, and do not throw.
 class CallObserver {
  public:
   virtual ~CallObserver() = default;
   virtual void OnEntered(const CallRecord& call) = 0;
-  /// \param status of the call; its code and text are what the client gets.
+  /// \param status of the call: the code the client gets, and the text before
+  /// it
+  ///   is shortened.
   virtual void OnLeft(const CallRecord& call, const absl::Status& status) = 0;
 };
 

@@ -22,8 +22,8 @@ namespace attention {
 /// One forward request of any protocol, from the door to its answer.
 ///
 /// Owns both messages, as its codec; shared by the reactor, which may cancel
-/// it, and the task, which completes it. Completes exactly once, whatever
-/// becomes of it.
+/// it, and the task, which completes it. Completes exactly once, once it is
+/// handled.
 class ForwardCall final : public ForwardTask::Caller {
  public:
   /// Takes what the client gets, on whatever thread completes the call. The
@@ -61,7 +61,8 @@ class ForwardCall final : public ForwardTask::Caller {
 
  private:
   // Both messages, and the memory budget they take: the request until it has
-  // been computed, the answer until it has left the process.
+  // been computed, the answer as long as its bytes share this, which is until
+  // they have left the process.
   struct Exchange {
     AdmissionController::Reservation reservation;  ///< outlives the codec
     std::unique_ptr<RequestCodec> codec;

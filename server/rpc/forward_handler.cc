@@ -9,7 +9,6 @@
 #include "core/module/module_name.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
-#include "core/tensor/status_text.h"
 
 namespace attention {
 
@@ -55,9 +54,7 @@ absl::StatusOr<ForwardTask::Work> ForwardHandler::Prepare(
     return Admit(call, work);
   };
   const absl::Status status = resolve();
-  if (!status.ok()) {
-    return AnnotateStatus(FormatText("module '{}'", name), status);
-  }
+  if (!status.ok()) return InModule(name, status);
   call.SetDecoded(work.module->version());
   return work;
 }

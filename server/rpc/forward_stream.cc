@@ -19,6 +19,10 @@ absl::Status DrainingError() {
   return absl::UnavailableError("the server is shutting down");
 }
 
+absl::Status CancelledError() {
+  return absl::CancelledError("the stream was cancelled");
+}
+
 absl::Status DuplicateIdError(std::uint64_t id) {
   return absl::InvalidArgumentError(FormatText(
       "id {} is that of an unanswered request, expected an id that is free",
@@ -120,7 +124,10 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
   std::shared_ptr<ForwardCall> call;
   {
     const std::lock_guard lock(mutex_);
-    if (finished_) return;  // while this was being parsed: it was never read
+    if (finished_) {  // while this was being parsed: nobody awaits an answer
+      visit.Leave(ending_.ok() ? CancelledError() : ending_);
+      return;
+    }
     call = Accept(std::move(visit), std::move(codec), &admitted);
   }
   // Outside the lock, which completing takes. The request counts as unanswered,
@@ -207,7 +214,7 @@ void ForwardStreamReactor::ReadOrFinish() {
   if (num_unanswered_ > 0) return;
   finished_ = true;
   absl::Status status = half_closed_ ? absl::OkStatus() : ending_;
-  if (cancelled_) status = absl::CancelledError("the stream was cancelled");
+  if (cancelled_) status = CancelledError();
   Finish(visit_.Leave(status));
 }
 

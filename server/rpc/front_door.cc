@@ -3,6 +3,7 @@
 
 #include <grpcpp/server_context.h>
 
+#include <cassert>
 #include <chrono>
 #include <cstddef>
 #include <utility>
@@ -50,6 +51,7 @@ Visit::~Visit() {
 }
 
 grpc::Status Visit::Leave(const absl::Status& status) {
+  assert(observer_ != nullptr);
   record_.total = Clock::now() - record_.entered;
   std::exchange(observer_, nullptr)->OnLeft(record_, status);
   if (context_ != nullptr && IsOverload(status)) {

@@ -54,6 +54,13 @@ class Visit {
 /// The one way in and out, for every call of every service but gRPC's own
 /// health: who calls, whether the server serves, whether there is memory, until
 /// when the answer is wanted, and who is told. Thread-safe.
+///
+/// Entering finds out who calls and until when, and tells the observer; it
+/// refuses nobody. The state and the memory are for the services to ask for:
+///
+///   Forward, a ForwardStream's requests  CheckServing and Admit
+///   ModuleService                        CheckServing
+///   ForwardStream itself, reflection, unknown methods  neither
 class FrontDoor {
  public:
   /// What the door looks at and whom it tells; borrowed.
@@ -65,10 +72,10 @@ class FrontDoor {
 
   explicit FrontDoor(const Parts& parts) : parts_(parts) {}
 
-  /// Let a call in. \param method outlives the call.
+  /// Let a call in, unchecked. \param method outlives the call.
   [[nodiscard]] Visit Enter(std::string_view method,
                             grpc::CallbackServerContext* context) const;
-  /// Let one request of a stream in.
+  /// Let one request of a stream in, unchecked.
   [[nodiscard]] Visit EnterRequest(const Visit& stream,
                                    const grpc::ByteBuffer& message) const;
 

@@ -33,16 +33,13 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
   // Answer right here.
   void Run() {
     if (!received_.ok()) return Complete(received_);
+    absl::Status status = absl::ResourceExhaustedError("memory is exhausted");
     try {
-      const auto response = respond_(request_);
-      if (response.ok()) {
-        *call_.response = SerializeMessage(*response);
-        visit_.record().response_bytes = call_.response->Length();
-      }
-      Complete(response.status());
+      status = Answer();
     } catch (const std::bad_alloc&) {
-      Complete(absl::ResourceExhaustedError("memory is exhausted"));
+      // Keeps the status above.
     }
+    Complete(status);
   }
 
   // Answer on `thread`, if the client is still there then.
@@ -57,9 +54,9 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
 
  private:
   absl::Status Receive(const FrontDoor& door) {
-    ATTENTION_RETURN_IF_ERROR(door.CheckServing());
     grpc::ByteBuffer bytes = *call_.request;
     visit_.record().request_bytes = bytes.Length();
+    ATTENTION_RETURN_IF_ERROR(door.CheckServing());
     ATTENTION_RETURN_IF_ERROR(
         ParseMessage(&bytes, kMaxManagementBytes, &request_));
     if constexpr (requires { request_.name(); }) {
@@ -67,6 +64,12 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
         visit_.record().module = request_.name();
       }
     }
+    return absl::OkStatus();
+  }
+  absl::Status Answer() {
+    ATTENTION_ASSIGN_OR_RETURN(const auto response, respond_(request_));
+    *call_.response = SerializeMessage(response);
+    visit_.record().response_bytes = call_.response->Length();
     return absl::OkStatus();
   }
   void Complete(const absl::Status& status) { Finish(visit_.Leave(status)); }

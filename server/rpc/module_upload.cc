@@ -12,20 +12,11 @@
 #include "core/module/module_name.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
-#include "core/tensor/status_text.h"
 #include "proto/wire/module_codec.h"
 #include "server/modules/upload_buffer.h"
 #include "server/rpc/message_bytes.h"
 
 namespace attention {
-
-namespace {
-
-absl::Status InModule(const std::string& name, const absl::Status& status) {
-  return AnnotateStatus(FormatText("module '{}'", name), status);
-}
-
-}  // namespace
 
 absl::Status TooManyLoadsError() {
   return OverloadError("too many modules are waiting to be loaded");

@@ -19,9 +19,10 @@ namespace attention {
 ///
 /// Used once, in the order of its methods: ParsingBytes and Parse by the door,
 /// which reserves memory before the one and keeps what the other says reserved
-/// until the answer has left; module to AllocateOutputs on the way in;
-/// FreeRequest, then Serialize or SerializeError, on the way out. A request may
-/// be refused after any of them. Not thread-safe: one thread at a time.
+/// as long as the answer's bytes share the codec; module to AllocateOutputs on
+/// the way in; FreeRequest, then Serialize or SerializeError, on the way out. A
+/// request may be refused after any of them. Not thread-safe: one thread at a
+/// time.
 class RequestCodec {
  public:
   virtual ~RequestCodec() = default;
@@ -55,7 +56,9 @@ class RequestCodec {
   virtual void FreeRequest() = 0;
   /// Serialise the answer.
   /// \param call says what was measured.
-  /// \param self owns the codec: bytes that are not copied share it.
+  /// \param self owns the codec and the memory reserved for it. The bytes of
+  ///   the outputs must share it, be they copied or not: that alone keeps them
+  ///   reserved until they have left.
   [[nodiscard]] virtual grpc::ByteBuffer Serialize(
       const CallRecord& call, const std::shared_ptr<const void>& self) = 0;
   /// Serialise a failure where it is a message of its own; where the call's

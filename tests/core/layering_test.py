@@ -3,8 +3,7 @@
 
 A folder may include itself, the folders named beside it, and what lies below
 those. core/ may include neither gRPC, protobuf, spdlog, CLI11, Prometheus nor
-OpenSSL, and only core/onednn sees oneDNN,
-and only core/simd sees Highway. server/ does not see what computes a module.
+OpenSSL; only core/onednn sees oneDNN, and only core/simd sees Highway. server/ does not see what computes a module.
 """
 
 import pathlib

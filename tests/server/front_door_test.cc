@@ -121,6 +121,21 @@ TEST_F(FrontDoorTest, SeesARefusalOfAServerThatDoesNotServe) {
   EXPECT_THAT(Seen(), ElementsAre("call Forward UNAVAILABLE"));
 }
 
+TEST_F(FrontDoorTest, CountsTheBytesOfWhatItRefuses) {
+  v1::GetModuleRequest request;
+  request.set_name("m");
+  service_.StopServing();
+
+  EXPECT_FALSE(CallRaw(service_.channel(),
+                       "/attention.v1.ModuleService/GetModule",
+                       request.SerializeAsString())
+                   .ok());
+
+  EXPECT_THAT(Seen(), ElementsAre("call GetModule UNAVAILABLE"));
+  EXPECT_EQ(service_.observer().left().front().call.request_bytes,
+            request.ByteSizeLong());
+}
+
 class SmallBudgetTest : public FrontDoorTest {
  protected:
   SmallBudgetTest() : FrontDoorTest(/*budget_bytes=*/std::size_t{1} << 20) {}
@@ -174,21 +189,47 @@ TEST_F(FrontDoorTest, SeesWhatIsPastItsDeadline) {
   record.method = kForward;
   record.deadline = CallRecord::Clock::now() - std::chrono::seconds(1);
   grpc::ByteBuffer message = SerializeMessage(MakeRequest("m"));
-  auto codec = std::make_unique<AttentionCodec>();
-  auto admitted = service_.door().Admit(*codec, &message);
-  std::promise<grpc::Status> done;
 
-  service_.handler().Handle(
-      std::make_shared<ForwardCall>(
-          Visit(service_.observer(), /*context=*/nullptr, record),
-          std::move(codec),
-          [&done](const grpc::Status& status, grpc::ByteBuffer*) {
-            done.set_value(status);
-          }),
-      std::move(admitted));
+  const grpc::Status status =
+      service_.Handle(record, std::make_unique<AttentionCodec>(), &message);
 
-  EXPECT_EQ(done.get_future().get().error_code(), grpc::DEADLINE_EXCEEDED);
+  EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
   EXPECT_THAT(Seen(), ElementsAre("call Forward DEADLINE_EXCEEDED"));
+}
+
+TEST_F(FrontDoorTest, SeesUntilWhenTheAnswerIsWanted) {
+  using std::chrono::minutes;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + minutes(10));
+  const auto start = CallRecord::Clock::now();
+
+  EXPECT_TRUE(Forward(MakeRequest("m"), context).ok());
+  EXPECT_TRUE(Forward(MakeRequest("m")).ok());
+
+  EXPECT_THAT(Seen(), ElementsAre("call Forward OK", "call Forward OK"));
+  const auto left = service_.observer().left();
+  EXPECT_GT(left[0].call.deadline, start + minutes(9));
+  EXPECT_LT(left[0].call.deadline, start + minutes(11));
+  EXPECT_EQ(left[1].call.deadline, CallRecord::Clock::time_point::max());
+}
+
+TEST_F(FrontDoorTest, KeepsReservedWhatAnAnswerTakesAsLongAsItsBytes) {
+  for (const bool in_a_stream : {false, true}) {
+    v1::ForwardStreamRequest request;
+    *request.mutable_request() = MakeRequest("m", /*length=*/10'000);
+    grpc::ByteBuffer message = in_a_stream
+                                   ? SerializeMessage(request)
+                                   : SerializeMessage(request.request());
+    std::unique_ptr<RequestCodec> codec = std::make_unique<AttentionCodec>();
+    if (in_a_stream) codec = std::make_unique<AttentionStreamCodec>();
+
+    ASSERT_TRUE(service_.Handle(CallRecord(), std::move(codec), &message).ok());
+
+    EXPECT_GT(message.Length(), 10'000U * 8 * 4);
+    EXPECT_GE(service_.admission().reserved_bytes(), message.Length());
+    message.Clear();
+    EXPECT_EQ(service_.admission().reserved_bytes(), 0U);
+  }
 }
 
 TEST_F(FrontDoorTest, SeesEveryRequestOfAStreamAndTheStream) {
@@ -234,6 +275,28 @@ TEST_F(FrontDoorTest, SeesADuplicateIdAndWhatAStreamThatIsCancelledHeld) {
   EXPECT_THAT(Seen(), ElementsAre("request ForwardStream INVALID_ARGUMENT",
                                   "request ForwardStream CANCELLED",
                                   "call ForwardStream CANCELLED"));
+}
+
+TEST_F(FrontDoorTest, SeesWhyARequestLeftAfterItsStream) {
+  std::promise<void> entered;
+  std::promise<void> ended;
+  service_.observer().OnRequestEntered([&] {
+    entered.set_value();
+    ended.get_future().wait();
+  });
+  grpc::ClientContext context;
+  const auto stream = service_.stub().ForwardStream(&context);
+  v1::ForwardStreamRequest request;
+  *request.mutable_request() = MakeRequest("m");
+  ASSERT_TRUE(stream->Write(request));
+  entered.get_future().wait();
+
+  service_.service().Drain();
+  ended.set_value();
+
+  EXPECT_EQ(stream->Finish().error_code(), grpc::UNAVAILABLE);
+  EXPECT_THAT(Seen(), ElementsAre("call ForwardStream UNAVAILABLE",
+                                  "request ForwardStream UNAVAILABLE"));
 }
 
 TEST_F(FrontDoorTest, SeesAnUnknownMethod) {

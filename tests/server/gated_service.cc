@@ -98,6 +98,23 @@ GatedService::GatedService(std::size_t budget_bytes)
 
 GatedService::~GatedService() { Stop(); }
 
+grpc::Status GatedService::Handle(CallRecord record,
+                                  std::unique_ptr<RequestCodec> codec,
+                                  grpc::ByteBuffer* message) {
+  auto admitted = door_.Admit(*codec, message);
+  std::promise<grpc::Status> done;
+  handler_.Handle(
+      std::make_shared<ForwardCall>(
+          Visit(observer_, /*context=*/nullptr, std::move(record)),
+          std::move(codec),
+          [&](const grpc::Status& status, grpc::ByteBuffer* answer) {
+            message->Swap(answer);
+            done.set_value(status);
+          }),
+      std::move(admitted));
+  return done.get_future().get();
+}
+
 void GatedService::Hold() {
   std::promise<void> started;
   release_ = std::promise<void>();

@@ -41,6 +41,12 @@ class GatedService {
   [[nodiscard]] FrontDoor& door() { return door_; }
   [[nodiscard]] const ForwardHandler& handler() const { return handler_; }
 
+  /// Let a request in behind gRPC's back and wait until it has completed.
+  /// \param message the request; then the answer.
+  [[nodiscard]] grpc::Status Handle(CallRecord record,
+                                    std::unique_ptr<RequestCodec> codec,
+                                    grpc::ByteBuffer* message);
+
   /// Refuse new requests.
   void StopServing() { state_ = ServerState::kDraining; }
 

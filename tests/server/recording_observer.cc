@@ -3,9 +3,12 @@
 
 namespace attention::testing {
 
-void RecordingObserver::OnEntered(const CallRecord& /*call*/) {
-  const std::lock_guard lock(mutex_);
-  ++num_entered_;
+void RecordingObserver::OnEntered(const CallRecord& call) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++num_entered_;
+  }
+  if (call.is_stream_request && on_request_entered_) on_request_entered_();
 }
 
 void RecordingObserver::OnLeft(const CallRecord& call,

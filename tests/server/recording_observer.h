@@ -3,7 +3,9 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <functional>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "core/serving/serving_observer.h"
@@ -27,6 +29,12 @@ class RecordingObserver final : public CallObserver, public ServingObserver {
   void OnCompleted(const absl::Status& status,
                    const ForwardTask::Times& times) override;
 
+  /// Call this when a request of a stream has entered, before it goes on. Set
+  /// it before there is one.
+  void OnRequestEntered(std::function<void()> callback) {
+    on_request_entered_ = std::move(callback);
+  }
+
   /// Wait until so many tasks have been started.
   void WaitUntilStarted(std::size_t num_tasks);
 
@@ -37,6 +45,7 @@ class RecordingObserver final : public CallObserver, public ServingObserver {
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::function<void()> on_request_entered_;
   std::size_t num_entered_ = 0;
   std::size_t num_started_ = 0;
   std::vector<Left> left_;

@@ -55,9 +55,14 @@ class ToyCodec final : public RequestCodec {
     return {.output = output_->mutable_view(), .weights = std::nullopt};
   }
   void FreeRequest() override { text_.clear(); }
+  // The bytes are the output's own and share `self`.
   grpc::ByteBuffer Serialize(const CallRecord&,
-                             const std::shared_ptr<const void>&) override {
-    const grpc::Slice slice(output_->view().data, output_->num_bytes());
+                             const std::shared_ptr<const void>& self) override {
+    using Owner = std::shared_ptr<const void>;
+    const grpc::Slice slice(
+        output_->mutable_view().data, output_->num_bytes(),
+        [](void* owner) { delete static_cast<Owner*>(owner); },
+        new Owner(self));
     return {&slice, 1};
   }
 
@@ -121,6 +126,22 @@ TEST_F(SecondCodecTest, GetsTheAnswerOfTheFirst) {
   ASSERT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(answer, response.output().data());
   EXPECT_FALSE(answer.empty());
+}
+
+TEST_F(SecondCodecTest, KeepsReservedWhatItsAnswerTakes) {
+  const std::string text =
+      "m:" + MakeRequest("m", /*length=*/10'000).query().data();
+  const grpc::Slice slice(text);
+  grpc::ByteBuffer message(&slice, 1);
+
+  ASSERT_TRUE(
+      service_.Handle(CallRecord(), std::make_unique<ToyCodec>(), &message)
+          .ok());
+
+  EXPECT_EQ(message.Length(), 10'000U * 8 * 4);
+  EXPECT_GE(service_.admission().reserved_bytes(), message.Length());
+  message.Clear();
+  EXPECT_EQ(service_.admission().reserved_bytes(), 0U);
 }
 
 TEST_F(SecondCodecTest, IsRefusedByTheSameDoor) {

@@ -18,7 +18,8 @@ constexpr std::string_view kListening = "listening on ";
 
 }  // namespace
 
-ServerProcess::ServerProcess(std::vector<std::string> arguments) {
+ServerProcess::ServerProcess(std::vector<std::string> arguments,
+                             std::vector<std::string> environment) {
   std::array<int, 2> pipe_ends{};
   if (pipe2(pipe_ends.data(), O_CLOEXEC) != 0) std::abort();
   stderr_ = UniqueFd(pipe_ends[0]);
@@ -28,11 +29,18 @@ ServerProcess::ServerProcess(std::vector<std::string> arguments) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  std::vector<char*> envp;
+  for (std::string& variable : environment) envp.push_back(variable.data());
+  // Behind those, as the first of a name counts.
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    envp.push_back(*variable);
+  }
+  envp.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, write_end.get(), STDERR_FILENO);
   if (posix_spawn(&process_, argv[0], &actions, nullptr, argv.data(),
-                  environ) != 0) {
+                  envp.data()) != 0) {
     std::abort();
   }
   posix_spawn_file_actions_destroy(&actions);

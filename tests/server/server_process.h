@@ -14,8 +14,11 @@ namespace attention::testing {
 /// it has ended. Not thread-safe.
 class ServerProcess {
  public:
-  /// Start it with these arguments behind its name.
-  explicit ServerProcess(std::vector<std::string> arguments);
+  /// Start it with these arguments behind its name, in this process's
+  /// environment and more.
+  /// \param environment such as "NAME=VALUE".
+  explicit ServerProcess(std::vector<std::string> arguments,
+                         std::vector<std::string> environment = {});
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;

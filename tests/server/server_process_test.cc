@@ -70,6 +70,17 @@ TEST(ServerProcessTest, SaysThatAPortIsInUse) {
   EXPECT_EQ(std::ranges::count(second.log(), '\n'), 1) << second.log();
 }
 
+TEST(ServerProcessTest, SaysThatTheMachineLacksThePathItIsToComputeWith) {
+  // It ends in any case: the address is not ours.
+  ServerProcess process({"--listen", "192.0.2.1:1", "--compute-path", "fused"},
+                        /*environment=*/{"ONEDNN_MAX_CPU_ISA=SSE41"});
+
+  EXPECT_EQ(process.WaitForExit(), kExitRuntimeError);
+
+  EXPECT_THAT(process.log(), StartsWith("attention-server: --compute-path: "));
+  EXPECT_EQ(std::ranges::count(process.log(), '\n'), 1) << process.log();
+}
+
 class StopSignalTest : public ::testing::TestWithParam<int> {};
 
 TEST_P(StopSignalTest, EndsTheServerWithSuccess) {

@@ -136,6 +136,22 @@ TEST(ServerTest, LoadsAllModulesOfItsRepository) {
   server.ExpectServes();
 }
 
+TEST(ServerTest, ComputesWithThePathOfItsOptions) {
+  ServerOptions options;
+  options.compute_path = PathChoice::kPrimitives;
+  TestServer server(options);
+  server.Serve("m", MakeTestModule());
+  grpc::ClientContext context;
+  v1::GetModuleRequest get;
+  get.set_name("m");
+  v1::GetModuleResponse response;
+
+  ASSERT_TRUE(server.modules().GetModule(&context, get, &response).ok());
+
+  EXPECT_EQ(response.module().implementation(), "primitives");
+  server.ExpectServes();
+}
+
 TEST(ServerTest, StopsLoadingWhenAsked) {
   const TemporaryDirectory directory;
   directory.Write("never_read.safetensors", "");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sizes about the edges of chunks, blocks and tiles.
+// Sizes about the edges of pages, blocks and tiles.
 #include <array>
 #include <cstdint>
 #include <string>

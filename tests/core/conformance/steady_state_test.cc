@@ -161,7 +161,7 @@ TEST_P(SteadyStateTest, PassesWithoutProjectionsAllocateNothing) {
       ScaledDotProductAttentionConfig{.num_heads = 3, .head_dim = 8});
 }
 
-// The fused paths; the matmul path caches what it compiles.
+// The fused paths; the primitives caches what it compiles.
 std::vector<ImplementationKind> FusedKinds() {
   std::vector<ImplementationKind> kinds;
   for (const ImplementationKind& kind : InvariantKinds()) {

@@ -38,7 +38,7 @@ TEST(AttentionModuleTest, KeepsItsIdentityAndConfig) {
   EXPECT_EQ((*module)->weights_dtype(), DataType::kBFloat16);
 }
 
-TEST(AttentionModuleTest, ServesSinglePrecisionWithOneDnn) {
+TEST(AttentionModuleTest, ServesSinglePrecisionWithPackedLayers) {
   const auto module = MakeModule(DataType::kFloat32);
 
   ASSERT_TRUE(module.ok()) << module.status();
@@ -130,6 +130,35 @@ TEST(AttentionModuleTest, AnswersDoubleQueriesFromThePackedWeightsExactly) {
       EXPECT_TRUE(
           testing::IsIdentical(got.weights->view(), want.weights->view()));
     }
+  }
+}
+
+TEST(AttentionModuleTest, AnswersDoubleQueriesFromAStackOfPackedLayers) {
+  TransformerEncoderLayerConfig layer;
+  layer.d_model = 24;
+  layer.nhead = 3;
+  layer.dim_feedforward = 40;
+  TransformerEncoderConfig config;
+  config.layer = layer;
+  config.num_layers = 2;
+  config.norm = true;
+  const Tensor query = RandomTensor(DataType::kFloat64, {5, 2, 24}, /*seed=*/2);
+  AttentionInputs inputs;
+  inputs.query = query.view();
+  inputs.need_weights = false;
+  ComputePool pool(1);
+  const auto weights = [&] {
+    return testing::MakeWeights(config, DataType::kFloat32, 5);
+  };
+  const auto want = testing::Compute(
+      *testing::ReferenceKind().make(config, weights()), config, inputs, pool);
+  for (const PathChoice path : {PathChoice::kAuto, PathChoice::kPrimitives}) {
+    const auto module =
+        AttentionModule::Create({"m", 1, ""}, config, weights(), path);
+    ASSERT_TRUE(module.ok()) << module.status();
+    const auto got = testing::Compute(
+        (*module)->implementation(DataType::kFloat64), config, inputs, pool);
+    EXPECT_TRUE(testing::IsIdentical(got.output.view(), want.output.view()));
   }
 }
 

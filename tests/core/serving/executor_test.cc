@@ -97,6 +97,34 @@ TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   EXPECT_TRUE(testing::IsIdentical(caller->output->view(), want.view()));
 }
 
+TEST(ExecutorTest, ARequestCancelledWhileItIsComputedIsNotAnswered) {
+  Executor executor(/*num_threads=*/2);
+  const auto caller = std::make_shared<FakeCaller>();
+  FakeCaller& fake = *caller;
+  caller->on_allocate = [&fake] { fake.cancelled = true; };
+
+  executor.Submit(MakeTask(caller));
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_TRUE(caller->allocated);
+}
+
+TEST(ExecutorTest, ARequestWhoseDeadlinePassesWhileItIsComputedIsNotAnswered) {
+  Executor executor(/*num_threads=*/2);
+  const auto caller = std::make_shared<FakeCaller>();
+  ForwardTask::Work work = caller->MakeWork(MakeModule());
+  const auto deadline =
+      ForwardTask::Clock::now() + std::chrono::milliseconds(200);
+  work.deadline = deadline;
+  caller->on_allocate = [deadline] { std::this_thread::sleep_until(deadline); };
+
+  executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));
+
+  EXPECT_EQ(caller->outcome.get_future().get().code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 TEST(ExecutorTest, CompletesInOrderOfSubmission) {
   Executor executor(/*num_threads=*/1);
   std::vector<int> order;

@@ -94,6 +94,24 @@ TEST(ModuleCodecTest, KeepsTheHeaderOfAnUpload) {
   EXPECT_EQ(got->source.prefix, want.source.prefix);
 }
 
+TEST(ModuleCodecTest, KeepsWhatIsPersistedAndTheNamesOfItsWeights) {
+  UploadOptions want;
+  want.name = "m";
+  want.config = Config();
+  want.persist = true;
+  want.source.renamed = {{"in", "in_proj"}};
+  want.source.ignored = {"dropout"};
+
+  const absl::StatusOr<UploadOptions> got =
+      DecodeUploadHeader(EncodeUploadHeader(want));
+
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_TRUE(got->persist);
+  EXPECT_FALSE(got->replace);
+  EXPECT_EQ(got->source.renamed, want.source.renamed);
+  EXPECT_EQ(got->source.ignored, want.source.ignored);
+}
+
 TEST(ModuleCodecTest, RefusesAHeaderWithoutAConfig) {
   EXPECT_EQ(DecodeUploadHeader(v1::UploadModuleHeader()).status().code(),
             absl::StatusCode::kInvalidArgument);
