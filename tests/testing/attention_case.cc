@@ -35,7 +35,7 @@ ImplementationKind ReferenceKind() {
 
 namespace {
 
-ImplementationKind OneDnnKind(const std::string& name,
+ImplementationKind KindOnPath(const std::string& name,
                               const ComputePath& path) {
   return {name,
           [path](const ModuleConfig& config, const ModuleWeights& weights) {
@@ -48,20 +48,20 @@ ImplementationKind OneDnnKind(const std::string& name,
 }  // namespace
 
 ImplementationKind FusedKind() {
-  return OneDnnKind("OneDnnFused", {.kernels = KernelKind::kFused});
+  return KindOnPath("Fused", {.kernels = KernelKind::kFused});
 }
 
 ImplementationKind FusedOneByOneKind() {
-  return OneDnnKind("OneDnnFusedOneByOne",
+  return KindOnPath("FusedOneByOne",
                     {.kernels = KernelKind::kFused, .pass_bytes = 0});
 }
 
-ImplementationKind MatmulKind() {
-  return OneDnnKind("OneDnnMatmul", {.kernels = KernelKind::kPrimitives});
+ImplementationKind PrimitivesKind() {
+  return KindOnPath("Primitives", {.kernels = KernelKind::kPrimitives});
 }
 
 std::vector<ImplementationKind> AllKinds() {
-  std::vector<ImplementationKind> kinds = {ReferenceKind(), MatmulKind()};
+  std::vector<ImplementationKind> kinds = {ReferenceKind(), PrimitivesKind()};
   if (BestComputePath(DataType::kFloat32).kernels == KernelKind::kFused) {
     kinds.push_back(FusedKind());
     kinds.push_back(FusedOneByOneKind());
@@ -69,15 +69,15 @@ std::vector<ImplementationKind> AllKinds() {
   return kinds;
 }
 
-std::optional<ImplementationKind> Bfloat16Kind() {
+std::optional<ImplementationKind> FusedBfloat16Kind() {
   const ComputePath path = BestComputePath(DataType::kBFloat16);
   if (path.dtype != DataType::kBFloat16) return std::nullopt;
-  return OneDnnKind("OneDnnBfloat16", path);
+  return KindOnPath("FusedBfloat16", path);
 }
 
 std::vector<ImplementationKind> InvariantKinds() {
   std::vector<ImplementationKind> kinds = AllKinds();
-  if (const auto bfloat16 = Bfloat16Kind()) kinds.push_back(*bfloat16);
+  if (const auto bfloat16 = FusedBfloat16Kind()) kinds.push_back(*bfloat16);
   return kinds;
 }
 

@@ -31,17 +31,17 @@ struct ImplementationKind {
 };
 [[nodiscard]] ImplementationKind ReferenceKind();
 /// Fused attention, the same with each sequence in a pass of its own, and
-/// oneDNN's matmuls, all in float32.
+/// oneDNN's primitives, all in float32.
 [[nodiscard]] ImplementationKind FusedKind();
 [[nodiscard]] ImplementationKind FusedOneByOneKind();
-[[nodiscard]] ImplementationKind MatmulKind();
+[[nodiscard]] ImplementationKind PrimitivesKind();
 /// Every float32 implementation, and the reference; the fused only where the
 /// machine takes it.
 [[nodiscard]] std::vector<ImplementationKind> AllKinds();
 /// Fused attention in bfloat16; none where the machine has no ukernels for it.
-[[nodiscard]] std::optional<ImplementationKind> Bfloat16Kind();
-/// AllKinds() and Bfloat16Kind(): for suites that compare an implementation
-/// with itself, whatever its precision.
+[[nodiscard]] std::optional<ImplementationKind> FusedBfloat16Kind();
+/// AllKinds() and FusedBfloat16Kind(): for suites that compare an
+/// implementation with itself, whatever its precision.
 [[nodiscard]] std::vector<ImplementationKind> InvariantKinds();
 
 /// Outputs that own their memory.

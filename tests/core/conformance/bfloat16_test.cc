@@ -134,7 +134,7 @@ class Bfloat16Test : public ::testing::Test {
 // measured, and 0.0025 the mean. The weights follow from scores of several
 // roundings: 2^-5 is far beyond the measured 0.0086.
 TEST_F(Bfloat16Test, IsWithinAFewRoundingsOfTheReference) {
-  const auto kind = Bfloat16Kind();
+  const auto kind = FusedBfloat16Kind();
   if (!kind) GTEST_SKIP() << "no ukernels in bfloat16";
   ASSERT_NO_FATAL_FAILURE(Measure(*kind));
   EXPECT_LT(weights_.largest, 0x1p-5);

@@ -70,7 +70,7 @@ TEST_P(LengthsTest, AgreesWithTheReference) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(OneDnn, LengthsTest,
+INSTANTIATE_TEST_SUITE_P(Paths, LengthsTest,
                          ::testing::Values(1, 15, 16, 17, 63, 64, 65, 511, 512,
                                            513, 1023, 1024, 1025, 1100));
 

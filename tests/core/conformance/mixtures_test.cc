@@ -223,7 +223,7 @@ TEST_P(MixturesTest, CancellingARequestOfAPassLeavesTheOthersAlone) {
   EXPECT_GT(stopped_under_way, 0);
 }
 
-std::vector<ImplementationKind> OneDnnKinds() {
+std::vector<ImplementationKind> PathKinds() {
   std::vector<ImplementationKind> kinds = InvariantKinds();
   std::erase_if(kinds, [](const ImplementationKind& kind) {
     return kind.name == "Reference";
@@ -232,7 +232,7 @@ std::vector<ImplementationKind> OneDnnKinds() {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Kinds, MixturesTest, ::testing::ValuesIn(OneDnnKinds()),
+    Kinds, MixturesTest, ::testing::ValuesIn(PathKinds()),
     [](const ::testing::TestParamInfo<ImplementationKind>& parameter) {
       return parameter.param.name;
     });

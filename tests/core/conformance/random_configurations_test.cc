@@ -25,7 +25,7 @@ class RandomConfigurationsTest : public ::testing::TestWithParam<DataType> {
 
 // Both see the same 16-bit inputs and round the result once, so each dtype's
 // default tolerance holds.
-TEST_P(RandomConfigurationsTest, OneDnnAgreesWithTheReference) {
+TEST_P(RandomConfigurationsTest, EveryPathAgreesWithTheReference) {
   const std::uint64_t num_cases =
       GetParam() == DataType::kFloat32 ? kFloat32Cases : kCases;
   for (std::uint64_t seed = 0; seed < num_cases; ++seed) {
@@ -50,7 +50,7 @@ TEST_P(RandomConfigurationsTest, OneDnnAgreesWithTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    OneDnn, RandomConfigurationsTest, ::testing::ValuesIn(kDtypes),
+    Paths, RandomConfigurationsTest, ::testing::ValuesIn(kDtypes),
     [](const ::testing::TestParamInfo<DataType>& parameter) {
       return std::string(DataTypeName(parameter.param));
     });

@@ -37,7 +37,7 @@ namespace {
 class SteadyStateTest : public ::testing::TestWithParam<ImplementationKind> {
  protected:
   SteadyStateTest() {
-    uses_ukernels = GetParam().name == "OneDnnBfloat16";
+    uses_ukernels = GetParam().name == "FusedBfloat16";
     config_.embed_dim = 24;
     config_.num_heads = 3;
     config_.batch_first = true;
@@ -161,11 +161,11 @@ TEST_P(SteadyStateTest, PassesWithoutProjectionsAllocateNothing) {
       ScaledDotProductAttentionConfig{.num_heads = 3, .head_dim = 8});
 }
 
-// The fused paths; the primitives caches what it compiles.
+// The fused paths; primitives cache what they compile.
 std::vector<ImplementationKind> FusedKinds() {
   std::vector<ImplementationKind> kinds;
   for (const ImplementationKind& kind : InvariantKinds()) {
-    if (kind.name != "Reference" && kind.name != MatmulKind().name) {
+    if (kind.name != "Reference" && kind.name != "Primitives") {
       kinds.push_back(kind);
     }
   }
