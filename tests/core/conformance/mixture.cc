@@ -52,6 +52,18 @@ DataType DtypeOf(MaskKind kind) {
   return kind == MaskKind::kBool ? DataType::kBool : DataType::kFloat32;
 }
 
+MaskKind DrawMask(Draws& draws) {
+  if (draws.OneIn(2)) return MaskKind::kNone;
+  return draws.OneIn(2) ? MaskKind::kBool : MaskKind::kAdditive;
+}
+
+std::int64_t DrawLength(Draws& draws, std::int64_t longest) {
+  std::int64_t limit = draws.OneIn(3) ? 80 : 12;
+  if (draws.OneIn(40)) limit = longest;
+  return 1 + static_cast<std::int64_t>(draws.random() %
+                                       static_cast<std::uint64_t>(limit));
+}
+
 }  // namespace
 
 std::vector<Model> Models() {
@@ -266,6 +278,63 @@ void Mixture::AddValidLens() {
     }
   }
   inputs_.valid_lens = Keep(std::move(lens));
+}
+
+OwnedRequest::OwnedRequest(const Model& model, const Style& style,
+                           std::vector<Member> members)
+    : mixture(model, style, std::move(members)),
+      request(ResolveRequest(model.config, mixture.inputs()).value()),
+      answer(MakeAnswer(*request)) {}
+
+std::vector<Sequence> BindAll(const OwnedRequests& requests) {
+  std::vector<Sequence> sequences;
+  for (const auto& owned : requests) {
+    owned->request->Bind(owned->answer.outputs(), owned->stop);
+    sequences.insert(sequences.end(), owned->request->sequences.begin(),
+                     owned->request->sequences.end());
+  }
+  return sequences;
+}
+
+Style Draws::DrawStyle(const Model& model) {
+  Style style;
+  style.seed = random();
+  if (OneIn(4)) {
+    style.dtype = OneIn(2) ? DataType::kBFloat16 : DataType::kFloat16;
+  }
+  style.attn_mask = DrawMask(*this);
+  style.mask_by_head = OneIn(2);
+  style.padding = DrawMask(*this);
+  style.valid_lens = OneIn(model.is_d2l ? 2 : 4);
+  style.valid_lens_by_row = OneIn(2);
+  style.causal = std::array{Causal::kNone, Causal::kTopLeft,
+                            Causal::kBottomRight}[random() % 3];
+  style.need_weights = model.has_weights && OneIn(2);
+  style.average = OneIn(2);
+  style.training = OneIn(3);
+  return style;
+}
+
+std::vector<Member> Draws::DrawMembers(const Model& model) {
+  std::vector<Member> members(1 + random() % 6);
+  for (Member& member : members) {
+    member.id = random();
+    member.length = DrawLength(*this, 700);
+    member.keys =
+        model.self_attention ? member.length : DrawLength(*this, 1100);
+  }
+  return members;
+}
+
+OwnedRequests Draws::DrawRequests(const Model& model, int count) {
+  OwnedRequests requests;
+  for (int i = 0; i < count; ++i) {
+    Style style = DrawStyle(model);
+    style.padded = OneIn(2);
+    requests.push_back(
+        std::make_unique<OwnedRequest>(model, style, DrawMembers(model)));
+  }
+  return requests;
 }
 
 }  // namespace attention::testing

@@ -3,6 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -92,6 +95,38 @@ class Mixture {
   std::int64_t keys_ = 0;
   AttentionInputs inputs_;
   std::vector<Tensor> storage_;
+};
+
+/// One caller's request: of a style of its own, its tensors in memory of its
+/// own. Lifetime: borrows the model.
+struct OwnedRequest {
+  OwnedRequest(const Model& model, const Style& style,
+               std::vector<Member> members);
+
+  Mixture mixture;
+  std::unique_ptr<RequestPlan> request;
+  Answer answer;
+  std::function<bool()> stop;  ///< as Bind's
+};
+using OwnedRequests = std::vector<std::unique_ptr<OwnedRequest>>;
+
+/// Bind requests to their answers; return the sequences of all of them, which
+/// one pass may compute.
+[[nodiscard]] std::vector<Sequence> BindAll(const OwnedRequests& requests);
+
+/// Draws what models are asked for. Not thread-safe.
+struct Draws {
+  std::mt19937_64 random;
+
+  [[nodiscard]] bool OneIn(std::uint64_t count) {
+    return random() % count == 0;
+  }
+  [[nodiscard]] Style DrawStyle(const Model& model);
+  /// Mostly of a few rows; one of 40 long, and some of these more than 1024.
+  [[nodiscard]] std::vector<Member> DrawMembers(const Model& model);
+  /// Requests of all styles, padded and ragged. Lifetime: they borrow the
+  /// model.
+  [[nodiscard]] OwnedRequests DrawRequests(const Model& model, int count);
 };
 
 }  // namespace attention::testing

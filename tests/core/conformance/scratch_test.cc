@@ -2,6 +2,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
+#include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,20 +12,20 @@
 #include "core/engine/compute_path.h"
 #include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
+#include "tests/core/conformance/mixture.h"
 #include "tests/testing/random_case.h"
 
 namespace attention::testing {
 namespace {
 
-// Compute a request and return how many bytes Forward held at most.
+// Compute bound sequences and return how many bytes Forward held at most.
 std::size_t PeakOfForward(const ModuleImplementation& attention,
-                          RequestPlan& request, std::size_t num_threads) {
-  Answer answer = MakeAnswer(request);
+                          std::span<const Sequence> sequences,
+                          std::size_t num_threads) {
   ComputePool pool(num_threads, Pinning::kNone, kNoReserve);
   const std::size_t before = AllocationCounter::Current();
   AllocationCounter::ResetPeak();
-  const absl::Status status =
-      Forward(attention, request, answer.outputs(), pool);
+  const absl::Status status = attention.Forward(sequences, pool);
   EXPECT_TRUE(status.ok()) << status;
   return AllocationCounter::Peak() - before;
 }
@@ -52,13 +55,33 @@ class ScratchTest : public ::testing::TestWithParam<ImplementationKind> {
   static void ExpectWithinScratchBytes(const ModuleImplementation& attention,
                                        const ModuleConfig& config,
                                        const AttentionInputs& inputs) {
-    const auto batch = ResolveRequest(config, inputs);
-    ASSERT_TRUE(batch.ok()) << batch.status();
+    ExpectWithinScratchBytes(attention, config, std::vector{inputs});
+  }
+  // Of several callers' requests in one pass.
+  static void ExpectWithinScratchBytes(
+      const ModuleImplementation& attention, const ModuleConfig& config,
+      const std::vector<AttentionInputs>& requests) {
+    std::vector<std::unique_ptr<RequestPlan>> plans;
+    std::vector<Answer> answers;
+    std::vector<Sequence> sequences;
+    for (const AttentionInputs& inputs : requests) {
+      auto plan = ResolveRequest(config, inputs);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      plans.push_back(*std::move(plan));
+      answers.push_back(MakeAnswer(*plans.back()));
+      plans.back()->Bind(answers.back().outputs());
+      sequences.insert(sequences.end(), plans.back()->sequences.begin(),
+                       plans.back()->sequences.end());
+    }
+    ExpectWithinScratchBytes(attention, sequences);
+  }
+  static void ExpectWithinScratchBytes(const ModuleImplementation& attention,
+                                       std::span<const Sequence> sequences) {
     // Compiled kernels, which are no scratch, are kept from a first pass.
-    (void)PeakOfForward(attention, **batch, /*num_threads=*/1);
+    (void)PeakOfForward(attention, sequences, /*num_threads=*/1);
     for (const std::size_t num_threads : {1U, 2U}) {
-      EXPECT_LE(PeakOfForward(attention, **batch, num_threads),
-                attention.ScratchBytes((*batch)->sequences, num_threads))
+      EXPECT_LE(PeakOfForward(attention, sequences, num_threads),
+                attention.ScratchBytes(sequences, num_threads))
           << num_threads << " threads";
     }
   }
@@ -162,10 +185,11 @@ TEST_P(ScratchTest, HoldsForWideKeys) {
   ExpectWithinScratchBytes();
 }
 
-TEST_P(ScratchTest, HoldsForOtherKinds) {
+// Of other kinds, which attend to themselves 16 wide.
+std::vector<ModuleConfig> OtherKinds() {
   const TransformerEncoderLayerConfig layer = {
       .d_model = 16, .nhead = 2, .dim_feedforward = 3000, .dropout = 0.1};
-  const std::vector<ModuleConfig> configs = {
+  return {
       layer,
       TransformerEncoderConfig{.layer = layer, .num_layers = 2, .norm = true},
       D2lMultiHeadAttentionConfig{.num_hiddens = 16, .num_heads = 2},
@@ -173,12 +197,15 @@ TEST_P(ScratchTest, HoldsForOtherKinds) {
           .num_hiddens = 16, .ffn_num_hiddens = 50, .num_heads = 2},
       D2lDotProductAttentionConfig{.query_size = 16},
   };
+}
+
+TEST_P(ScratchTest, HoldsForOtherKinds) {
   inputs_.need_weights = false;
   inputs_.training = true;
   for (const std::int64_t length : {1, 100, 3000}) {
     if (GetParam().name == "Reference" && length > 100) break;  // O(L^2) alone
     inputs_.query = Random({2, length, 16});
-    for (const ModuleConfig& config : configs) {
+    for (const ModuleConfig& config : OtherKinds()) {
       SCOPED_TRACE(config.index());
       ExpectWithinScratchBytes(
           *GetParam().make(config, MakeWeights(config, dtype_, 7)), config,
@@ -215,6 +242,70 @@ TEST_P(ScratchTest, HoldsForARaggedEncoderWithHoles) {
   ExpectWithinScratchBytes(
       *GetParam().make(config, MakeWeights(config, dtype_, 7)), config,
       inputs_);
+}
+
+TEST_P(ScratchTest, HoldsForManyRandomRequestsInOnePass) {
+  Draws draws{std::mt19937_64(20260102)};
+  for (const Model& model : Models()) {
+    SCOPED_TRACE(model.config.index());
+    const auto attention =
+        GetParam().make(model.config, MakeWeights(model.config, dtype_, 7));
+    for (const int count : {2, 7, 30}) {
+      const OwnedRequests requests = draws.DrawRequests(model, count);
+      ExpectWithinScratchBytes(*attention, BindAll(requests));
+    }
+  }
+}
+
+// One request has the most rows of all, others the most keys, the longest mask
+// rows, the largest weights.
+TEST_P(ScratchTest, HoldsWhenRequestsNeedDifferentThings) {
+  constexpr std::int64_t kKeys = 20'000;
+  std::vector<AttentionInputs> requests(6);
+  for (AttentionInputs& inputs : requests) inputs.need_weights = false;
+  requests[0].query = Random({1, 5000, 8});
+  requests[0].key = Random({1, 3, 8});
+  requests[1].query = Random({1, 1, 8});
+  requests[1].key = Random({1, 2 * kKeys, 8});
+  requests[2].query = Random({1, 2, 8});
+  requests[2].key = Random({1, kKeys, 8});
+  requests[2].attn_mask = Random({2, kKeys});
+  for (const std::size_t averaged : {3U, 4U}) {
+    requests[averaged].query = Random({2, 70, 8});
+    requests[averaged].key = Random({2, 1000, 8});
+    requests[averaged].need_weights = true;
+    requests[averaged].average_attn_weights = averaged == 3;
+  }
+  requests[5].query = Random({1, 100, 8});
+  requests[5].training = true;
+  config_.dropout = 0.1;
+  const auto attention =
+      GetParam().make(config_, MakeWeights(config_, dtype_, 7));
+  ExpectWithinScratchBytes(*attention, config_, requests);
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    SCOPED_TRACE(i);
+    const std::size_t next = (i + 1) % requests.size();
+    ExpectWithinScratchBytes(*attention, config_,
+                             std::vector{requests[i], requests[next]});
+  }
+}
+
+TEST_P(ScratchTest, HoldsForManyRequestsOfOtherKindsInOnePass) {
+  std::vector<AttentionInputs> requests;
+  for (const std::int64_t length : {1, 70, 3, 100, 0, 17, 65, 700}) {
+    if (GetParam().name == "Reference" && length > 100) break;  // O(L^2) alone
+    AttentionInputs inputs;
+    inputs.query = Random({1 + length % 3, length, 16});
+    inputs.need_weights = false;
+    inputs.training = length % 2 == 0;
+    requests.push_back(inputs);
+  }
+  for (const ModuleConfig& config : OtherKinds()) {
+    SCOPED_TRACE(config.index());
+    ExpectWithinScratchBytes(
+        *GetParam().make(config, MakeWeights(config, dtype_, 7)), config,
+        requests);
+  }
 }
 
 ATTENTION_INSTANTIATE_CONFORMANCE(ScratchTest);

@@ -3,13 +3,17 @@
 // beside what oneDNN does.
 #include <atomic>
 #include <cstddef>
-#include <limits>
+#include <memory>
+#include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/attention/module_spec.h"
 #include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
+#include "tests/core/conformance/mixture.h"
 
 namespace {
 std::atomic<std::size_t> num_allocations{0};
@@ -63,20 +67,29 @@ class SteadyStateTest : public ::testing::TestWithParam<ImplementationKind> {
     return Keep(std::move(mask));
   }
 
+  static std::unique_ptr<ModuleImplementation> Make(
+      const ModuleConfig& config) {
+    return GetParam().make(config, MakeWeights(config, DataType::kFloat32, 7));
+  }
+
+  // Allocations of a pass over bound sequences.
+  std::size_t AllocationsOf(const ModuleImplementation& attention,
+                            std::span<const Sequence> sequences) {
+    const std::size_t before = num_allocations;
+    const absl::Status status = attention.Forward(sequences, pool_);
+    const std::size_t count = num_allocations - before;
+    EXPECT_TRUE(status.ok()) << status;
+    return count;
+  }
   // Allocations of the first pass of a request.
   std::size_t AllocationsOf(const ModuleConfig& config) {
-    const auto attention =
-        GetParam().make(config, MakeWeights(config, DataType::kFloat32, 7));
+    const auto attention = Make(config);
     const auto batch = ResolveRequest(config, inputs_);
     EXPECT_TRUE(batch.ok()) << batch.status();
     if (!batch.ok()) return 0;
     Answer answer = MakeAnswer(**batch);
     (*batch)->Bind(answer.outputs());
-    const std::size_t before = num_allocations;
-    const absl::Status status = attention->Forward((*batch)->sequences, pool_);
-    const std::size_t count = num_allocations - before;
-    EXPECT_TRUE(status.ok()) << status;
-    return count;
+    return AllocationsOf(*attention, (*batch)->sequences);
   }
   void ExpectNoAllocation(const ModuleConfig& config) {
     for (const auto& [need, average] :
@@ -159,6 +172,21 @@ TEST_P(SteadyStateTest, D2lPassesWithLengthsOfRowsAllocateNothing) {
 TEST_P(SteadyStateTest, PassesWithoutProjectionsAllocateNothing) {
   ExpectNoAllocation(
       ScaledDotProductAttentionConfig{.num_heads = 3, .head_dim = 8});
+}
+
+TEST_P(SteadyStateTest, PassesOverManyRequestsAllocateNothing) {
+  Draws draws{std::mt19937_64(20260103)};
+  for (const Model& model : Models()) {
+    if (SpecOf(model.config).encoder) continue;  // its norms are oneDNN's
+    SCOPED_TRACE(model.config.index());
+    const auto attention = Make(model.config);
+    for (const int count : {2, 7, 30}) {
+      const OwnedRequests requests = draws.DrawRequests(model, count);
+      const std::vector<Sequence> sequences = BindAll(requests);
+      EXPECT_EQ(AllocationsOf(*attention, sequences), 0U)
+          << count << " requests";
+    }
+  }
 }
 
 // The fused paths; primitives cache what they compile.
