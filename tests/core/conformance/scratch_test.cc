@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "core/engine/compute_path.h"
-#include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
 #include "tests/core/conformance/mixture.h"
+#include "tests/testing/allocation_counter.h"
 #include "tests/testing/random_case.h"
 
 namespace attention::testing {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "core/attention/module_spec.h"
-#include "tests/core/conformance/allocation_counter.h"
 #include "tests/core/conformance/conformance.h"
 #include "tests/core/conformance/mixture.h"
+#include "tests/testing/allocation_counter.h"
 
 namespace {
 std::atomic<std::size_t> num_allocations{0};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/core/conformance/allocation_counter.h"
+#include "tests/testing/allocation_counter.h"
 
 #include <algorithm>
 #include <atomic>
