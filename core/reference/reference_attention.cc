@@ -41,7 +41,10 @@ class ReferencePass {
  public:
   ReferencePass(const AttentionSpec& spec, const AttentionWeights& weights,
                 std::uint32_t layer)
-      : spec_(spec), layer_(layer) {
+      : spec_(spec),
+        layer_(layer),
+        input_(static_cast<std::size_t>(
+            std::max({spec.query_dim, spec.key_dim, spec.value_dim}))) {
     if (spec.input_projections) {
       query_.emplace(weights.query);
       key_.emplace(weights.key);
@@ -98,15 +101,12 @@ class ReferencePass {
   void ProjectRow(const InputRow& row, std::int64_t input_width,
                   const std::optional<Linear>& linear,
                   std::span<double> projected) {
-    const std::int64_t width =
-        linear ? input_width : static_cast<std::int64_t>(projected.size());
-    input_.resize(static_cast<std::size_t>(width));
-    ReadRow(row.rows, row.index, width, input_.data());
-    if (linear) {
-      linear->Apply(input_.data(), projected.data());
-    } else {
-      std::ranges::copy(input_, projected.begin());
+    if (!linear) {
+      ReadRow(row.rows, row.index, input_width, projected.data());
+      return;
     }
+    ReadRow(row.rows, row.index, input_width, input_.data());
+    linear->Apply(input_.data(), projected.data());
   }
 
   // The projected visible keys (or values), then the appended rows.
@@ -211,7 +211,7 @@ class ReferencePass {
   std::optional<Linear> query_, key_, value_, output_;
   std::optional<Matrix> bias_k_, bias_v_;
   std::vector<double> mask_line_;
-  std::vector<double> input_;                    // one row of a tensor
+  std::vector<double> input_;                    // a row of any tensor
   std::vector<double> scores_, mask_, average_;  // [columns]
   double average_hidden_ = 0.0;                  // of hidden columns
 };
@@ -237,9 +237,9 @@ std::size_t ReferenceAttentionBytes(const AttentionSpec& spec,
   }
   const auto key_widths =
       static_cast<std::size_t>(spec.key_width() + spec.value_width());
-  const auto widths =
-      static_cast<std::size_t>(spec.query_dim + spec.key_dim + spec.value_dim +
-                               spec.query_width() + 2 * spec.output_width());
+  const auto widths = static_cast<std::size_t>(
+      std::max({spec.query_dim, spec.key_dim, spec.value_dim}) +
+      spec.query_width() + 2 * spec.output_width());
   // Lines grow from sequence to sequence, to twice what is needed at most, and
   // the old and the new one of them are there at one time.
   return sizeof(double) * (10 * columns + widths + columns * key_widths);
