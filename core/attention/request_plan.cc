@@ -52,8 +52,8 @@ void PlaceSequences(std::span<const Sequence> sequences, Rows from,
     sequence = sequences[s];
     sequence.query = sequence.key = sequence.value = from;
     sequence.output = to;
-    from.data = from.row(sequence.query_length);
-    to.data = to.row(sequence.query_length);
+    from = from.from_row(sequence.query_length);
+    to = to.from_row(sequence.query_length);
   }
 }
 

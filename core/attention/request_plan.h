@@ -143,6 +143,18 @@ struct RequestPlan {
   /// Whether that has been found out, and the outputs are undefined.
   [[nodiscard]] bool was_stopped() const { return stopped_.load(); }
 
+  /// Whether the weights are wanted, averaged over the heads.
+  [[nodiscard]] bool averages_weights() const {
+    return need_weights && average_attn_weights;
+  }
+  /// Whether they are wanted as they are before dropout, or behind it.
+  [[nodiscard]] bool wants_weights_before_dropout() const {
+    return need_weights && weights_before_dropout;
+  }
+  [[nodiscard]] bool wants_weights_after_dropout() const {
+    return need_weights && !weights_before_dropout;
+  }
+
   /// S', columns of the weights.
   [[nodiscard]] std::int64_t weight_columns() const {
     return max_key_length + appended_keys;

@@ -10,6 +10,14 @@
 
 namespace attention {
 
+/// Rows [first, first + count) of some that are numbered from 0.
+struct RowRange {
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+
+  [[nodiscard]] std::int64_t end() const { return first + count; }
+};
+
 /// Rows of equal width somewhere in a tensor, `step` elements apart.
 ///
 /// A row's elements lie side by side or, with `head_dim` set, head by head:
@@ -28,6 +36,10 @@ struct BasicRows {
   /// The first element of row i.
   [[nodiscard]] Byte* row(std::int64_t i) const {
     return data + i * step * element_size();
+  }
+  /// The rows from row i on.
+  [[nodiscard]] BasicRows from_row(std::int64_t i) const {
+    return {row(i), step, head_dim, head_step, dtype};
   }
   /// Bytes from row to row.
   [[nodiscard]] std::int64_t row_bytes() const { return step * element_size(); }
@@ -49,6 +61,18 @@ struct BasicRows {
 
 using Rows = BasicRows<const std::byte>;
 using MutableRows = BasicRows<std::byte>;
+
+/// The rows of a dense matrix of floats or doubles, `width` wide.
+template <typename Real>
+[[nodiscard]] auto RowsOfMatrix(Real* data, std::int64_t width) {
+  using Byte =
+      std::conditional_t<std::is_const_v<Real>, const std::byte, std::byte>;
+  constexpr bool kIsDouble = std::is_same_v<std::remove_const_t<Real>, double>;
+  return BasicRows<Byte>{
+      .data = reinterpret_cast<Byte*>(data),
+      .step = width,
+      .dtype = kIsDouble ? DataType::kFloat64 : DataType::kFloat32};
+}
 
 /// Read row i, `width` elements of a floating dtype.
 template <typename Real>

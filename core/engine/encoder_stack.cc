@@ -7,6 +7,7 @@
 
 #include "core/attention/dropout.h"
 #include "core/attention/layer.h"
+#include "core/attention/places.h"
 #include "core/engine/make_layer.h"
 #include "core/onednn/for_each_item.h"
 #include "core/onednn/tile.h"
@@ -20,19 +21,11 @@ namespace {
 // thread, few enough that the network's inner width costs little memory.
 constexpr std::int64_t kFeedForwardRows = 16 * kTileRows;
 
-Rows RowsOf(const float* data, std::int64_t width) {
-  Rows rows;
-  rows.data = reinterpret_cast<const std::byte*>(data);
-  rows.step = width;
-  return rows;
-}
-
-MutableRows RowsOf(float* data, std::int64_t width) {
-  MutableRows rows;
-  rows.data = reinterpret_cast<std::byte*>(data);
-  rows.step = width;
-  return rows;
-}
+// Where a sequence's rows stand among the pass's.
+struct Place {
+  const Sequence* sequence = nullptr;
+  std::int64_t first_row = 0;
+};
 
 }  // namespace
 
@@ -43,7 +36,7 @@ struct EncoderStack::Memory {
       : num_rows(NumQueryRows(sequences)) {
     const auto num_sequences = static_cast<std::int64_t>(sequences.size());
     placed = carver.Take<Sequence>(num_sequences);
-    first_rows = carver.Take<std::int64_t>(num_sequences);
+    places = carver.Take<Place>(num_sequences);
     x = carver.Take<float>(num_rows * encoder.width_).data();
     y = carver.Take<float>(num_rows * encoder.width_).data();
     inner = carver
@@ -53,11 +46,11 @@ struct EncoderStack::Memory {
   }
 
   std::int64_t num_rows;
-  std::span<Sequence> placed;          // whose rows are those of x and y
-  std::span<std::int64_t> first_rows;  // of each sequence
-  float* x;                            // [num_rows, E]
-  float* y;                            // [num_rows, E]
-  float* inner;                        // [kFeedForwardRows or fewer, F]
+  std::span<Sequence> placed;  // whose rows are those of x and y
+  std::span<Place> places;     // of the sequences
+  float* x;                    // [num_rows, E]
+  float* y;                    // [num_rows, E]
+  float* inner;                // [kFeedForwardRows or fewer, F]
 };
 
 // One forward pass.
@@ -72,7 +65,7 @@ class EncoderStack::Pass {
         pool_(pool) {
     std::int64_t row = 0;
     for (std::size_t s = 0; s < sequences.size(); ++s) {
-      memory.first_rows[s] = row;
+      memory.places[s] = {&sequences[s], row};
       row += sequences[s].query_length;
     }
   }
@@ -117,55 +110,31 @@ class EncoderStack::Pass {
   absl::Status Load() {
     return ForEachTile(
         /*scratch_bytes=*/0, [&](const RowRange& range, std::byte*) {
-          ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
-                                std::int64_t row) {
-            ReadRow(sequence.query, position, width_, memory_.x + row * width_);
+          ForEachRow(range, [&](const Place& place, auto position, auto row) {
+            ReadRow(place.sequence->query, position, width_,
+                    memory_.x + row * width_);
           });
         });
   }
 
   // the sequences' outputs = x
   absl::Status Store() {
-    return ForEachTile(/*scratch_bytes=*/0, [&](const RowRange& range,
-                                                std::byte*) {
-      ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
-                            std::int64_t row) {
-        WriteRow(memory_.x + row * width_, width_, sequence.output, position);
-      });
-    });
+    return ForEachTile(
+        /*scratch_bytes=*/0, [&](const RowRange& range, std::byte*) {
+          ForEachRow(range, [&](const Place& place, auto position, auto row) {
+            WriteRow(memory_.x + row * width_, width_, place.sequence->output,
+                     position);
+          });
+        });
   }
 
-  struct RowRange {
-    std::int64_t first;
-    std::int64_t count;
-  };
-
-  // The sequence that row `row` is of.
-  std::size_t SequenceOf(std::int64_t row) const {
-    const auto after = std::ranges::upper_bound(memory_.first_rows, row);
-    return static_cast<std::size_t>(after - memory_.first_rows.begin()) - 1;
-  }
-
-  // Call `visit(sequence, position, row)` for rows.
+  // As those of places.h.
   template <typename Visit>
   void ForEachRow(const RowRange& range, const Visit& visit) const {
-    std::size_t s = SequenceOf(range.first);
-    for (std::int64_t i = 0; i < range.count; ++i) {
-      const std::int64_t row = range.first + i;
-      while (row - memory_.first_rows[s] >= sequences_[s].query_length) ++s;
-      visit(sequences_[s], row - memory_.first_rows[s], row);
-    }
+    attention::ForEachRow(memory_.places, &Place::first_row, range, visit);
   }
-
-  // Whether nobody waits any more for any of the rows.
   bool AllStopped(const RowRange& range) const {
-    for (std::size_t s = SequenceOf(range.first);
-         s < sequences_.size() &&
-         memory_.first_rows[s] < range.first + range.count;
-         ++s) {
-      if (!sequences_[s].request->StopRequested()) return false;
-    }
-    return true;
+    return attention::AllStopped(memory_.places, &Place::first_row, range);
   }
 
   // Call `work(range, scratch)` for every tile of rows somebody waits for.
@@ -183,8 +152,8 @@ class EncoderStack::Pass {
 
   // y = SA(from)
   absl::Status Attend(const Layer& layer, const float* from) {
-    PlaceSequences(sequences_, RowsOf(from, width_), RowsOf(memory_.y, width_),
-                   memory_.placed);
+    PlaceSequences(sequences_, RowsOfMatrix(from, width_),
+                   RowsOfMatrix(memory_.y, width_), memory_.placed);
     return layer.attention->Forward(memory_.placed, layer_, pool_);
   }
 
@@ -237,8 +206,8 @@ class EncoderStack::Pass {
   // Drop elements out of rows, the first of which is the first of `elements`.
   void Drop(DropoutSite site, const RowRange& range,
             const RowElements& elements) const {
-    ForEachRow(range, [&](const Sequence& sequence, std::int64_t position,
-                          std::int64_t row) {
+    ForEachRow(range, [&](const Place& place, auto position, auto row) {
+      const Sequence& sequence = *place.sequence;
       const DropoutMask dropout(*sequence.request, layer_, site);
       if (!dropout.active()) return;
       dropout.ApplyToRow(

@@ -52,37 +52,39 @@ LinearWeights Unpacked(const std::optional<PanelLinear>& linear) {
   return linear ? linear->Unpack() : LinearWeights();
 }
 
+// Items that rows are projected by or, without a projection, copied.
+std::int64_t NumItems(const std::optional<PanelLinear>& projection,
+                      std::int64_t num_rows) {
+  return projection ? projection->num_items(num_rows)
+                    : (num_rows + kTileRows - 1) / kTileRows;
+}
+
 // Where the rows of a pass's queries, keys or values go, projected or, without
 // a projection, as they are.
 struct InputStep {
   const std::optional<PanelLinear>& projection;
-  std::span<const PassSequence> sequences;
-  PassRows::Part part;
   PassRows input;
   std::int64_t width;  // of a row, projected
   const PatchSink& sink;
 
   [[nodiscard]] std::int64_t num_items() const {
-    return projection ? projection->num_items(input.num_rows())
-                      : (input.num_rows() + kTileRows - 1) / kTileRows;
+    return NumItems(projection, input.num_rows());
   }
 
   void Compute(std::int64_t item, std::byte* scratch) const {
-    const PanelLinear::ItemRows rows =
-        PanelLinear::RowsOf(input.num_rows(), item);
-    if (AllStopped(sequences, part, rows.first, rows.count)) return;
+    const RowRange rows = PanelLinear::RowsOf(input.num_rows(), item);
+    if (input.AllStopped(rows)) return;
     if (projection) return projection->Compute(input, item, sink, scratch);
     Copy(rows, reinterpret_cast<float*>(scratch));
   }
 
  private:
-  void Copy(const PanelLinear::ItemRows& rows, float* floats) const {
-    ForEachRun(input, rows.first, rows.count,
-               [&](const RowSource::Run& run, std::int64_t first) {
-                 for (std::int64_t i = 0; i < run.count; ++i) {
-                   ReadRow(run.rows, i, width, floats + (first + i) * width);
-                 }
-               });
+  void Copy(const RowRange& rows, float* floats) const {
+    ForEachRun(input, rows, [&](const RowSource::Run& run, std::int64_t first) {
+      for (std::int64_t i = 0; i < run.count; ++i) {
+        ReadRow(run.rows, i, width, floats + (first + i) * width);
+      }
+    });
     for (std::int64_t column = 0; column < width; column += kPatchColumns) {
       sink.Store(rows.first, column,
                  {.values = floats + column,
@@ -113,7 +115,7 @@ class FusedAttention::Pass {
     layout_.Fill(spec_, extent_);
     ATTENTION_RETURN_IF_ERROR(ProjectInputs());
     ATTENTION_RETURN_IF_ERROR(Attend());
-    return attention_.output_ ? ProjectOutput() : CopyOutput();
+    return ProjectOutput();
   }
 
  private:
@@ -146,9 +148,8 @@ class FusedAttention::Pass {
                           const PatchSink& sink) {
       const std::int64_t num_rows =
           part == Part::kQuery ? extent_.num_queries : extent_.num_visible;
-      return InputStep{projection, layout_.sequences,
-                       part,       PassRows(layout_.sequences, part, num_rows),
-                       width,      sink};
+      return InputStep{projection, PassRows(layout_.sequences, part, num_rows),
+                       width, sink};
     };
     const std::array<InputStep, 3> steps = {
         step(attention_.query_, Part::kQuery, spec_.query_width(), queries),
@@ -197,49 +198,32 @@ class FusedAttention::Pass {
         });
   }
 
+  // Hand the context over, projected or, without a projection, as it is.
   absl::Status ProjectOutput() {
-    const PanelLinear& output = *attention_.output_;
-    const MatrixRows context(Context(), extent_.num_queries);
+    const std::optional<PanelLinear>& output = attention_.output_;
+    const std::int64_t num_rows = extent_.num_queries;
+    const MatrixRows context(Context(), num_rows);
     const OutputSink sink(layout_.sequences);
     return ForEachItem(
-        pool_, output.num_items(extent_.num_queries), output.scratch_bytes(),
+        pool_, NumItems(output, num_rows), attention_.OutputScratchBytes(),
         [&](std::int64_t item, std::size_t, std::byte* scratch) {
-          const PanelLinear::ItemRows rows =
-              PanelLinear::RowsOf(extent_.num_queries, item);
-          if (AllStopped(layout_.sequences, PassRows::Part::kQuery, rows.first,
-                         rows.count)) {
+          const RowRange rows = PanelLinear::RowsOf(num_rows, item);
+          if (AllStopped(layout_.sequences, &PassSequence::first_query, rows)) {
             return;
           }
-          output.Compute(context, item, sink, scratch);
+          if (output) return output->Compute(context, item, sink, scratch);
+          CopyOutput(rows, reinterpret_cast<float*>(scratch));
         });
   }
 
-  // Hand the context over as it is.
-  absl::Status CopyOutput() {
-    const std::int64_t num_items =
-        (extent_.num_queries + kTileRows - 1) / kTileRows;
-    return ForEachItem(
-        pool_, num_items, attention_.OutputScratchBytes(),
-        [&](std::int64_t item, std::size_t, std::byte* scratch) {
-          const PanelLinear::ItemRows rows =
-              PanelLinear::RowsOf(extent_.num_queries, item);
-          if (AllStopped(layout_.sequences, PassRows::Part::kQuery, rows.first,
-                         rows.count)) {
-            return;
-          }
-          CopyRows(rows, reinterpret_cast<float*>(scratch));
-        });
-  }
-
-  void CopyRows(const PanelLinear::ItemRows& rows, float* line) const {
+  void CopyOutput(const RowRange& rows, float* line) const {
     const std::int64_t width = spec_.output_width();
     const Rows context = Context();
-    const PassSequence* place = &SequenceOfQuery(layout_.sequences, rows.first);
-    for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row) {
-      while (row - place->first_query >= place->sequence->query_length) ++place;
-      ReadRow(context, row, width, line);
-      WriteRow(line, width, place->sequence->output, row - place->first_query);
-    }
+    ForEachRow(layout_.sequences, &PassSequence::first_query, rows,
+               [&](const PassSequence& place, auto position, auto row) {
+                 ReadRow(context, row, width, line);
+                 WriteRow(line, width, place.sequence->output, position);
+               });
   }
 
   const FusedAttention& attention_;

@@ -9,14 +9,10 @@
 namespace attention {
 namespace {
 
-bool Averages(const RequestPlan& request) {
-  return request.need_weights && request.average_attn_weights;
-}
-
 // Averaged weights leave one thread with all heads of a tile, so tiles are
 // lower there.
 std::int64_t TileRows(const RequestPlan& request) {
-  return Averages(request) ? kTileRows / 2 : kTileRows;
+  return request.averages_weights() ? kTileRows / 2 : kTileRows;
 }
 
 // Multiplications of one head and `rows` rows.
@@ -63,7 +59,7 @@ struct Cut {
 Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
           std::int64_t item_operations) {
   const std::int64_t rows = TileRows(*sequence.request);
-  if (Averages(*sequence.request)) return {rows, spec.num_heads};
+  if (sequence.request->averages_weights()) return {rows, spec.num_heads};
   const std::int64_t operations = std::max<std::int64_t>(
       1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
   return {rows, std::clamp<std::int64_t>(item_operations / operations, 1,

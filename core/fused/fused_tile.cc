@@ -201,8 +201,7 @@ void FusedTileComputer::ComputeSoftmax(const Block& block,
 // Drop weights out of a block; return the operand of the multiplication.
 const std::byte* FusedTileComputer::DropOut(std::int64_t head,
                                             const Block& block) {
-  const bool keeps_first =
-      request_.need_weights && request_.weights_before_dropout;
+  const bool keeps_first = request_.wants_weights_before_dropout();
   float* weights = keeps_first ? memory_.dropped.data() : block.scores;
   const auto count = static_cast<std::size_t>(
       std::min(block.width, sequence_.num_columns() - block.first));

@@ -47,7 +47,8 @@ void RaiseTo(std::int64_t value, std::int64_t& end) {
 
 void KeySink::Store(std::int64_t row, std::int64_t column,
                     const Patch& patch) const {
-  PassSequence* sequence = &SequenceOfKey(packed_.sequences, row);
+  PassSequence* sequence =
+      PlaceOf(packed_.sequences, &PassSequence::first_key, row);
   for (std::int64_t first = 0; first < patch.rows; ++sequence) {
     const std::int64_t key = row + first - sequence->first_key;
     const std::int64_t num_keys = sequence->sequence->num_visible;
@@ -67,7 +68,8 @@ PatchSink::Place KeySink::Accept(std::int64_t row, std::int64_t column,
       packed_.watches_finite() || column % head_dim() + columns > head_dim()) {
     return {};
   }
-  PassSequence& sequence = SequenceOfKey(packed_.sequences, row);
+  PassSequence& sequence =
+      *PlaceOf(packed_.sequences, &PassSequence::first_key, row);
   const std::int64_t key = row - sequence.first_key;
   const std::int64_t left = sequence.sequence->num_visible - key;
   if (rows > std::min(left, kPageKeys - key % kPageKeys)) return {};

@@ -145,8 +145,7 @@ std::int64_t PanelLinear::num_items(std::int64_t num_rows) const {
   return NumTiles(num_rows) * ((num_panels() + panels - 1) / panels);
 }
 
-PanelLinear::ItemRows PanelLinear::RowsOf(std::int64_t num_rows,
-                                          std::int64_t item) {
+RowRange PanelLinear::RowsOf(std::int64_t num_rows, std::int64_t item) {
   const std::int64_t first = item % NumTiles(num_rows) * kTileRows;
   return {first, std::min(kTileRows, num_rows - first)};
 }
@@ -156,7 +155,7 @@ void PanelLinear::Compute(const RowSource& input, std::int64_t item,
   const std::int64_t panels = PanelsPerItem(input.num_rows());
   const std::int64_t first_panel = item / NumTiles(input.num_rows()) * panels;
   const std::int64_t end = std::min(first_panel + panels, num_panels());
-  const ItemRows item_rows = RowsOf(input.num_rows(), item);
+  const RowRange item_rows = RowsOf(input.num_rows(), item);
 
   auto* sums = reinterpret_cast<float*>(scratch);
   const std::byte* data = FindRows(input, item_rows);
@@ -233,7 +232,7 @@ void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
 
 // Rows as [count, depth] of the compute dtype where they lie, if they lie so.
 const std::byte* PanelLinear::FindRows(const RowSource& input,
-                                       const ItemRows& rows) const {
+                                       const RowRange& rows) const {
   const std::byte* data = nullptr;
   const std::byte* end = nullptr;
   if (in_ != depth_) return nullptr;
@@ -252,17 +251,15 @@ const std::byte* PanelLinear::FindRows(const RowSource& input,
 
 // The same as a copy.
 const std::byte* PanelLinear::CopyRows(const RowSource& input,
-                                       const ItemRows& rows,
+                                       const RowRange& rows,
                                        std::byte* scratch) const {
   std::byte* to = scratch;
-  ForEachRun(input, rows.first, rows.count,
-             [&](const RowSource::Run& run, std::int64_t) {
-               for (std::int64_t i = 0; i < run.count; ++i) {
-                 LoadRow(run.rows.dtype, run.rows.row(i), in_,
-                         {to, dtype_, depth_});
-                 to += static_cast<std::size_t>(depth_) * element_size_;
-               }
-             });
+  ForEachRun(input, rows, [&](const RowSource::Run& run, std::int64_t) {
+    for (std::int64_t i = 0; i < run.count; ++i) {
+      LoadRow(run.rows.dtype, run.rows.row(i), in_, {to, dtype_, depth_});
+      to += static_cast<std::size_t>(depth_) * element_size_;
+    }
+  });
   return scratch;
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/attention/layer.h"
+#include "core/attention/rows.h"
 #include "core/attention/weights.h"
 #include "core/fused/patch_sink.h"
 #include "core/fused/row_source.h"
@@ -47,11 +48,7 @@ class PanelLinear final : public LinearLayer {
   void Compute(const RowSource& input, std::int64_t item, const PatchSink& sink,
                std::byte* scratch) const;
   /// The rows an item computes.
-  struct ItemRows {
-    std::int64_t first;
-    std::int64_t count;
-  };
-  [[nodiscard]] static ItemRows RowsOf(std::int64_t num_rows,
+  [[nodiscard]] static RowRange RowsOf(std::int64_t num_rows,
                                        std::int64_t item);
 
   [[nodiscard]] absl::Status Compute(const float* x, std::int64_t num_rows,
@@ -84,9 +81,9 @@ class PanelLinear final : public LinearLayer {
   // Panels one item computes.
   [[nodiscard]] std::int64_t PanelsPerItem(std::int64_t num_rows) const;
   [[nodiscard]] const std::byte* FindRows(const RowSource& input,
-                                          const ItemRows& rows) const;
+                                          const RowRange& rows) const;
   [[nodiscard]] const std::byte* CopyRows(const RowSource& input,
-                                          const ItemRows& rows,
+                                          const RowRange& rows,
                                           std::byte* scratch) const;
   [[nodiscard]] Panel PanelAt(std::int64_t index) const;
   // Compute a patch of float32 where it belongs, or return false.

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <span>
 
+#include "core/attention/places.h"
 #include "core/attention/request_plan.h"
 
 namespace attention {
@@ -28,23 +27,5 @@ struct PassSequence {
     return *sequence->request;
   }
 };
-
-/// The sequence that a pass's query row `row`, or its visible key, belongs to:
-/// the last one that begins there or before. Of several that begin there, all
-/// but that one are without such rows.
-template <typename Sequences>
-[[nodiscard]] auto& SequenceOfQuery(const Sequences& sequences,
-                                    std::int64_t row) {
-  return *(
-      std::ranges::upper_bound(sequences, row, {}, &PassSequence::first_query) -
-      1);
-}
-template <typename Sequences>
-[[nodiscard]] auto& SequenceOfKey(const Sequences& sequences,
-                                  std::int64_t key) {
-  return *(
-      std::ranges::upper_bound(sequences, key, {}, &PassSequence::first_key) -
-      1);
-}
 
 }  // namespace attention

@@ -15,11 +15,6 @@ bool IsAligned(const std::byte* data, std::size_t size) {
   return reinterpret_cast<std::uintptr_t>(data) % size == 0;
 }
 
-MutableRows From(MutableRows rows, std::int64_t first) {
-  rows.data = rows.row(first);
-  return rows;
-}
-
 // Column `column` of float32 rows, if they can be written as they are.
 PatchSink::Place PlaceIn(const MutableRows& rows, std::int64_t column) {
   std::byte* to = rows.data + column * rows.element_size();
@@ -57,26 +52,28 @@ void StoreRows(const Patch& patch, Epilogue epilogue, const MutableRows& rows,
 
 void MatrixSink::Store(std::int64_t row, std::int64_t column,
                        const Patch& patch) const {
-  StoreRows(patch, epilogue_, From(rows_, row), column);
+  StoreRows(patch, epilogue_, rows_.from_row(row), column);
 }
 
 PatchSink::Place MatrixSink::Accept(std::int64_t row, std::int64_t column,
                                     std::int64_t /*rows*/,
                                     std::int64_t /*columns*/) const {
   if (epilogue_ != Epilogue::kNone) return {};
-  return PlaceIn(From(rows_, row), column);
+  return PlaceIn(rows_.from_row(row), column);
 }
 
 void OutputSink::Store(std::int64_t row, std::int64_t column,
                        const Patch& patch) const {
-  const PassSequence* place = &SequenceOfQuery(sequences_, row);
+  const PassSequence* place =
+      PlaceOf(sequences_, &PassSequence::first_query, row);
   for (std::int64_t first = 0; first < patch.rows; ++place) {
     const Sequence& sequence = *place->sequence;
     const std::int64_t position = row + first - place->first_query;
     Patch part = patch;
     part.values += first * patch.stride;
     part.rows = std::min(patch.rows - first, sequence.query_length - position);
-    StoreRows(part, Epilogue::kNone, From(sequence.output, position), column);
+    StoreRows(part, Epilogue::kNone, sequence.output.from_row(position),
+              column);
     first += part.rows;
   }
 }
@@ -86,9 +83,10 @@ void OutputSink::Store(std::int64_t row, std::int64_t column,
 PatchSink::Place OutputSink::Accept(std::int64_t row, std::int64_t column,
                                     std::int64_t rows,
                                     std::int64_t /*columns*/) const {
-  const PassSequence* place = &SequenceOfQuery(sequences_, row);
+  const PassSequence* place =
+      PlaceOf(sequences_, &PassSequence::first_query, row);
   const MutableRows run =
-      From(place->sequence->output, row - place->first_query);
+      place->sequence->output.from_row(row - place->first_query);
   const std::byte* end =
       run.row(place->first_query + place->sequence->query_length - row);
   for (const PassSequence* next = place + 1;

@@ -28,13 +28,14 @@ class RowSource {
                                   std::int64_t limit) const = 0;
 };
 
-/// Call `visit(run, first)` for the runs of rows [row, row + count) of a
-/// source, `first` counting from `row`.
+/// Call `visit(run, first)` for the runs of rows of a source, `first` counting
+/// from the first of them.
 template <typename Visit>
-void ForEachRun(const RowSource& source, std::int64_t row, std::int64_t count,
+void ForEachRun(const RowSource& source, const RowRange& rows,
                 const Visit& visit) {
-  for (std::int64_t first = 0; first < count;) {
-    const RowSource::Run run = source.RunAt(row + first, count - first);
+  for (std::int64_t first = 0; first < rows.count;) {
+    const RowSource::Run run =
+        source.RunAt(rows.first + first, rows.count - first);
     visit(run, first);
     first += run.count;
   }
@@ -62,21 +63,24 @@ class PassRows final : public RowSource {
 
   PassRows(std::span<const PassSequence> sequences, Part part,
            std::int64_t num_rows)
-      : sequences_(sequences), part_(part), num_rows_(num_rows) {}
+      : sequences_(sequences),
+        part_(part),
+        first_(part == Part::kQuery ? &PassSequence::first_query
+                                    : &PassSequence::first_key),
+        num_rows_(num_rows) {}
 
   [[nodiscard]] std::int64_t num_rows() const override { return num_rows_; }
   [[nodiscard]] Run RunAt(std::int64_t row, std::int64_t limit) const override;
+  /// Whether nobody waits any more for any of these rows.
+  [[nodiscard]] bool AllStopped(const RowRange& rows) const {
+    return attention::AllStopped(sequences_, first_, rows);
+  }
 
  private:
   std::span<const PassSequence> sequences_;
   Part part_;
+  std::int64_t PassSequence::* first_;  // what counts the part's rows
   std::int64_t num_rows_;
 };
-
-/// Whether nobody waits any more for any of the sequences that rows [row, row +
-/// count) belong to, counted as `part` is.
-[[nodiscard]] bool AllStopped(std::span<const PassSequence> sequences,
-                              PassRows::Part part, std::int64_t row,
-                              std::int64_t count);
 
 }  // namespace attention

@@ -121,7 +121,7 @@ void WeightsSink::Scale(const BlockedRow& row, bool accumulate,
 }
 
 void WeightsSink::Finish() {
-  if (!request_.need_weights || !request_.average_attn_weights) return;
+  if (!request_.averages_weights()) return;
   const float factor = 1.0F / static_cast<float>(request_.num_heads);
   const auto columns = static_cast<std::size_t>(request_.weight_columns());
   for (std::int64_t row = 0; row < tile_.num_rows; ++row) {

@@ -77,10 +77,6 @@ struct Primitives {
   Primitive values;
 };
 
-bool Averages(const RequestPlan& request) {
-  return request.need_weights && request.average_attn_weights;
-}
-
 // G: one for each head of keys, if their scores fit beside keys and values in a
 // core's L2 cache, else one alone. Never several with the same keys, which
 // oneDNN would multiply as one matrix of another height. A function of the
@@ -123,9 +119,10 @@ class Computer {
         mask_(carver.Take<float>(columns_)),
         line_(carver.Take<float>(
             request_.need_weights ? request_.weight_columns() : 0)),
-        sums_(carver.Take<float>(
-            Averages(request_) ? tile.rows.num_rows * request_.weight_columns()
-                               : 0)),
+        sums_(carver.Take<float>(request_.averages_weights()
+                                     ? tile.rows.num_rows *
+                                           request_.weight_columns()
+                                     : 0)),
         scratchpad_(carver.Take<std::byte>(kScratchpadBytes)),
         masks_(carver.Take<float>(request_.max_key_length)) {
     // Without any column there is nothing that could be masked.
@@ -135,7 +132,7 @@ class Computer {
 
   void Compute() {
     std::ranges::fill(sums_, 0.0F);
-    if (!Averages(request_)) return ComputeHeads(tile_.part);
+    if (!request_.averages_weights()) return ComputeHeads(tile_.part);
     for (std::int64_t r = 0; r < spec_.num_heads / shape_.heads; ++r) {
       ComputeHeads(r);
     }
@@ -248,14 +245,13 @@ class Computer {
                                    [](float w) { return std::isnan(w); })) {
       std::ranges::fill(weights, kNaN);  // oneDNN's NaN stays in its column
     }
-    const bool keep_first = request_.weights_before_dropout;
-    if (request_.need_weights && keep_first) KeepWeights(row);
+    if (request_.wants_weights_before_dropout()) KeepWeights(row);
     if (dropout_.active()) {
       dropout_.Apply({sequence_, row.head, PositionOf(row.index),
                       /*first_column=*/0},
                      weights);
     }
-    if (request_.need_weights && !keep_first) KeepWeights(row);
+    if (request_.wants_weights_after_dropout()) KeepWeights(row);
   }
 
   void KeepWeights(const Row& row) {
@@ -265,7 +261,7 @@ class Computer {
       line_[static_cast<std::size_t>(request_.weight_column(sequence_, k))] =
           ScoresOf(row)[k];
     }
-    if (!Averages(request_)) return StoreLine(row.head, row.index);
+    if (!request_.averages_weights()) return StoreLine(row.head, row.index);
     for (std::size_t j = 0; j < line_.size(); ++j) {
       SumsOf(row.index)[j] += line_[j];
     }
@@ -310,7 +306,7 @@ std::int64_t PaddedColumns(const Sequence& sequence) {
 }
 
 std::int64_t NumParts(const AttentionSpec& spec, const Sequence& sequence) {
-  return Averages(*sequence.request)
+  return sequence.request->averages_weights()
              ? 1
              : spec.num_heads / HeadsTogether(spec, sequence);
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/attention/places.h"
 #include "core/onednn/attention_tile.h"
 #include "core/onednn/for_each_item.h"
 #include "core/tensor/carver.h"
@@ -110,30 +111,6 @@ class PrimitiveAttention::Pass {
     return places;
   }
 
-  // Where the row or tile of this number lies.
-  const Place* Find(Number first, std::int64_t number) const {
-    return &*std::ranges::upper_bound(places_, number, {}, first) - 1;
-  }
-
-  // Call `work(place, row, t)` for row t of a tile, row `row` of a sequence.
-  template <typename Work>
-  void ForEachRow(Number first, const RowTile& tile, const Work& work) const {
-    const Place* place = Find(first, tile.first);
-    for (std::int64_t t = 0; t < tile.num_rows; ++t) {
-      while (tile.first + t >= place[1].*first) ++place;
-      work(*place, tile.first + t - place->*first, t);
-    }
-  }
-
-  // Whether any request with rows in a tile is still wanted.
-  bool IsWanted(Number first, const RowTile& tile) const {
-    const Place* place = Find(first, tile.first);
-    for (; place->*first < tile.first + tile.num_rows; ++place) {
-      if (!place->sequence->request->StopRequested()) return true;
-    }
-    return false;
-  }
-
   // Append bias_k and bias_v to a sequence's keys and values, and zeros: the
   // row of add_zero_attn, and padding.
   void FillEnds(const Place& place) {
@@ -150,54 +127,56 @@ class PrimitiveAttention::Pass {
 
   // Rows of the sequences that become rows of a matrix.
   struct Input {
+    const Pass& pass;
     const PrimitiveLinear& linear;
     Rows Sequence::* rows;
     Number first;
     Number target;  // the matrix's row of a sequence's first
     float* matrix;
-    RowTiles tiles;
+
+    [[nodiscard]] RowTiles tiles() const {
+      return RowTiles(pass.places_.back().*first);
+    }
+    [[nodiscard]] std::int64_t num_items() const { return tiles().count(); }
+    void Compute(std::int64_t item, std::byte* scratch) const {
+      pass.Project(*this, tiles()[item], scratch);
+    }
   };
 
   absl::Status ProjectInputs() {
-    const RowTiles queries(places_.back().first_query);
-    const RowTiles keys(places_.back().first_key);
     const std::array<Input, 3> inputs = {
-        Input{attention_.query_, &Sequence::query, &Place::first_query,
-              &Place::first_query, matrices_.query, queries},
-        Input{attention_.key_, &Sequence::key, &Place::first_key,
-              &Place::first_column, matrices_.key, keys},
-        Input{attention_.value_, &Sequence::value, &Place::first_key,
-              &Place::first_column, matrices_.value, keys}};
-    return ForEachItem(pool_, queries.count() + 2 * keys.count(),
-                       attention_.ProjectBytes(),
-                       [&](std::int64_t item, std::size_t, std::byte* scratch) {
-                         const Input* input = inputs.data();
-                         for (; item >= input->tiles.count(); ++input) {
-                           item -= input->tiles.count();
-                         }
-                         Project(*input, input->tiles[item], scratch);
-                       });
+        Input{*this, attention_.query_, &Sequence::query, &Place::first_query,
+              &Place::first_query, matrices_.query},
+        Input{*this, attention_.key_, &Sequence::key, &Place::first_key,
+              &Place::first_column, matrices_.key},
+        Input{*this, attention_.value_, &Sequence::value, &Place::first_key,
+              &Place::first_column, matrices_.value}};
+    return ForEachItemOf(pool_, inputs, attention_.ProjectBytes());
   }
 
   void Project(const Input& input, const RowTile& tile,
                std::byte* scratch) const {
-    if (!IsWanted(input.first, tile)) return;
+    if (AllStopped(places_, input.first, tile.range())) return;
     const std::int64_t in = input.linear.in();
     const std::int64_t out = input.linear.out();
     const bool are_keys = input.first == &Place::first_key;
+    const auto for_each_row = [&](const auto& visit) {
+      ForEachRow(places_, input.first, tile.range(), visit);
+    };
     input.linear.ComputeTile(
         tile,
         [&](float* x) {
-          ForEachRow(input.first, tile, [&](auto& place, auto row, auto t) {
+          for_each_row([&](const Place& place, auto position, auto row) {
             const Sequence& sequence = *place.sequence;
             ReadRow(sequence.*input.rows,
-                    are_keys ? sequence.visible_key(row) : row, in, x + t * in);
+                    are_keys ? sequence.visible_key(position) : position, in,
+                    x + (row - tile.first) * in);
           });
         },
         [&](const float* y) {
-          ForEachRow(input.first, tile, [&](auto& place, auto row, auto t) {
-            std::copy_n(y + t * out, out,
-                        input.matrix + (place.*input.target + row) * out);
+          for_each_row([&](const Place& place, auto position, auto row) {
+            std::copy_n(y + (row - tile.first) * out, out,
+                        input.matrix + (place.*input.target + position) * out);
           });
         },
         scratch);
@@ -207,7 +186,7 @@ class PrimitiveAttention::Pass {
     return ForEachItem(
         pool_, places_.back().first_tile, LargestTileBytes(spec_, sequences_),
         [&](std::int64_t item, std::size_t, std::byte* scratch) {
-          const Place& place = *Find(&Place::first_tile, item);
+          const Place& place = *PlaceOf(places_, &Place::first_tile, item);
           if (place.sequence->request->StopRequested()) return;
           ComputeTile(TileOf(place, item - place.first_tile), scratch);
         });
@@ -238,7 +217,7 @@ class PrimitiveAttention::Pass {
         pool_, tiles.count(), attention_.ProjectBytes(),
         [&](std::int64_t item, std::size_t, std::byte* scratch) {
           const RowTile tile = tiles[item];
-          if (!IsWanted(&Place::first_query, tile)) return;
+          if (AllStopped(places_, &Place::first_query, tile.range())) return;
           attention_.output_.ComputeTile(
               tile,
               [&](float* x) {
@@ -246,10 +225,10 @@ class PrimitiveAttention::Pass {
                             tile.num_rows * width, x);
               },
               [&](const float* y) {
-                ForEachRow(&Place::first_query, tile,
-                           [&](auto& place, auto row, auto t) {
-                             WriteRow(y + t * width, width,
-                                      place.sequence->output, row);
+                ForEachRow(places_, &Place::first_query, tile.range(),
+                           [&](const Place& place, auto position, auto row) {
+                             WriteRow(y + (row - tile.first) * width, width,
+                                      place.sequence->output, position);
                            });
               },
               scratch);

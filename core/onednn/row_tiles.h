@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/attention/rows.h"
 #include "core/onednn/tile.h"
 
 namespace attention {
@@ -31,6 +32,8 @@ struct RowTile {
   std::int64_t first = 0;
   std::int64_t num_rows = 0;
   std::int64_t height = 0;
+
+  [[nodiscard]] constexpr RowRange range() const { return {first, num_rows}; }
 };
 
 /// How rows are cut into tiles: of 64, or, where these would be but one or two,

@@ -148,11 +148,15 @@ class ReferencePass {
       masks.Read(sequence, h, i, mask_.data());
       for (std::size_t k = 0; k < columns; ++k) scores_[k] += mask_[k];
       const double hidden = Normalize(sequence);
-      if (request.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
+      if (request.wants_weights_before_dropout()) {
+        KeepWeights(sequence, h, i, hidden);
+      }
       if (dropout.active()) {
         dropout.Apply({sequence, h, i, /*first_column=*/0}, std::span(scores_));
       }
-      if (!request.weights_before_dropout) KeepWeights(sequence, h, i, hidden);
+      if (request.wants_weights_after_dropout()) {
+        KeepWeights(sequence, h, i, hidden);
+      }
       SumValues(row, h, hidden);
     }
   }
@@ -182,11 +186,10 @@ class ReferencePass {
     }
   }
 
-  // Put scores_, now weights, where the caller wants them, if so.
+  // Put scores_, now weights, where the caller wants them.
   void KeepWeights(const Sequence& sequence, std::int64_t head, std::int64_t i,
                    double hidden) {
     const RequestPlan& request = *sequence.request;
-    if (!request.need_weights) return;
     const std::int64_t num_heads = spec_.num_heads;
     const bool average = request.average_attn_weights;
     for (std::size_t k = 0; k < scores_.size(); ++k) {

@@ -9,7 +9,6 @@
 #include <numbers>
 #include <optional>
 #include <span>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -50,18 +49,6 @@ class Norm {
   std::optional<Matrix> bias_;
   double epsilon_;
 };
-
-// The rows of a matrix.
-template <typename AnyMatrix>
-auto RowsOf(AnyMatrix& matrix) {
-  constexpr bool kConst = std::is_const_v<AnyMatrix>;
-  using Byte = std::conditional_t<kConst, const std::byte, std::byte>;
-  BasicRows<Byte> rows;
-  rows.data = reinterpret_cast<Byte*>(matrix.elements.data());
-  rows.step = matrix.columns;
-  rows.dtype = DataType::kFloat64;
-  return rows;
-}
 
 double Activate(Activation activation, double x) {
   if (activation == Activation::kGelu) {
@@ -113,7 +100,9 @@ class EncoderLayer {
   void Attend(Matrix& x) {
     const Matrix input = x;
     std::vector<Sequence> placed(sequences_.size());
-    PlaceSequences(sequences_, RowsOf(input), RowsOf(x), placed);
+    PlaceSequences(sequences_,
+                   RowsOfMatrix(input.elements.data(), input.columns),
+                   RowsOfMatrix(x.elements.data(), x.columns), placed);
     ComputeReferenceAttention(spec_, weights_.attention, placed, layer_);
   }
 
