@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/tensor/catch_bad_alloc.h"
+
 namespace attention {
 namespace {
 
@@ -19,7 +21,7 @@ absl::Status Cancelled() {
 // Tasks complete outside the lock everywhere: their callers are free to push.
 
 void RequestQueue::Push(std::unique_ptr<ForwardTask> task) {
-  const absl::Status pushed = TryPush(task);
+  const absl::Status pushed = CatchBadAlloc([&] { return TryPush(task); });
   if (!pushed.ok()) task->Fail(pushed);
 }
 

@@ -20,7 +20,8 @@ namespace attention {
 class RequestQueue {
  public:
   /// Append a task. Once closed, the task fails with UNAVAILABLE instead; when
-  /// its caller has cancelled, with CANCELLED.
+  /// its caller has cancelled, with CANCELLED; when there is no memory for its
+  /// place, with RESOURCE_EXHAUSTED.
   void Push(std::unique_ptr<ForwardTask> task);
 
   /// Take the oldest task, waiting for one.

@@ -5,12 +5,12 @@
 #include <spdlog/spdlog.h>
 
 #include <map>
-#include <new>
 #include <utility>
 
 #include "core/module/attention_module.h"
 #include "core/module/module_name.h"
 #include "core/safetensors/safetensors.h"
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
@@ -146,12 +146,7 @@ absl::Status ModuleManager::Publish(
     return created;
   };
   absl::StatusOr<std::shared_ptr<const AttentionModule>> module =
-      absl::ResourceExhaustedError("memory is exhausted");
-  try {
-    module = create();
-  } catch (const std::bad_alloc&) {
-    // Keeps the status above.
-  }
+      CatchBadAlloc(create);
   if (!module.ok()) {
     std::move(ticket).Fail(module.status());
     return InModule(name, module.status());

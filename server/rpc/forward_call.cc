@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/tensor/catch_bad_alloc.h"
+
 namespace attention {
 
 ForwardCall::ForwardCall(Visit visit, std::unique_ptr<RequestCodec> codec,
@@ -41,12 +43,13 @@ void ForwardCall::Complete(const absl::Status& status,
   CallRecord& record = visit_.record();
   record.times = times;
   grpc::ByteBuffer message;
-  if (status.ok()) {
-    message = codec.Serialize(record, exchange);
-    record.response_bytes = message.Length();
-  }
-  const grpc::Status left = visit_.Leave(status);
-  if (!status.ok()) message = codec.SerializeError(left);
+  const absl::Status answered = CatchBadAlloc([&] {
+    if (status.ok()) message = codec.Serialize(record, exchange);
+    return status;
+  });
+  if (answered.ok()) record.response_bytes = message.Length();
+  const grpc::Status left = visit_.Leave(answered);
+  if (!answered.ok()) message = codec.SerializeError(left);
   exchange.reset();  // a failed one's budget, before the client knows
   done_(left, &message);
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/forward_handler.h"
 
-#include <new>
 #include <string_view>
 #include <utility>
 
 #include "core/attention/request_plan.h"
 #include "core/module/module_name.h"
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
@@ -15,18 +15,17 @@ namespace attention {
 void ForwardHandler::Handle(
     const std::shared_ptr<ForwardCall>& call,
     absl::StatusOr<AdmissionController::Reservation> admitted) const {
-  absl::StatusOr<ForwardTask::Work> work =
-      absl::ResourceExhaustedError("memory is exhausted");
-  try {
-    work = Prepare(*call, std::move(admitted));
-  } catch (const std::bad_alloc&) {
-    // Keeps the status above.
-  }
-  if (!work.ok()) {
-    call->Complete(work.status(), ForwardTask::Times());
+  using Task = std::unique_ptr<ForwardTask>;
+  absl::StatusOr<Task> task = CatchBadAlloc([&]() -> absl::StatusOr<Task> {
+    ATTENTION_ASSIGN_OR_RETURN(ForwardTask::Work work,
+                               Prepare(*call, std::move(admitted)));
+    return std::make_unique<ForwardTask>(std::move(work), call);
+  });
+  if (!task.ok()) {
+    call->Complete(task.status(), ForwardTask::Times());
     return;
   }
-  parts_.executor.Submit(std::make_unique<ForwardTask>(*std::move(work), call));
+  parts_.executor.Submit(*std::move(task));
 }
 
 void ForwardHandler::Cancel(ForwardCall& call) const {

@@ -2,13 +2,13 @@
 #include "server/rpc/forward_stream.h"
 
 #include <cstdint>
-#include <deque>
+#include <list>
 #include <memory>
 #include <optional>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "server/rpc/attention_codec.h"
 
@@ -84,6 +84,7 @@ class ForwardStreamReactor final
     delete this;
   }
 
+  void Take();
   std::shared_ptr<ForwardCall> Accept(
       Visit visit, std::unique_ptr<AttentionStreamCodec> codec,
       absl::StatusOr<AdmissionController::Reservation>* admitted);
@@ -98,7 +99,7 @@ class ForwardStreamReactor final
   std::mutex mutex_;  // guards all below, of visit_ its leaving
   Visit visit_;
   std::unordered_map<std::uint64_t, std::shared_ptr<ForwardCall>> in_flight_;
-  std::deque<Answer> answers_;  // the first is being written, if writing_
+  std::list<Answer> answers_;  // the first is being written, if writing_
   std::size_t num_unanswered_ = 0;
   std::size_t unanswered_bytes_ = 0;
   bool reading_ = false;
@@ -110,12 +111,21 @@ class ForwardStreamReactor final
 };
 
 void ForwardStreamReactor::OnReadDone(bool ok) {
-  if (!ok) {
-    const std::lock_guard lock(mutex_);
-    reading_ = false;
-    half_closed_ = true;
-    return ReadOrFinish();
-  }
+  // A request there is no memory to take cannot be answered either, which ends
+  // the stream.
+  const absl::Status taken = CatchBadAlloc([&] {
+    if (ok) Take();
+    return absl::OkStatus();
+  });
+  // Only now: reads follow one another, so one thread at a time is above.
+  const std::lock_guard lock(mutex_);
+  reading_ = false;
+  if (!ok) half_closed_ = true;
+  ending_.Update(taken);
+  ReadOrFinish();
+}
+
+void ForwardStreamReactor::Take() {
   FrontDoor& door = handler_.door();
   Visit visit = door.EnterRequest(visit_, incoming_);
   auto codec = std::make_unique<AttentionStreamCodec>();
@@ -133,35 +143,33 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
   // Outside the lock, which completing takes. The request counts as unanswered,
   // so the stream cannot finish meanwhile.
   handler_.Handle(call, std::move(admitted));
-  // Only now: reads follow one another, so one thread at a time is here.
-  const std::lock_guard lock(mutex_);
-  reading_ = false;
-  ReadOrFinish();
 }
 
 std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
     Visit visit, std::unique_ptr<AttentionStreamCodec> codec,
     absl::StatusOr<AdmissionController::Reservation>* admitted) {
   const std::size_t num_bytes = visit.record().request_bytes;
-  ++num_unanswered_;
-  unanswered_bytes_ += num_bytes;
   std::optional<std::uint64_t> id = codec->id();
   if (admitted->ok() && in_flight_.contains(*id)) {
     *admitted = DuplicateIdError(*id);
   }
   if (!admitted->ok()) id.reset();  // it is not in flight
+  // Its answer's place is made here, where memory may run out.
+  auto answer = std::make_shared<std::list<Answer>>(1);
+  answer->front().request_bytes = num_bytes;
+  answer->front().id = id;
   auto call = std::make_shared<ForwardCall>(
       std::move(visit), std::move(codec),
-      [this, id, num_bytes](const grpc::Status&, grpc::ByteBuffer* message) {
+      [this, answer](const grpc::Status&, grpc::ByteBuffer* message) {
         const std::lock_guard lock(mutex_);
-        Answer& answer = answers_.emplace_back();
-        answer.message.Swap(message);
-        answer.request_bytes = num_bytes;
-        answer.id = id;
+        answer->front().message.Swap(message);
+        answers_.splice(answers_.end(), *answer);
         if (!writing_) Write();
       });
   if (cancelled_) call->Cancel();
   if (id) in_flight_.emplace(*id, call);
+  ++num_unanswered_;
+  unanswered_bytes_ += num_bytes;
   return call;
 }
 
@@ -186,18 +194,16 @@ void ForwardStreamReactor::OnWriteDone(bool ok) {
 }
 
 void ForwardStreamReactor::OnCancel() {
-  std::vector<std::shared_ptr<ForwardCall>> calls;
+  decltype(in_flight_) calls;
   {
     const std::lock_guard lock(mutex_);
     cancelled_ = true;
-    for (const auto& [id, call] : in_flight_) calls.push_back(call);
+    calls.swap(in_flight_);  // no id is asked for any more
     ReadOrFinish();
   }
   // Outside the lock, which completing takes. gRPC keeps the stream until this
   // has returned.
-  for (const std::shared_ptr<ForwardCall>& call : calls) {
-    handler_.Cancel(*call);
-  }
+  for (const auto& [id, call] : calls) handler_.Cancel(*call);
 }
 
 void ForwardStreamReactor::ReadOrFinish() {
@@ -221,16 +227,15 @@ void ForwardStreamReactor::ReadOrFinish() {
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
 ForwardStreams::Open(grpc::CallbackServerContext* context) {
   auto* stream = new ForwardStreamReactor(this, context);
-  bool draining = false;
-  {
+  const absl::Status opened = CatchBadAlloc([&]() -> absl::Status {
     const std::lock_guard lock(mutex_);
     open_.insert(stream);
-    draining = draining_;
-  }
-  if (draining) {
-    stream->End(DrainingError());
-  } else {
+    return draining_ ? DrainingError() : absl::OkStatus();
+  });
+  if (opened.ok()) {
     stream->Start();
+  } else {
+    stream->End(opened);
   }
   return stream;
 }

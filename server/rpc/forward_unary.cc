@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rpc/forward_unary.h"
 
+#include <memory>
 #include <utility>
 
 namespace attention {
@@ -47,9 +48,9 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
 grpc::ServerUnaryReactor* ServeForward(const ForwardHandler& handler,
                                        const UnaryCall& call,
                                        std::unique_ptr<RequestCodec> codec) {
-  auto* reactor = new ForwardReactor(handler);
+  auto reactor = std::make_unique<ForwardReactor>(handler);
   reactor->Start(call, std::move(codec));
-  return reactor;
+  return reactor.release();
 }
 
 }  // namespace attention

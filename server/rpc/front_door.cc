@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/status_codec.h"
 
@@ -97,7 +98,7 @@ absl::StatusOr<Reservation> FrontDoor::Admit(RequestCodec& codec,
     ATTENTION_RETURN_IF_ERROR(reservation.Resize(kCallBytes + parsed_bytes));
     return reservation;
   };
-  absl::StatusOr<Reservation> reservation = admit();
+  absl::StatusOr<Reservation> reservation = CatchBadAlloc(admit);
   message->Clear();
   return reservation;
 }

@@ -3,9 +3,9 @@
 
 #include <grpcpp/support/proto_buffer_reader.h>
 
-#include <new>
 #include <string>
 
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
@@ -17,20 +17,17 @@ absl::Status ParseMessage(grpc::ByteBuffer* bytes,
     return absl::InvalidArgumentError(FormatText(
         "the call has no whole message, expected {}", message->GetTypeName()));
   }
-  const std::size_t num_bytes = bytes->Length();
-  bool parsed = false;
-  try {
+  const absl::Status parsed = CatchBadAlloc([&]() -> absl::Status {
     grpc::ProtoBufferReader reader(bytes);
-    parsed = reader.status().ok() && message->ParseFromZeroCopyStream(&reader);
-  } catch (const std::bad_alloc&) {
-    bytes->Clear();
-    return absl::ResourceExhaustedError("memory is exhausted");
-  }
+    if (reader.status().ok() && message->ParseFromZeroCopyStream(&reader)) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(
+        FormatText("the message of {} bytes is not a well-formed {}",
+                   bytes->Length(), message->GetTypeName()));
+  });
   bytes->Clear();
-  if (parsed) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      FormatText("the message of {} bytes is not a well-formed {}", num_bytes,
-                 message->GetTypeName()));
+  return parsed;
 }
 
 absl::Status ParseMessage(grpc::ByteBuffer* bytes, std::size_t max_bytes,

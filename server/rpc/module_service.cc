@@ -3,12 +3,12 @@
 
 #include <grpcpp/server_context.h>
 
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/module/module_name.h"
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/module_codec.h"
 #include "server/rpc/message_bytes.h"
@@ -28,28 +28,25 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
         visit_(door.Enter(call.method, call.context)),
         call_(call),
         respond_(std::move(respond)),
-        received_(Receive(door)) {}
+        received_(CatchBadAlloc([&] { return Receive(door); })) {}
 
   // Answer right here.
   void Run() {
     if (!received_.ok()) return Complete(received_);
-    absl::Status status = absl::ResourceExhaustedError("memory is exhausted");
-    try {
-      status = Answer();
-    } catch (const std::bad_alloc&) {
-      // Keeps the status above.
-    }
-    Complete(status);
+    Complete(CatchBadAlloc([this] { return Answer(); }));
   }
 
   // Answer on `thread`, if the client is still there then.
   void RunOn(WorkThread& thread) {
     if (!received_.ok()) return Complete(received_);
-    const bool posted = thread.TryPost([this] {
-      if (!call_.context->IsCancelled()) return Run();
-      Complete(absl::CancelledError("the client has gone"));
+    const absl::Status posted = CatchBadAlloc([&]() -> absl::Status {
+      const bool has_room = thread.TryPost([this] {
+        if (!call_.context->IsCancelled()) return Run();
+        Complete(absl::CancelledError("the client has gone"));
+      });
+      return has_room ? absl::OkStatus() : TooManyLoadsError();
     });
-    if (!posted) Complete(TooManyLoadsError());
+    if (!posted.ok()) Complete(posted);
   }
 
  private:

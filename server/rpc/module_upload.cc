@@ -5,11 +5,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <utility>
 
 #include "attention/v1/module_service.pb.h"
 #include "core/module/module_name.h"
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/module_codec.h"
@@ -17,6 +17,13 @@
 #include "server/rpc/message_bytes.h"
 
 namespace attention {
+namespace {
+
+absl::Status StoppedError() {
+  return absl::CancelledError("the client stopped the upload");
+}
+
+}  // namespace
 
 absl::Status TooManyLoadsError() {
   return OverloadError("too many modules are waiting to be loaded");
@@ -68,10 +75,11 @@ class ModuleUploadReactor final
   }
 
   [[nodiscard]] absl::Status CheckRoom() const;
+  [[nodiscard]] absl::Status TakeMessage();
   [[nodiscard]] absl::Status Take(const v1::UploadModuleRequest& message);
   [[nodiscard]] absl::Status TakeHeader(const v1::UploadModuleHeader& header);
-  void TakeEnd();
-  void Load();
+  [[nodiscard]] absl::Status TakeEnd();
+  [[nodiscard]] absl::Status Load();
   void Complete(const absl::Status& status);  // with the mutex held
 
   ModuleUploads* const uploads_;
@@ -120,15 +128,20 @@ void ModuleUploadReactor::EndIfIdle(Clock::time_point latest,
 void ModuleUploadReactor::OnReadDone(bool ok) {
   const std::lock_guard lock(mutex_);
   if (stage_ != Stage::kReceiving) return;  // ended while this was under way
-  if (!ok) return TakeEnd();
+  const absl::Status taken =
+      CatchBadAlloc([&] { return ok ? TakeMessage() : TakeEnd(); });
+  if (!taken.ok()) return Complete(taken);
+  if (ok) StartRead(&incoming_);
+}
+
+absl::Status ModuleUploadReactor::TakeMessage() {
   visit_.record().request_bytes += incoming_.Length();
   v1::UploadModuleRequest message;
-  absl::Status status =
-      ParseMessage(&incoming_, kMaxUploadMessageBytes, &message);
-  if (status.ok()) status = Take(message);
-  if (!status.ok()) return Complete(status);
+  ATTENTION_RETURN_IF_ERROR(
+      ParseMessage(&incoming_, kMaxUploadMessageBytes, &message));
+  ATTENTION_RETURN_IF_ERROR(Take(message));
   last_message_ = Clock::now();
-  StartRead(&incoming_);
+  return absl::OkStatus();
 }
 
 absl::Status ModuleUploadReactor::Take(const v1::UploadModuleRequest& message) {
@@ -173,38 +186,33 @@ absl::Status ModuleUploadReactor::TakeHeader(
 }
 
 // The client has sent everything, or is gone.
-void ModuleUploadReactor::TakeEnd() {
-  if (context_->IsCancelled()) {
-    return Complete(absl::CancelledError("the client stopped the upload"));
-  }
+absl::Status ModuleUploadReactor::TakeEnd() {
+  if (context_->IsCancelled()) return StoppedError();
   if (file_ == nullptr) {
-    return Complete(absl::InvalidArgumentError(
-        "the upload has no messages, expected one with a header first"));
+    return absl::InvalidArgumentError(
+        "the upload has no messages, expected one with a header first");
   }
+  const bool posted = parts_.work_thread.TryPost([this] {
+    const absl::Status loaded = CatchBadAlloc([this] { return Load(); });
+    const std::lock_guard lock(mutex_);
+    Complete(loaded);
+  });
+  if (!posted) return TooManyLoadsError();
   stage_ = Stage::kLoading;
-  if (!parts_.work_thread.TryPost([this] { Load(); })) {
-    Complete(TooManyLoadsError());
-  }
+  return absl::OkStatus();
 }
 
-void ModuleUploadReactor::Load() {
-  absl::StatusOr<ModuleDescription> loaded =
-      absl::CancelledError("the client stopped the upload");
+absl::Status ModuleUploadReactor::Load() {
   // Nobody waits for an upload whose client has gone meanwhile.
-  if (!context_->IsCancelled()) {
-    try {
-      loaded = parts_.manager.LoadUpload(upload_, file_->bytes());
-    } catch (const std::bad_alloc&) {
-      loaded = absl::ResourceExhaustedError("memory is exhausted");
-    }
-  }
-  const std::lock_guard lock(mutex_);
-  if (!loaded.ok()) return Complete(loaded.status());
+  if (context_->IsCancelled()) return StoppedError();
+  ATTENTION_ASSIGN_OR_RETURN(
+      const ModuleDescription loaded,
+      parts_.manager.LoadUpload(upload_, file_->bytes()));
   v1::UploadModuleResponse response;
-  *response.mutable_module() = EncodeModuleDescription(*loaded);
+  *response.mutable_module() = EncodeModuleDescription(loaded);
   *response_ = SerializeMessage(response);
   visit_.record().response_bytes = response_->Length();
-  Complete(absl::OkStatus());
+  return absl::OkStatus();
 }
 
 void ModuleUploadReactor::Complete(const absl::Status& status) {
@@ -219,10 +227,12 @@ void ModuleUploadReactor::Complete(const absl::Status& status) {
 grpc::ServerReadReactor<grpc::ByteBuffer>* ModuleUploads::Open(
     grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
   auto* upload = new ModuleUploadReactor(this, context, response);
-  {
+  const absl::Status opened = CatchBadAlloc([&] {
     const std::lock_guard lock(mutex_);
     open_.insert(upload);
-  }
+    return absl::OkStatus();
+  });
+  if (!opened.ok()) upload->End(opened);
   upload->Start();  // looks at the state after it can be found by Drain
   return upload;
 }

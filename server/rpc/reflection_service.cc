@@ -10,8 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
+#include "core/tensor/status_macros.h"
 #include "server/rpc/message_bytes.h"
 #include "server/rpc/served_services.h"
 
@@ -124,13 +126,17 @@ class ReflectionReactor final
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(visit_.Leave(absl::OkStatus()));
     visit_.record().request_bytes += request_.Length();
-    ServerReflectionRequest request;
-    const absl::Status parsed =
-        ParseMessage(&request_, kMaxManagementBytes, &request);
-    if (!parsed.ok()) return Finish(visit_.Leave(parsed));
-    response_ = SerializeMessage(Reflect(request));
+    const absl::Status answered = CatchBadAlloc([this] { return Answer(); });
+    if (!answered.ok()) return Finish(visit_.Leave(answered));
     visit_.record().response_bytes += response_.Length();
     StartWrite(&response_);
+  }
+  absl::Status Answer() {
+    ServerReflectionRequest request;
+    ATTENTION_RETURN_IF_ERROR(
+        ParseMessage(&request_, kMaxManagementBytes, &request));
+    response_ = SerializeMessage(Reflect(request));
+    return absl::OkStatus();
   }
   // After a failed write the read fails, too.
   void OnWriteDone(bool /*ok*/) override { StartRead(&request_); }

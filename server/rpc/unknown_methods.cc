@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/quote.h"
 #include "server/rpc/served_services.h"
@@ -66,7 +67,8 @@ absl::Status UnknownMethodError(std::string_view path) {
 grpc::ServerGenericBidiReactor* UnknownMethods::CreateReactor(
     grpc::GenericCallbackServerContext* context) {
   Visit visit = door_.Enter(kUnknownMethod, context);
-  return new Refusal(visit.Leave(UnknownMethodError(context->method())));
+  return new Refusal(visit.Leave(
+      CatchBadAlloc([&] { return UnknownMethodError(context->method()); })));
 }
 
 }  // namespace attention

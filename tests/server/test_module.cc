@@ -25,6 +25,15 @@ v1::UploadModuleHeader TestModule::Header(const std::string& name) const {
   return header;
 }
 
+std::vector<std::string> TestModule::UploadMessages(
+    const v1::UploadModuleHeader& header) const {
+  v1::UploadModuleRequest first;
+  *first.mutable_header() = header;
+  v1::UploadModuleRequest data;
+  data.set_data(file);
+  return {first.SerializeAsString(), data.SerializeAsString()};
+}
+
 namespace {
 
 TestModule Make(std::int64_t embed_dim, DataType dtype, std::uint64_t seed) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "attention/v1/attention_service.pb.h"
 #include "attention/v1/module_service.pb.h"
@@ -18,6 +19,10 @@ struct TestModule {
 
   /// Header of its upload under a name.
   [[nodiscard]] v1::UploadModuleHeader Header(const std::string& name) const;
+
+  /// The messages of its upload, serialised: the header and the whole file.
+  [[nodiscard]] std::vector<std::string> UploadMessages(
+      const v1::UploadModuleHeader& header) const;
 };
 
 /// \param embed_dim a multiple of 2, the number of heads.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 
@@ -12,12 +13,30 @@ namespace {
 constinit std::atomic<std::size_t> current{0};
 constinit std::atomic<std::size_t> peak{0};
 
+// What FailNextHere and FailOneOf have been asked for.
+constinit thread_local std::size_t failing_here = SIZE_MAX;
+constinit std::atomic<std::size_t> failing_size{0};
+constinit std::atomic<std::size_t> num_spared_still{0};
+
 // What a block allocated without an alignment has.
 constexpr std::align_val_t kDefault{__STDCPP_DEFAULT_NEW_ALIGNMENT__};
+
+// Whether an allocation is the one to fail, after which none is.
+bool Fails(std::size_t size) noexcept {
+  if (size >= failing_here) {
+    failing_here = SIZE_MAX;
+    return true;
+  }
+  if (size == 0 || size != failing_size.load()) return false;
+  if (num_spared_still.fetch_sub(1) > 0) return false;
+  failing_size.store(0);
+  return true;
+}
 
 // Allocate a block behind its size, which stands `alignment` bytes before it.
 // Null when memory is exhausted.
 void* Allocate(std::size_t size, std::align_val_t alignment) noexcept {
+  if (Fails(size)) return nullptr;
   const auto offset = static_cast<std::size_t>(alignment);
   const std::size_t padded = (size + offset - 1) / offset * offset;
   if (padded < size || padded + offset < padded) return nullptr;
@@ -51,6 +70,17 @@ void Free(void* block, std::align_val_t alignment) noexcept {
 std::size_t AllocationCounter::Current() { return current.load(); }
 std::size_t AllocationCounter::Peak() { return peak.load(); }
 void AllocationCounter::ResetPeak() { peak.store(current.load()); }
+
+void AllocationCounter::FailNextHere(std::size_t min_bytes) {
+  failing_here = min_bytes;
+}
+
+void AllocationCounter::FailOneOf(std::size_t num_bytes,
+                                  std::size_t num_spared) {
+  failing_size.store(0);
+  num_spared_still.store(num_spared);
+  failing_size.store(num_bytes);
+}
 
 }  // namespace attention::testing
 

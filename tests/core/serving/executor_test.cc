@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/tensor/random_tensor.h"
+#include "tests/testing/allocation_counter.h"
 #include "tests/testing/attention_case.h"
 #include "tests/testing/tensor_compare.h"
 
@@ -205,6 +206,17 @@ TEST(RequestQueueTest, DoesNotQueueForACallerThatHasCancelled) {
   queue.Push(MakeTask(caller));
 
   EXPECT_EQ(Outcome(*caller).code(), absl::StatusCode::kCancelled);
+}
+
+TEST(RequestQueueTest, FailsATaskThereIsNoMemoryToQueue) {
+  const auto caller = std::make_shared<FakeCaller>();
+  std::unique_ptr<ForwardTask> task = MakeTask(caller);
+  RequestQueue queue;
+
+  testing::AllocationCounter::FailNextHere();
+  queue.Push(std::move(task));
+
+  EXPECT_EQ(Outcome(*caller).code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(RequestQueueTest, LeavesATaskThatWasTakenToItsTaker) {
