@@ -12,7 +12,6 @@
 #include <future>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -41,22 +40,7 @@ class FrontDoorTest : public ::testing::Test {
   explicit FrontDoorTest(std::size_t budget_bytes = std::size_t{1} << 30)
       : service_(budget_bytes) {}
 
-  // "request METHOD CODE" of a stream's request, "call METHOD CODE" of a call,
-  // in the order of leaving.
-  std::vector<std::string> Seen() {
-    EXPECT_TRUE(service_.calls().WaitIdle(std::chrono::minutes(1)));
-    service_.Stop();
-    std::vector<std::string> seen;
-    for (const auto& [call, code] : service_.observer().left()) {
-      const std::string_view method =
-          call.method.substr(call.method.rfind('/') + 1);
-      seen.push_back((call.is_stream_request ? "request " : "call ") +
-                     std::string(method) + " " +
-                     absl::StatusCodeToString(code));
-    }
-    EXPECT_EQ(service_.observer().num_entered(), seen.size());
-    return seen;
-  }
+  std::vector<std::string> Seen() { return service_.Seen(); }
 
   grpc::Status Forward(const v1::ForwardRequest& request,
                        grpc::ClientContext& context) {

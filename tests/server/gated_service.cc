@@ -3,10 +3,12 @@
 
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
 
 #include <chrono>
 #include <new>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -137,6 +139,20 @@ void GatedService::Stop() {
   // Once the executor takes another task, nothing of those before it is left.
   Hold();
   Release();
+}
+
+std::vector<std::string> GatedService::Seen() {
+  EXPECT_TRUE(calls().WaitIdle(std::chrono::minutes(1)));
+  Stop();
+  std::vector<std::string> seen;
+  for (const auto& [call, code] : observer_.left()) {
+    const std::string_view method =
+        call.method.substr(call.method.rfind('/') + 1);
+    seen.push_back((call.is_stream_request ? "request " : "call ") +
+                   std::string(method) + " " + absl::StatusCodeToString(code));
+  }
+  EXPECT_EQ(observer_.num_entered(), seen.size());
+  return seen;
 }
 
 }  // namespace attention::testing

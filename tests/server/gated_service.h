@@ -8,6 +8,8 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "attention/v1/attention_service.grpc.pb.h"
 #include "server/modules/module_manager.h"
@@ -35,6 +37,7 @@ class GatedService {
   }
   [[nodiscard]] v1::AttentionService::Stub& stub() { return *stub_; }
   [[nodiscard]] AttentionServiceImpl& service() { return service_; }
+  [[nodiscard]] ModuleServiceImpl& module_service() { return module_service_; }
   [[nodiscard]] AdmissionController& admission() { return admission_; }
   [[nodiscard]] CallTracker& calls() { return door_.calls(); }
   [[nodiscard]] RecordingObserver& observer() { return observer_; }
@@ -59,6 +62,11 @@ class GatedService {
 
   /// Stop the server, which waits for every call.
   void Stop();
+
+  /// Stop it once it is idle, and describe what has left, in this order:
+  /// "call METHOD CODE", or "request METHOD CODE" for a stream's request. Fails
+  /// the test unless that is what has entered.
+  [[nodiscard]] std::vector<std::string> Seen();
 
  private:
   SharedServerState state_{ServerState::kServing};
