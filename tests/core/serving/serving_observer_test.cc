@@ -31,8 +31,8 @@ MultiHeadAttentionConfig Config() {
   return config;
 }
 
-// Writes down what it is told.
-class RecordingObserver final : public ServingObserver {
+// Writes down each event as a text.
+class EventLog final : public ServingObserver {
  public:
   void OnSubmitted() override { Add("submitted"); }
   void OnStarted(const ForwardTask::Times& times) override {
@@ -96,32 +96,32 @@ std::unique_ptr<ForwardTask> MakeTask(
 }
 
 TEST(ServingObserverTest, SeesATaskThatIsComputed) {
-  RecordingObserver observer;
+  EventLog log;
   const auto caller = std::make_shared<FakeCaller>();
-  Executor executor(/*num_threads=*/1, Pinning::kNone, &observer);
+  Executor executor(/*num_threads=*/1, Pinning::kNone, &log);
 
   executor.Submit(MakeTask(caller));
   caller->done.get_future().wait();
 
-  EXPECT_THAT(observer.events(),
+  EXPECT_THAT(log.events(),
               ElementsAre("submitted", "started 1", "completed 1 OK"));
 }
 
 TEST(ServingObserverTest, SeesATaskThatFails) {
-  RecordingObserver observer;
+  EventLog log;
   const auto caller = std::make_shared<FakeCaller>();
   caller->on_allocate = [] { throw std::bad_alloc(); };
-  Executor executor(/*num_threads=*/1, Pinning::kNone, &observer);
+  Executor executor(/*num_threads=*/1, Pinning::kNone, &log);
 
   executor.Submit(MakeTask(caller));
   caller->done.get_future().wait();
 
-  EXPECT_THAT(observer.events(), ElementsAre("submitted", "started 1",
-                                             "completed 1 RESOURCE_EXHAUSTED"));
+  EXPECT_THAT(log.events(), ElementsAre("submitted", "started 1",
+                                        "completed 1 RESOURCE_EXHAUSTED"));
 }
 
 TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
-  RecordingObserver observer;
+  EventLog log;
   const auto running = std::make_shared<FakeCaller>();
   const auto gone = std::make_shared<FakeCaller>();
   const auto cancelled = std::make_shared<FakeCaller>();
@@ -133,7 +133,7 @@ TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
   };
   gone->cancelled = true;
   {
-    Executor executor(/*num_threads=*/1, Pinning::kNone, &observer);
+    Executor executor(/*num_threads=*/1, Pinning::kNone, &log);
     executor.Submit(MakeTask(running));
     started.get_future().wait();
 
@@ -144,7 +144,7 @@ TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
     executor.Submit(MakeTask(queued));
   }
 
-  EXPECT_THAT(observer.events(),
+  EXPECT_THAT(log.events(),
               ElementsAre("submitted", "started 1",                // running
                           "submitted", "completed 0 CANCELLED",    // gone
                           "submitted", "completed 0 CANCELLED",    // cancelled
