@@ -71,7 +71,8 @@ absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(
     std::string_view name, bool replace) {
   const std::lock_guard lock(mutex_);
   ForgetGone();
-  const auto [found, is_new] = entries_.try_emplace(std::string(name));
+  std::string own_name(name);  // before anything has changed
+  const auto [found, is_new] = entries_.try_emplace(own_name);
   Entry& entry = found->second;
   if (entry.loading) {
     return absl::AbortedError(
@@ -86,7 +87,7 @@ absl::StatusOr<ModuleRegistry::LoadTicket> ModuleRegistry::BeginLoad(
   ++entry.version;
   entry.loading = true;
   entry.error.clear();
-  return LoadTicket(*this, found->first, entry.version);
+  return LoadTicket(*this, std::move(own_name), entry.version);
 }
 
 absl::Status ModuleRegistry::Unload(std::string_view name) {

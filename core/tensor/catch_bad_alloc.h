@@ -9,6 +9,14 @@
 
 namespace attention {
 
+/// The status of what there was no memory for. Only the first call allocates,
+/// and copying it does not. Thread-safe.
+inline const absl::Status& MemoryIsExhausted() {
+  static const absl::Status status =
+      absl::ResourceExhaustedError("memory is exhausted");
+  return status;
+}
+
 /// Call `body`, which returns a Status or a StatusOr, where what it throws must
 /// not leave: on a thread of ours, which would end the process, or in a
 /// callback of gRPC's, which would leave the call open for ever.
@@ -16,12 +24,13 @@ namespace attention {
 ///   std::bad_alloc or std::length_error.
 template <typename Body>
 [[nodiscard]] std::invoke_result_t<Body&> CatchBadAlloc(Body body) {
+  const absl::Status& exhausted = MemoryIsExhausted();
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("memory is exhausted");
+    return exhausted;
   } catch (const std::length_error&) {
-    return absl::ResourceExhaustedError("memory is exhausted");
+    return exhausted;
   }
 }
 

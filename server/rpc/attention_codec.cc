@@ -104,9 +104,10 @@ absl::StatusOr<std::size_t> AttentionStreamCodec::ParsingBytes(
 
 absl::StatusOr<std::size_t> AttentionStreamCodec::Parse(
     grpc::ByteBuffer* message) {
-  id_ = 0;
   v1::ForwardStreamRequest envelope;
-  ATTENTION_RETURN_IF_ERROR(ParseMessage(message, &envelope));
+  const absl::Status parsed = ParseMessage(message, &envelope);
+  if (absl::IsInvalidArgument(parsed)) id_ = 0;  // whatever was read before
+  ATTENTION_RETURN_IF_ERROR(parsed);
   id_ = envelope.id();
   const std::size_t parsed_bytes = envelope.SpaceUsedLong();
   SetRequest(std::unique_ptr<v1::ForwardRequest>(envelope.release_request()));

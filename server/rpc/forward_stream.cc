@@ -198,7 +198,7 @@ void ForwardStreamReactor::OnCancel() {
   {
     const std::lock_guard lock(mutex_);
     cancelled_ = true;
-    calls.swap(in_flight_);  // no id is asked for any more
+    calls.swap(in_flight_);  // what is read now is cancelled anyway
     ReadOrFinish();
   }
   // Outside the lock, which completing takes. gRPC keeps the stream until this

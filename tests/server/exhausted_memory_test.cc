@@ -10,8 +10,10 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "attention/v1/attention_service.pb.h"
 #include "attention/v1/module_service.pb.h"
 #include "server/rpc/attention_codec.h"
 #include "server/rpc/message_bytes.h"
@@ -181,6 +183,21 @@ TEST_P(ExhaustedCodecTest, EndsARequest) {
   EXPECT_FALSE(message.Valid());
   EXPECT_EQ(service_.admission().reserved_bytes(), 0U);
   EXPECT_THAT(Codes(), ElementsAre(absl::StatusCode::kResourceExhausted));
+}
+
+TEST(ExhaustedStreamCodecTest, KeepsTheIdOfARequestThatCannotBeParsed) {
+  v1::ForwardStreamRequest request;
+  request.set_id(7);
+  *request.mutable_request() = MakeRequest("m");
+  grpc::ByteBuffer message = SerializeMessage(request);
+  AttentionStreamCodec codec;
+  ASSERT_TRUE(codec.ParsingBytes(&message).ok());
+
+  AllocationCounter::FailNextHere();
+  const absl::StatusOr<std::size_t> parsed = codec.Parse(&message);
+
+  EXPECT_EQ(parsed.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(codec.id(), 7U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Steps, ExhaustedCodecTest,

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <new>
+#include <stdexcept>
+
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace attention {
