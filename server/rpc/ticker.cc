@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "core/tensor/catch_bad_alloc.h"
+
 namespace attention {
 
 Ticker::Ticker(std::chrono::milliseconds period, std::function<void()> function)
@@ -16,7 +18,11 @@ void Ticker::RunLoop(const std::stop_token& stop) {
     // Ends early only when a stop is requested.
     stopped_.wait_for(lock, stop, period_, [] { return false; });
     if (stop.stop_requested()) return;
-    function_();
+    const absl::Status called = CatchBadAlloc([this] {
+      function_();
+      return absl::OkStatus();
+    });
+    (void)called;  // its next call makes up for what it has not done
   }
 }
 

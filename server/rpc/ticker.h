@@ -14,7 +14,8 @@ namespace attention {
 class Ticker {
  public:
   /// \param period between the end of one call and the next.
-  /// \param function must be quick and not throw.
+  /// \param function must be quick; throws std::bad_alloc at most, and what it
+  ///   has not done then is left to its next call.
   Ticker(std::chrono::milliseconds period, std::function<void()> function);
   /// Wait for a call under way; there are none after it.
   ~Ticker() = default;

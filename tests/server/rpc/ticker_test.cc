@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <latch>
+#include <new>
 
 namespace attention {
 namespace {
@@ -15,6 +16,18 @@ TEST(TickerTest, CallsAgainAndAgain) {
 
   const Ticker ticker(std::chrono::milliseconds(1), [&] {
     if (++num_calls <= 3) calls.count_down();
+  });
+
+  calls.wait();
+}
+
+TEST(TickerTest, GoesOnAfterMemoryHasRunOut) {
+  std::latch calls(2);
+  std::atomic<int> num_calls = 0;
+
+  const Ticker ticker(std::chrono::milliseconds(1), [&] {
+    if (++num_calls <= 2) calls.count_down();
+    throw std::bad_alloc();
   });
 
   calls.wait();
