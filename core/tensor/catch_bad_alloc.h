@@ -9,13 +9,10 @@
 
 namespace attention {
 
-/// The status of what there was no memory for. Only the first call allocates,
-/// and copying it does not. Thread-safe.
-inline const absl::Status& MemoryIsExhausted() {
-  static const absl::Status status =
-      absl::ResourceExhaustedError("memory is exhausted");
-  return status;
-}
+/// The status of what there was no memory for. Made before main begins, when
+/// there is memory; copying it allocates nothing.
+inline const absl::Status kMemoryIsExhausted =
+    absl::ResourceExhaustedError("memory is exhausted");
 
 /// Call `body`, which returns a Status or a StatusOr, where what it throws must
 /// not leave: on a thread of ours, which would end the process, or in a
@@ -24,13 +21,12 @@ inline const absl::Status& MemoryIsExhausted() {
 ///   std::bad_alloc or std::length_error.
 template <typename Body>
 [[nodiscard]] std::invoke_result_t<Body&> CatchBadAlloc(Body body) {
-  const absl::Status& exhausted = MemoryIsExhausted();
   try {
     return body();
   } catch (const std::bad_alloc&) {
-    return exhausted;
+    return kMemoryIsExhausted;
   } catch (const std::length_error&) {
-    return exhausted;
+    return kMemoryIsExhausted;
   }
 }
 
