@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstdint>
 
 #include "core/attention/request_plan.h"
@@ -17,11 +18,13 @@ namespace attention {
 
 /// The place that row `row` belongs to, of the rows that `first` counts: the
 /// last one that begins there or before. Of several that begin there, all but
-/// that one are without such rows.
+/// that one are without such rows. Requires one that does.
 template <typename Places, typename Place>
 [[nodiscard]] auto* PlaceOf(const Places& places, std::int64_t Place::* first,
                             std::int64_t row) {
-  return &*(std::ranges::upper_bound(places, row, {}, first) - 1);
+  const auto behind = std::ranges::upper_bound(places, row, {}, first);
+  assert(behind != places.begin());
+  return &*(behind - 1);
 }
 
 /// Call `visit(place, position, row)` for rows that `first` counts, each of

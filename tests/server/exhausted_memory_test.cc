@@ -110,6 +110,10 @@ TEST_F(ExhaustedAnswerTest, EndsAnUploadThatIsServed) {
       StreamRaw(service_.channel(), kUploadModule, UploadMessages()).status);
 
   EXPECT_THAT(Codes(), ElementsAre(absl::StatusCode::kResourceExhausted));
+  grpc::ClientContext context;
+  v1::ForwardResponse response;
+  EXPECT_TRUE(
+      service_.stub().Forward(&context, MakeRequest("new"), &response).ok());
 }
 
 TEST_F(ExhaustedMemoryTest, EndsAStreamOfWhichARequestCannotBeTaken) {

@@ -105,7 +105,11 @@ class LoadingThreadGate {
           released_.get_future().wait();
         }) {}
 
-  void WaitUntilHeld() { held_.get_future().wait(); }
+  // Return whether it came to that within a minute.
+  [[nodiscard]] bool WaitUntilHeld() {
+    return held_.get_future().wait_for(std::chrono::minutes(1)) ==
+           std::future_status::ready;
+  }
   void Release() { released_.set_value(); }
 
  private:
@@ -120,7 +124,7 @@ class HeldLoadTest : public UploadEndTest {
       : held_(std::async(std::launch::async, [this] {
           return Upload("held").status.error_code();
         })) {
-    gate_.WaitUntilHeld();
+    EXPECT_TRUE(gate_.WaitUntilHeld());
   }
 
   LoadingThreadGate gate_;
