@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Run the benchmarks of a build: run_bench.sh BIN_DIR [core|micro] [ARGUMENTS...]
-#   core   the forward pass against PyTorch and ONNX Runtime, interleaved, with ratios (default); see core --help
+# Run the benchmarks of a build: run_bench.sh BIN_DIR CACHE_DIR [core|micro] [ARGUMENTS...]
+#   core   the forward pass against PyTorch, ONNX Runtime and OpenVINO, interleaved, with ratios (default); see core --help
 #   micro  Google Benchmark of the forward pass alone
 set -euo pipefail
 
 bin_dir=$1
-what=${2:-core}
-shift $(($# < 2 ? $# : 2))
+cache_dir=$2
+what=${3:-core}
+shift $(($# < 3 ? $# : 3))
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 case $what in
-  core) exec python3 "$here/core/bench_core.py" "$bin_dir" "$@" ;;
+  core) exec python3 "$here/core/bench_core.py" "$bin_dir" "$cache_dir" "$@" ;;
   micro) exec "$bin_dir/core_bench" "$@" ;;
   *)
     echo "run_bench.sh: unknown benchmark '$what', expected core or micro" >&2

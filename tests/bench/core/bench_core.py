@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the core against PyTorch and ONNX Runtime, in turns, in one run.
+"""Measure the core against PyTorch, ONNX Runtime and OpenVINO, in turns.
 
-Each computes in a process of its own, from the same tensors, with as many
+All are measured in one run. Each computes in a process of its own, from the same tensors, with as many
 threads. Before a row is timed, all answers are compared. Then every worker in
 turn is warm and measured for a while, in as many repetitions as asked for; a
 peer's figure is the median of its fastest way. Nothing is measured unless the
@@ -19,6 +19,7 @@ import sys
 import cases
 import chart
 import measure
+import peers
 import proof
 import report
 import self_measurements
@@ -40,6 +41,13 @@ def parse_arguments():
         prog="./dev bench core", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bin_dir", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("cache", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peers", choices=list(peers.KINDS),
+                        default="debian", help="debian: PyTorch and ONNX "
+                        "Runtime of Debian's packages, and PyPI's OpenVINO "
+                        "where PyPI answers; today: PyPI's newest of all "
+                        "three, in a virtual environment in the cache folder, "
+                        "which needs the network (default: debian)")
     parser.add_argument("--threads", type=_list_of(int), default=[1, 2],
                         metavar="N,...", help="default: 1,2")
     parser.add_argument("--dtypes", type=_list_of(str, cases.DTYPES),
@@ -96,7 +104,7 @@ def measure_rows(team, arguments, options, results):
         proof.check(worker, team.threads)
         results["proof"].append(proof.describe(worker))
         print(results["proof"][-1])
-    print(f"pages of the peers: {team.pages}")
+    print(f"pages of the peers: {team.setup.pages}")
     peaks = measure_peaks(team.core, arguments.dtypes)
     results["peak_flops"][team.threads] = peaks
     print(report.HEADER)
@@ -118,14 +126,18 @@ def measure_all(arguments):
     results = {"machine": proof.machine(), "proof": [], "peak_flops": {},
                "repetitions": options.repetitions,
                "seconds_per_slot": options.seconds,
+               "peers": arguments.peers,
                "peer_pages": arguments.peer_pages, "rows": [], "alone": []}
     print(", ".join(f"{name} {value}" for name, value in
                     results["machine"].items() if value))
     if arguments.part != "alone":
+        found = peers.KINDS[arguments.peers](arguments.cache)
+        results["proof"] += found.proof()
+        print("\n".join(results["proof"]))
+        setup = workers.Setup(found, arguments.peer_pages,
+                              arguments.compute_path)
         for threads in arguments.threads:
-            with workers.Team(arguments.bin_dir, threads,
-                              arguments.peer_pages,
-                              arguments.compute_path) as team:
+            with workers.Team(arguments.bin_dir, threads, setup) as team:
                 measure_rows(team, arguments, options, results)
     if arguments.part != "rows":
         results["alone"] = self_measurements.measure(arguments, options)

@@ -6,26 +6,27 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot
 
-from workers import ONNX, TORCH
+from workers import ONNX, OPENVINO, PEERS, TORCH
 
 # Middle tones: a contrast of at least 3 with white and with GitHub's dark page.
 TEXT = "#7d8590"
-COLOURS = {TORCH: "#e8590c", ONNX: "#3b82d6"}
-BAR = 0.38
-INCHES_PER_ROW = 0.34
+COLOURS = {TORCH: "#e8590c", ONNX: "#3b82d6", OPENVINO: "#8b6fc9"}
+BARS = 0.78  # of a row, for all peers
+INCHES_PER_ROW = 0.42
 
 
 def _panel(axes, rows, dtype):
     names = [row["name"] for row in rows]
     places = range(len(rows))
-    peers = [peer for peer in (TORCH, ONNX)
+    peers = [peer for peer in PEERS
              if any(peer in row["ratio"] for row in rows)]
-    offsets = {peer: (index - (len(peers) - 1) / 2) * BAR
+    bar = BARS / len(peers)
+    offsets = {peer: (index - (len(peers) - 1) / 2) * bar
                for index, peer in enumerate(peers)}
     for peer in peers:
         ratios = [row["ratio"].get(peer, 0) for row in rows]
         bars = axes.barh([place + offsets[peer] for place in places], ratios,
-                         BAR, color=COLOURS[peer], label=f"against {peer}")
+                         bar, color=COLOURS[peer], label=f"against {peer}")
         axes.bar_label(bars, [f"{ratio:.2f}" if ratio else "" for ratio in
                               ratios], padding=2, fontsize=7, color=TEXT)
     axes.axvline(1, color=TEXT, linewidth=1)
@@ -38,7 +39,7 @@ def _panel(axes, rows, dtype):
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(TEXT)
-    axes.legend(frameon=False, fontsize=8, labelcolor=TEXT, ncols=2,
+    axes.legend(frameon=False, fontsize=8, labelcolor=TEXT, ncols=3,
                 handlelength=1, loc="lower right", bbox_to_anchor=(1, 1),
                 borderpad=0)
 

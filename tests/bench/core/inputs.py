@@ -20,6 +20,16 @@ def round_to_bfloat16(values):
     return ((bits + half) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
+def bfloat16_bits(values):
+    """The bits of float32 values that bfloat16 has exactly, as uint16."""
+    return (values.view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+
+
+def from_bfloat16_bits(bits):
+    """The float32 values of bfloat16 bits."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
 def shapes(case):
     """Names and shapes of a case's floating tensors."""
     width = case.embed_dim

@@ -12,7 +12,7 @@ import inputs
 import measure
 import proof
 import report
-from workers import CORE, ONNX, TORCH
+from workers import CORE, ONNX, OPENVINO, TORCH
 
 CASE = cases.self_case((1, 4, 8, 2), "float32")
 
@@ -77,6 +77,22 @@ class RowTest(unittest.TestCase):
         self.assertAlmostEqual(row["ratio_to_best"], 1.2)
         self.assertEqual(row["unsettled"], [])
 
+    def test_takes_the_best_of_three_peers(self):
+        row = measure_row(FakeWorker(CORE, {"ours": [10.0]}),
+                          FakeWorker(TORCH, {"only": [15.0]}),
+                          FakeWorker(ONNX, {"only": [12.0]}),
+                          FakeWorker(OPENVINO, {"only": [9.0]}))
+
+        self.assertAlmostEqual(row["ratio"][OPENVINO], 0.9)
+        self.assertAlmostEqual(row["ratio_to_best"], 0.9)
+
+    def test_goes_on_where_a_peer_has_no_variant(self):
+        row = measure_row(FakeWorker(CORE, {"ours": [10.0]}),
+                          FakeWorker(TORCH, {"only": [15.0]}),
+                          FakeWorker(OPENVINO, {}))
+
+        self.assertEqual(list(row["ratio"]), [TORCH])
+
     def test_drops_a_variant_that_cannot_win(self):
         torch = FakeWorker(TORCH, {"slow": [100.0], "fast": [12.0]})
 
@@ -123,6 +139,58 @@ class ReportTest(unittest.TestCase):
                 for threads, median in ((1, 70.0), (2, 8000.0))]
 
         self.assertEqual(len(report.stalls(rows)), 1)
+
+    def test_has_a_column_for_each_peer(self):
+        row = measure_row(FakeWorker(CORE, {"ours": [10.0]}),
+                          FakeWorker(TORCH, {"only": [15.0]}),
+                          FakeWorker(OPENVINO, {"only": [8.0]}))
+        row["share_of_peak"] = 0.5
+
+        text = report.row_text(row)
+
+        self.assertEqual(text.split()[4:11],
+                         ["10.0", "15.0", "n/a", "8.0", "1.50", "n/a", "0.80"])
+        self.assertEqual(text.index("only"), report.HEADER.index("variants"))
+
+    def test_means_are_of_the_rows_a_peer_has(self):
+        full = measure_row(FakeWorker(CORE, {"ours": [10.0]}),
+                           FakeWorker(TORCH, {"only": [40.0]}),
+                           FakeWorker(ONNX, {"only": [20.0]}))
+        partial = measure_row(FakeWorker(CORE, {"ours": [10.0]}),
+                              FakeWorker(TORCH, {"only": [10.0]}))
+
+        found = report.summarize([full, partial])["float32"]
+
+        self.assertAlmostEqual(found["geometric_mean_to_best"], 2**0.5)
+        self.assertAlmostEqual(found["geometric_mean_to"][TORCH], 2.0)
+        self.assertAlmostEqual(found["geometric_mean_to"][ONNX], 2.0)
+        self.assertNotIn(OPENVINO, found["geometric_mean_to"])
+
+
+class FakeHello:
+    def __init__(self, peer, **hello):
+        self.peer = self.name = peer
+        self.hello = {"threads": 2} | hello
+
+
+class ProofTest(unittest.TestCase):
+    def test_refuses_matmuls_of_another_number_of_threads(self):
+        for threads in ([1], []):
+            with self.subTest(threads), self.assertRaisesRegex(
+                    proof.Refused, "MKL has"):
+                proof.check(FakeHello(
+                    TORCH, mkldnn=True,
+                    blas={"name": "MKL", "threads": threads}), 2)
+
+    def test_refuses_pytorch_without_a_library(self):
+        with self.assertRaisesRegex(proof.Refused, "neither MKL nor"):
+            proof.check(FakeHello(TORCH, mkldnn=True,
+                                  blas={"name": None, "threads": []}), 2)
+
+    def test_refuses_another_precision_of_openvino(self):
+        with self.assertRaisesRegex(proof.Refused, "is bf16, expected f32"):
+            proof.check(FakeHello(OPENVINO, properties={
+                "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "bf16"}), 2)
 
 
 class InputsTest(unittest.TestCase):

@@ -2,13 +2,13 @@
 """Whether the peers are at their best, and the machine the same for all."""
 
 import os
-import pathlib
 import platform
 
-from workers import ONNX, TORCH
+from workers import ONNX, OPENVINO, TORCH
 
 # CPU time per wall time may exceed the threads by the clocks' error.
 CPUS_SLACK = 0.15
+OPENVINO_WANTED = {"NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
 
 
 class Refused(Exception):
@@ -22,15 +22,31 @@ def describe(worker):
     if worker.peer == TORCH:
         variables = " ".join(f"{name}={value}" for name, value in
                              hello["openmp_environment"].items())
-        text += (f", version {hello['version']}, OpenBLAS "
-                 f"{pathlib.Path(hello['openblas'][-1]).name} with "
-                 f"{hello['openblas_threads'][-1]} threads, mkldnn available,"
+        text += (f", version {hello['version']}, {hello['blas']['name']} with "
+                 f"{hello['blas']['threads'][-1]} threads, mkldnn available,"
                  f" inference mode, eval, {variables}")
     elif worker.peer == ONNX:
         text += (f", version {hello['version']}, {hello['graph_optimization']}"
                  f", {hello['execution']}, {', '.join(hello['providers'])},"
                  " inputs and outputs bound")
+    elif worker.peer == OPENVINO:
+        properties = ", ".join(f"{name} {value}" for name, value in
+                               hello["properties"].items())
+        text += (f", version {hello['version']}, {properties}, the CPU has "
+                 f"{' '.join(hello['capabilities'])}, inputs and outputs "
+                 "bound")
     return text
+
+
+def _blas_faults(blas, threads):
+    if not blas["name"]:
+        return ["neither MKL nor a mapped OpenBLAS: install "
+                "libopenblas0-pthread"]
+    if not blas["threads"] or any(count != threads
+                                  for count in blas["threads"]):
+        return [f"{blas['name']} has {blas['threads']} threads, expected "
+                f"{threads}"]
+    return []
 
 
 def check(worker, threads):
@@ -40,16 +56,16 @@ def check(worker, threads):
     if hello["threads"] != threads:
         faults.append(f"has {hello['threads']} threads, expected {threads}")
     if worker.peer == TORCH:
-        if not hello["openblas"]:
-            faults.append("no OpenBLAS is mapped: install libopenblas0-pthread")
-        if any(count != threads for count in hello["openblas_threads"]):
-            faults.append(f"OpenBLAS has {hello['openblas_threads']} threads, "
-                          f"expected {threads}")
+        faults += _blas_faults(hello["blas"], threads)
         if not hello["mkldnn"]:
             faults.append("torch.backends.mkldnn is not available")
     if worker.peer == ONNX:
         if hello["graph_optimization"] != "ORT_ENABLE_ALL":
             faults.append("not all graph optimisations are on")
+    if worker.peer == OPENVINO:
+        faults += [f"{name} is {hello['properties'][name]}, expected {wanted}"
+                   for name, wanted in OPENVINO_WANTED.items()
+                   if hello["properties"][name] != wanted]
     if faults:
         raise Refused(f"{worker.name}: {'; '.join(faults)}")
 

@@ -3,15 +3,17 @@
 
 import statistics
 
-from workers import CORE, ONNX, TORCH
+from workers import CORE, ONNX, OPENVINO, PEERS, TORCH
 
 # With more threads a row may be this much slower than with one; beyond it,
 # threads waited for a CPU (see workers.TORCH_WAITING).
 STALL_US = 4000
 
-HEADER = (f"{'row':33}{'dtype':>9}{'thr':>4}{'core us':>12}{'PyTorch us':>12}"
-          f"{'ORT us':>12}{'/PyTorch':>9}{'/ORT':>7}{'/best':>7}{'GFLOP/s':>9}"
-          f"{'peak':>6}  variants")
+SHORT = {TORCH: "PyTorch", ONNX: "ORT", OPENVINO: "OpenVINO"}
+HEADER = (f"{'row':33}{'dtype':>9}{'thr':>4}{'core us':>12}"
+          + "".join(f"{SHORT[peer] + ' us':>12}" for peer in PEERS)
+          + "".join(f"{'/' + SHORT[peer]:>10}" for peer in PEERS)
+          + f"{'/best':>7}{'GFLOP/s':>9}{'peak':>6}  variants")
 
 
 def _number(value, width, decimals):
@@ -23,18 +25,24 @@ def _number(value, width, decimals):
 def row_text(row):
     """One line of the table."""
     medians, ratios = row["median_us"], row["ratio"]
-    variants = "; ".join(row["variant"][peer] for peer in (TORCH, ONNX)
+    variants = "; ".join(row["variant"][peer] for peer in PEERS
                          if peer in medians)
     mark = " STALLED" if row["unsettled"] else ""
     return (f"{row['name']:33}{row['dtype']:>9}{row['threads']:>4}"
             f"{_number(medians[CORE], 12, 1)}"
-            f"{_number(medians.get(TORCH), 12, 1)}"
-            f"{_number(medians.get(ONNX), 12, 1)}"
-            f"{_number(ratios.get(TORCH), 9, 2)}"
-            f"{_number(ratios.get(ONNX), 7, 2)}"
+            + "".join(_number(medians.get(peer), 12, 1) for peer in PEERS)
+            + "".join(_number(ratios.get(peer), 10, 2) for peer in PEERS) +
             f"{_number(row['ratio_to_best'], 7, 2)}"
             f"{_number(row['flops'] / 1e9, 9, 1)}"
             f"{_number(100 * row['share_of_peak'], 5, 0)}%  {variants}{mark}")
+
+
+def _means(rows):
+    """Geometric means against each peer, of the rows that it has."""
+    ratios = {peer: [row["ratio"][peer] for row in rows
+                     if peer in row["ratio"]] for peer in PEERS}
+    return {peer: statistics.geometric_mean(found)
+            for peer, found in ratios.items() if found}
 
 
 def summarize(rows):
@@ -43,7 +51,6 @@ def summarize(rows):
     for dtype in dict.fromkeys(row["dtype"] for row in rows):
         ours = [row for row in rows if row["dtype"] == dtype]
         best = [row["ratio_to_best"] for row in ours]
-        torch = [row["ratio"][TORCH] for row in ours]
         slowest = min(ours, key=lambda row: row["ratio_to_best"])
         summary[dtype] = {
             "rows": len(ours),
@@ -51,7 +58,7 @@ def summarize(rows):
             "minimum": min(best),
             "minimum_row": f"{slowest['name']}, {slowest['threads']} threads",
             "geometric_mean_to_best": statistics.geometric_mean(best),
-            "geometric_mean_to_pytorch": statistics.geometric_mean(torch)}
+            "geometric_mean_to": _means(ours)}
     pairs = gains(rows)
     if pairs:
         summary["float32_time_per_bfloat16_time"] = pairs
@@ -102,12 +109,14 @@ def summary_text(summary, disturbance):
         if dtype not in summary:
             continue
         found = summary[dtype]
+        means = ", ".join(f"{mean:.2f}x {peer}" for peer, mean in
+                          found["geometric_mean_to"].items())
         lines.append(
             f"{dtype}: {found['rows']} rows, {found['share_at_least_1']:.0%} "
             f"at least as fast as the best peer, slowest "
             f"{found['minimum']:.2f}x ({found['minimum_row']}); geometric "
             f"means {found['geometric_mean_to_best']:.2f}x the best peer, "
-            f"{found['geometric_mean_to_pytorch']:.2f}x PyTorch")
+            f"{means}")
     pairs = summary.get("float32_time_per_bfloat16_time")
     if pairs:
         lines.append(

@@ -10,6 +10,8 @@ import ctypes
 import functools
 import math
 import os
+import pathlib
+import re
 import sys
 
 import torch
@@ -26,6 +28,20 @@ def mapped_openblas():
     with open("/proc/self/maps", encoding="ascii") as maps:
         return sorted({line.split()[-1] for line in maps
                        if "openblas" in line})
+
+
+def blas():
+    """The library of PyTorch's matmuls, and the threads it has."""
+    if torch.backends.mkl.is_available():
+        counts = re.findall(r"mkl_get_max_threads\(\) : (\d+)",
+                            torch.__config__.parallel_info())
+        return {"name": "MKL", "threads": [int(count) for count in counts]}
+    libraries = mapped_openblas()
+    if not libraries:
+        return {"name": None, "threads": []}
+    return {"name": f"OpenBLAS {pathlib.Path(libraries[-1]).name}",
+            "threads": [ctypes.CDLL(library).openblas_get_num_threads()
+                        for library in libraries]}
 
 
 class Problem:
@@ -120,16 +136,13 @@ class TorchPeer:
         torch.set_grad_enabled(False)
 
     def hello(self):
-        libraries = mapped_openblas()
-        blas_threads = [ctypes.CDLL(library).openblas_get_num_threads()
-                        for library in libraries]
         return {"version": torch.__version__,
                 "threads": torch.get_num_threads(),
-                "openblas": libraries, "openblas_threads": blas_threads,
+                "blas": blas(),
                 "mkldnn": torch.backends.mkldnn.is_available(),
                 "openmp_environment": {
                     name: value for name, value in sorted(os.environ.items())
-                    if name.startswith(("OMP_", "GOMP_", "OPENBLAS_"))}}
+                    if name.startswith(("OMP_", "GOMP_", "OPENBLAS_", "MKL_"))}}
 
     def prepare(self, case, folder):
         problem = Problem(case, folder)

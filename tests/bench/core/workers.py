@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes that compute: ours, PyTorch's and ONNX Runtime's."""
+"""The processes that compute: ours and the peers'."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import subprocess
-import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-CORE, TORCH, ONNX = "core", "PyTorch", "ONNX Runtime"
+CORE = "core"
+PEERS = TORCH, ONNX, OPENVINO = "PyTorch", "ONNX Runtime", "OpenVINO"
 # Lines of a failed worker's standard error to show.
 LAST_WORDS = 20
 
-# How PyTorch's threads wait for work. It has two teams, libgomp's and
+# How PyTorch's threads wait for work. Debian's has two teams, libgomp's and
 # OpenBLAS's; while one spins the other computes, and on a machine with as many
 # cores as threads each change of teams then costs a scheduler's tick or two, 8
 # ms. Which setting is best depends on the shape, so a row takes the best.
@@ -22,6 +23,10 @@ TORCH_WAITING = {
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "short": {"GOMP_SPINCOUNT": "1000", "OPENBLAS_THREAD_TIMEOUT": "14"},
 }
+
+# Whether OpenVINO's threads stay on a CPU each: which is better depends on what
+# else the machine does.
+OPENVINO_PINNING = ("default", "free")
 
 # The core asks for huge pages itself. Its peers do so only if told; both are
 # faster with them.
@@ -112,33 +117,44 @@ def start_core(bin_dir, threads, compute_path="auto"):
     return worker
 
 
-def _torch(threads, setting, pages):
-    environment = {"OMP_NUM_THREADS": str(threads),
-                   "OPENBLAS_NUM_THREADS": str(threads)}
-    return Worker(TORCH, setting,
-                  [sys.executable, HERE / "torch_worker.py", threads],
-                  environment | TORCH_WAITING[setting] | PEER_PAGES[pages])
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a team is of: `peers` as in peers.py, `pages` of PEER_PAGES for
+    them, and the core's compute path."""
+
+    peers: object
+    pages: str = "huge"
+    compute_path: str = "auto"
 
 
 class Team:
-    """All workers of one number of threads; a context manager.
+    """All workers of one number of threads; a context manager."""
 
-    `pages` of PEER_PAGES are those of the peers, `compute_path` is the core's.
-    """
-
-    def __init__(self, bin_dir, threads, pages, compute_path="auto"):
+    def __init__(self, bin_dir, threads, setup):
         self.threads = threads
-        self.pages = pages
+        self.setup = setup
+        self.workers = [start_core(bin_dir, threads, setup.compute_path)]
         # One thread never waits for another.
         settings = TORCH_WAITING if threads > 1 else ["default"]
-        self.workers = [start_core(bin_dir, threads, compute_path)]
-        self.workers += [_torch(threads, setting, pages)
-                         for setting in settings]
-        self.workers.append(
-            Worker(ONNX, "", [sys.executable, HERE / "onnx_worker.py",
-                              threads], PEER_PAGES[pages]))
-        for worker in self.workers[1:]:
-            worker.hello = worker.ask("hello")
+        for setting in settings:
+            self._add(TORCH, setting, "torch_worker.py",
+                      self._torch_environment(setting))
+        self._add(ONNX, "", "onnx_worker.py")
+        if OPENVINO in setup.peers.pythons:
+            for setting in OPENVINO_PINNING:
+                self._add(OPENVINO, setting, "openvino_worker.py")
+
+    def _torch_environment(self, setting):
+        counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        return dict.fromkeys(counts, str(self.threads)) | TORCH_WAITING[setting]
+
+    def _add(self, peer, setting, program, environment=None):
+        command = [self.setup.peers.pythons[peer], HERE / program,
+                   self.threads, *([setting] if setting else [])]
+        worker = Worker(peer, setting, command,
+                        PEER_PAGES[self.setup.pages] | (environment or {}))
+        self.workers.append(worker)
+        worker.hello = worker.ask("hello")
 
     @property
     def core(self):

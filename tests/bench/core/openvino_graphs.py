@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO's models of a case.
+
+"sdpa" is a MatMul for each projection, ScaledDotProductAttention, MatMul;
+"packed" has one MatMul for the three; "plain" is MatMul, Softmax, MatMul, and
+has the weights. Weights are constants, shapes are fixed, masks are constants.
+Source: https://docs.openvino.ai/2025/documentation/openvino-ir-format/
+operation-sets/operation-specs/sequence/scaled-dot-product-attention.html
+"""
+
+import math
+
+import numpy as np
+import openvino
+from openvino import opset13 as op
+
+from worker_loop import too_large
+
+MASKED = np.float32(-3.0e38)
+SWAP_HEADS = [0, 2, 1, 3]  # (N, L, H, D) and (N, H, L, D)
+
+
+class Graph:
+    """A model under construction."""
+
+    def __init__(self, case, tensors):
+        self.case = case
+        self.tensors = tensors
+        self.query = self._parameter("query", case.query_length)
+        self.parameters = [self.query]
+        self.key = self.query
+        if case.cross:
+            self.key = self._parameter("key", case.key_length)
+            self.parameters.append(self.key)
+
+    def _parameter(self, name, length):
+        shape = [self.case.batch_size, length, self.case.embed_dim]
+        return op.parameter(shape, np.float32, name=name)
+
+    @staticmethod
+    def linear(rows, weight, bias):
+        """rows W^T + b, with torch's weight (out, in)."""
+        product = op.matmul(rows, op.constant(weight), False, True)
+        return op.add(product, op.constant(bias))
+
+    def input_parts(self):
+        """Weight and bias of q, k and v."""
+        return zip(np.split(self.tensors["in_proj_weight"], 3),
+                   np.split(self.tensors["in_proj_bias"], 3))
+
+    def heads(self, rows):
+        """(N, L, E) as (N, H, L, D)."""
+        shape = op.constant([0, 0, self.case.num_heads, self.case.head_dim])
+        return op.transpose(op.reshape(rows, shape, True),
+                            op.constant(SWAP_HEADS))
+
+    def linear_out(self, context):
+        """The output projection of (N, H, L, D)."""
+        rows = op.reshape(op.transpose(context, op.constant(SWAP_HEADS)),
+                          op.constant([0, 0, self.case.embed_dim]), True)
+        return self.linear(rows, self.tensors["out_proj.weight"],
+                           self.tensors["out_proj.bias"])
+
+
+def separate(graph):
+    """q, k, v by one MatMul each."""
+    return [graph.heads(graph.linear(rows, weight, bias))
+            for rows, (weight, bias) in zip(
+                (graph.query, graph.key, graph.key), graph.input_parts())]
+
+
+def together(graph):
+    """q, k, v by one MatMul and a split."""
+    rows = graph.linear(graph.query, graph.tensors["in_proj_weight"],
+                        graph.tensors["in_proj_bias"])
+    parts = op.split(rows, op.constant(2), 3)
+    return [graph.heads(part) for part in parts.outputs()]
+
+
+def score_mask(case, tensors):
+    """What is added to the scores, or None."""
+    if case.causal:
+        size = (case.query_length, case.key_length)
+        return np.triu(np.full(size, MASKED), 1)[None, None]
+    if case.padded:
+        mask = tensors["key_padding"][:, None, None, :]
+        return np.where(mask, MASKED, np.float32(0))
+    return None
+
+
+def sdpa(graph, q, k, v):
+    """The context, by one operation."""
+    case = graph.case
+    mask = None
+    if case.padded:
+        mask = op.constant(score_mask(case, graph.tensors))
+    return op.scaled_dot_product_attention(
+        q, k, v, mask, causal=case.causal), None
+
+
+def plain(graph, q, k, v):
+    """The context and the weights, by the formula."""
+    case = graph.case
+    scale = op.constant(np.float32(1 / math.sqrt(case.head_dim)))
+    scores = op.multiply(op.matmul(q, k, False, True), scale)
+    mask = score_mask(case, graph.tensors)
+    if mask is not None:
+        scores = op.add(scores, op.constant(mask))
+    weights = op.softmax(scores, 3)
+    return op.matmul(weights, v, False, False), weights
+
+
+def _average(weights):
+    return op.reduce_mean(weights, op.constant([1]), False)
+
+
+def _model(graph, projections, attention):
+    """The names of the outputs, and the model."""
+    context, weights = attention(graph, *projections(graph))
+    outputs = {"output": graph.linear_out(context)}
+    if graph.case.weights == "average":
+        outputs["weights"] = _average(weights)
+    elif graph.case.weights == "per_head":
+        outputs["weights"] = weights
+    return list(outputs), openvino.Model(list(outputs.values()),
+                                         graph.parameters)
+
+
+def build(case, tensors):
+    """The models by variant, each with the names of its outputs, and why
+    others are missing."""
+    parts = {"plain": (separate, plain)}
+    missing = {}
+    if case.weights != "none":
+        missing["sdpa"] = ("ScaledDotProductAttention has no output for the "
+                           "weights")
+    else:
+        parts["sdpa"] = (separate, sdpa)
+        if not case.cross:
+            parts["packed"] = (together, sdpa)
+        if reason := too_large(case):
+            del parts["plain"]
+            missing["plain"] = reason
+    return {name: _model(Graph(case, tensors), *pair)
+            for name, pair in parts.items()}, missing
