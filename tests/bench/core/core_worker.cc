@@ -3,7 +3,8 @@
 // in process, answers with one JSON object per line. bench_core.py drives it
 // and the peers' workers, which speak the same protocol.
 //
-//   core_bench_worker 2 <<< '{"op": "peak", "dtype": "float32"}'
+//   core_bench_worker 2 <<< '{"op": "peak", "dtype": "float32",
+//                             "size": [1024, 1024, 1024]}'
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -93,7 +94,14 @@ class Worker {
   nlohmann::json Peak(const nlohmann::json& request) {
     const DataType dtype =
         ParseDataType(request.at("dtype").get<std::string>());
-    return {{"flops", MeasureMatmulPeak(dtype, pool_)}};
+    const nlohmann::json& size = request.at("size");
+    nlohmann::json peaks = nlohmann::json::object();
+    for (const MatmulPeak& peak : MeasureMatmulPeaks(
+             {.rows = size.at(0), .depth = size.at(1), .columns = size.at(2)},
+             dtype, pool_)) {
+      peaks[peak.name] = peak.flops;
+    }
+    return {{"flops", peaks}};
   }
 
   // Meaningful in a fresh process only. All scratch counts, so none is

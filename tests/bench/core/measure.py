@@ -11,7 +11,7 @@ import numpy as np
 
 import inputs
 import proof
-from cases import TOLERANCES
+from cases import PEAK_SIZES, TOLERANCES
 from workers import CORE
 
 # A slot begins when no worker has used more of a CPU than IDLE_CPUS for this
@@ -28,6 +28,8 @@ HOPELESS = (2.0, 1.3)
 # The first call, which checks the answer, decides only between long times.
 HOPELESS_FIRST = 2.0
 LONG_US = 1e6
+# A worker whose matmul reaches less of the best so far is not asked for more.
+HOPELESS_MATMUL = 0.1
 # An idle worker that uses more of a CPU than this disturbs the others.
 IDLE_CPUS = 0.1
 SLOT_TRIES = 5
@@ -93,6 +95,35 @@ def busy_seconds():
         ticks = [int(field) for field in stat.readline().split()[1:9]]
     user, nice, system, _idle, _wait, irq, softirq, steal = ticks
     return (user + nice + system + irq + softirq) / 100, steal / 100
+
+
+def settle(workers):
+    """Wait until no worker computes; return the CPU time each has used."""
+    used = {}
+    for _ in range(SETTLE_TRIES):
+        before, used = used, {worker: worker.cpu_seconds()
+                              for worker in workers}
+        if before and (sum(used.values()) - sum(before.values())
+                       <= IDLE_CPUS * SETTLE_SECONDS):
+            return used
+        time.sleep(SETTLE_SECONDS)
+    raise proof.Refused("idle workers do not come to rest")
+
+
+def matmuls(team, dtype):
+    """What each matmul anyone has reaches, the fastest first."""
+    found, best = [], 0.0
+    for worker in team.workers:
+        for size in PEAK_SIZES:
+            settle(team.workers)
+            flops = worker.ask("peak", dtype=dtype, size=size)["flops"]
+            found += [{"worker": worker.name, "name": name, "size": size,
+                       "flops": value} for name, value in flops.items()]
+            reached = max(flops.values(), default=0.0)
+            best = max(best, reached)
+            if reached < HOPELESS_MATMUL * best:
+                break
+    return sorted(found, key=lambda matmul: -matmul["flops"])
 
 
 def compare(case, expected, folder, name):
@@ -185,18 +216,6 @@ class Row:
                        if other.worker.peer == lane.worker.peer)
             lane.hopeless = time_of(lane) > max(factor * best, least)
 
-    def _settle(self):
-        """Wait until no worker computes; return the CPU time each has used."""
-        used = {}
-        for _ in range(SETTLE_TRIES):
-            before, used = used, {worker: worker.cpu_seconds()
-                                  for worker in self.team.workers}
-            if before and (sum(used.values()) - sum(before.values())
-                           <= IDLE_CPUS * SETTLE_SECONDS):
-                return used
-            time.sleep(SETTLE_SECONDS)
-        raise proof.Refused("idle workers do not come to rest")
-
     def _slot(self, lane, repetition):
         for _ in range(SLOT_TRIES):
             slot = self._try_slot(lane)
@@ -208,7 +227,7 @@ class Row:
                             f"{lane.worker.name} was measured")
 
     def _try_slot(self, lane):
-        before = self._settle()
+        before = settle(self.team.workers)
         busy, steal = busy_seconds()
         start = time.perf_counter()
         slot = lane.worker.ask("run", variant=lane.variant,

@@ -132,6 +132,40 @@ class RowTest(unittest.TestCase):
                         FakeWorker(TORCH, {"only": [1.0]}, cpus_used=2.0))
 
 
+class FakeMultiplier(FakeWorker):
+    """Multiplies with given operations per second."""
+
+    def __init__(self, peer, **flops):
+        super().__init__(peer, {})
+        self._flops = flops
+
+    def ask(self, op, **fields):
+        return {"flops": self._flops}
+
+
+class PeakTest(unittest.TestCase):
+    def test_is_that_of_the_fastest_of_all(self):
+        team = FakeTeam(FakeMultiplier(CORE, ours=3e9, onednn=2e9),
+                        FakeMultiplier(TORCH, mm=4e9), FakeMultiplier(ONNX))
+
+        found = measure.matmuls(team, "float32")
+
+        self.assertEqual(len(found), 3 * len(cases.PEAK_SIZES))
+        self.assertEqual((found[0]["worker"], found[0]["flops"]), (TORCH, 4e9))
+        self.assertIn("4.0 GFLOP/s  PyTorch: mm, 1024 x 1024 x 1024",
+                      report.peak_lines("float32", found)[1])
+
+
+    def test_asks_no_more_of_one_that_cannot_be_it(self):
+        team = FakeTeam(FakeMultiplier(CORE, ours=3e9),
+                        FakeMultiplier(TORCH, mm=1e8))
+
+        found = measure.matmuls(team, "bfloat16")
+
+        self.assertEqual([matmul["worker"] for matmul in found],
+                         [CORE] * len(cases.PEAK_SIZES) + [TORCH])
+
+
 class ReportTest(unittest.TestCase):
     def test_names_what_takes_longer_with_more_threads(self):
         rows = [{"name": "self", "dtype": "float32", "threads": threads,

@@ -2,6 +2,7 @@
 """Build ONNX Runtime's graphs of a case, in a process of their own:
 
     python3 onnx_graphs.py CASE_AS_JSON FOLDER
+    python3 onnx_graphs.py [ROWS,DEPTH,COLUMNS] FOLDER
 
 Importing onnx and onnxruntime into one process registers every schema twice.
 Weights are initializers, shapes are fixed. Writes FOLDER/VARIANT.onnx and
@@ -9,6 +10,7 @@ prints, as JSON, the variants a graph was built of.
 
 "fused" and "packed" are MatMul, com.microsoft.MultiHeadAttention, MatMul, with
 one MatMul per projection or one for all; "plain" is MatMul, Softmax, MatMul.
+The second form is of "matmul", of an input "rows" and a weight.
 Source: https://github.com/microsoft/onnxruntime/blob/v1.21.0/docs/
 ContribOperators.md#com.microsoft.MultiHeadAttention
 """
@@ -29,6 +31,13 @@ from worker_loop import too_large
 OPSET = 17
 IR_VERSION = 8  # of that opset's time
 MASKED = np.float32(-3.0e38)
+
+
+def as_model(graph):
+    return helper.make_model(
+        graph, ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET),
+                       helper.make_opsetid("com.microsoft", 1)])
 
 
 class Graph:
@@ -86,10 +95,7 @@ class Graph:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
              for name, shape in sources.items()],
             results, self._initializers)
-        return helper.make_model(
-            graph, ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET),
-                           helper.make_opsetid("com.microsoft", 1)])
+        return as_model(graph)
 
     @property
     def output_shape(self):
@@ -193,5 +199,27 @@ def build(case, folder):
     return {"variants": list(builders), "missing": missing}
 
 
+def build_matmul(size, folder):
+    """Write the graph of a product; return what build() does."""
+    rows, depth, columns = size
+    weight = np.random.default_rng(1).random((depth, columns), np.float32)
+    described = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                 for name, shape in (("rows", (rows, depth)),
+                                     ("product", (rows, columns)))]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["rows", "weight"], ["product"])],
+        "matmul", described[:1], described[1:],
+        [numpy_helper.from_array(weight, "weight")])
+    onnx.save(as_model(graph), pathlib.Path(folder) / "matmul.onnx")
+    return {"variants": ["matmul"], "missing": {}}
+
+
+def main():
+    what, folder = json.loads(sys.argv[1]), sys.argv[2]
+    built = (build_matmul(what, folder) if isinstance(what, list)
+             else build(Case(**what), folder))
+    print(json.dumps(built))
+
+
 if __name__ == "__main__":
-    print(json.dumps(build(Case(**json.loads(sys.argv[1])), sys.argv[2])))
+    main()

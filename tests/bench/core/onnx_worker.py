@@ -10,6 +10,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import onnxruntime
@@ -79,20 +80,31 @@ class OnnxPeer:
                 "execution": options.execution_mode.name,
                 "providers": PROVIDERS}
 
-    def prepare(self, case, folder):
-        if case.dtype != "float32":
-            return {}, {"all": "no bfloat16 kernels for the CPU"}
-        description = json.dumps(dataclasses.asdict(case))
+    def _build(self, description, folder, tensors):
+        """The graphs by variant, and why others are missing."""
         built = json.loads(subprocess.run(
-            [sys.executable, BUILDER, description, folder], check=True,
-            capture_output=True, text=True).stdout)
-        tensors = inputs.read(case, folder)
+            [sys.executable, BUILDER, json.dumps(description), folder],
+            check=True, capture_output=True, text=True).stdout)
         graphs = {}
         for name in built["variants"]:
             path = pathlib.Path(folder) / f"{name}.onnx"
             graphs[name] = BoundGraph(path, self._threads, tensors)
             path.unlink()
         return graphs, built["missing"]
+
+    def matmul(self, dtype, size):
+        if dtype != "float32":
+            return {}
+        rows = np.random.default_rng(2).random(size[:2], np.float32)
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            graphs, _ = self._build(size, folder, {"rows": rows})
+        return {"MatMul": graphs["matmul"]}
+
+    def prepare(self, case, folder):
+        if case.dtype != "float32":
+            return {}, {"all": "no bfloat16 kernels for the CPU"}
+        return self._build(dataclasses.asdict(case), folder,
+                           inputs.read(case, folder))
 
     @staticmethod
     def answer(result):

@@ -110,6 +110,15 @@ def plain(graph, q, k, v):
     return op.matmul(weights, v, False, False), weights
 
 
+def matmul(size):
+    """The model of a product of an input "rows" and a weight."""
+    rows, depth, columns = size
+    weight = np.random.default_rng(1).random((columns, depth), np.float32)
+    source = op.parameter([rows, depth], np.float32, name="rows")
+    return openvino.Model([op.matmul(source, op.constant(weight), False,
+                                     True)], [source])
+
+
 def _average(weights):
     return op.reduce_mean(weights, op.constant([1]), False)
 

@@ -112,6 +112,9 @@ class OpenvinoPeer:
     def _capabilities(self):
         return self._core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
 
+    def _lacks(self, dtype):
+        return dtype == "bfloat16" and "BF16" not in self._capabilities()
+
     def hello(self):
         parameter = openvino.opset13.parameter([1], np.float32)
         compiled = self._compile(openvino.Model(
@@ -125,8 +128,18 @@ class OpenvinoPeer:
                     properties["INFERENCE_PRECISION_HINT"].get_type_name()},
                 "capabilities": self._capabilities()}
 
+    def matmul(self, dtype, size):
+        if self._lacks(dtype):
+            return {}
+        model = BoundModel(self._compile(openvino_graphs.matmul(size), dtype),
+                           dtype)
+        values = np.random.default_rng(2).random(size[:2], np.float32)
+        model.set_inputs({"rows": inputs.round_to_bfloat16(values)
+                          if dtype == "bfloat16" else values})
+        return {"MatMul": model}
+
     def prepare(self, case, folder):
-        if case.dtype == "bfloat16" and "BF16" not in self._capabilities():
+        if self._lacks(case.dtype):
             return {}, {"all": "the plugin has no bfloat16 on this CPU"}
         tensors = inputs.read(case, folder)
         built, missing = openvino_graphs.build(case, tensors)

@@ -37,6 +37,14 @@ def row_text(row):
             f"{_number(100 * row['share_of_peak'], 5, 0)}%  {variants}{mark}")
 
 
+def peak_lines(dtype, matmuls):
+    """What each matmul reaches, and which is the peak; the fastest first."""
+    lines = [f"{matmul['flops'] / 1e9:7.1f} GFLOP/s  {matmul['worker']}: "
+             f"{matmul['name']}, {' x '.join(map(str, matmul['size']))}"
+             for matmul in matmuls]
+    return [f"matmuls, {dtype}; the first is the peak:", *lines]
+
+
 def _means(rows):
     """Geometric means against each peer, of the rows that it has."""
     ratios = {peer: [row["ratio"][peer] for row in rows

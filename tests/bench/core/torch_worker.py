@@ -144,6 +144,15 @@ class TorchPeer:
                     name: value for name, value in sorted(os.environ.items())
                     if name.startswith(("OMP_", "GOMP_", "OPENBLAS_", "MKL_"))}}
 
+    @staticmethod
+    def matmul(dtype, size):
+        rows, depth, columns = size
+        left = torch.rand(rows, depth).to(DTYPES[dtype])
+        right = torch.rand(depth, columns).to(DTYPES[dtype])
+        product = torch.mm(left, right)
+        return {"torch.mm": functools.partial(torch.mm, left, right,
+                                              out=product)}
+
     def prepare(self, case, folder):
         problem = Problem(case, folder)
         variants = {"module": call_module, "manual": call_manual}

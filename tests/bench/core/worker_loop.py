@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peers' side of the protocol core_worker.cc speaks, and its clock.
 
-A peer is an object with hello() -> dict, prepare(case, folder) -> dict of
+A peer is an object with hello() -> dict, matmul(dtype, size) -> dict of
+functions by name that multiply (rows, depth) by (depth, columns), prepare(case, folder) -> dict of
 functions by variant, and a dict of reasons for the variants it has not;
 answer(result) turns what such a function returns into arrays.
 """
@@ -18,6 +19,8 @@ from cases import Case
 
 WARM_UP_SHARE = 0.2
 MEMORY_SHARE = 0.6
+# Of a peak, as matmul_peak.cc has them.
+PEAK_LIMITS = {"seconds": 1.0, "min_calls": 2, "max_seconds": 3.0}
 
 
 def measure(call, seconds, min_calls, max_seconds):
@@ -92,6 +95,14 @@ class Loop:
     def run(self, request):
         return measure(self._calls[request["variant"]], request["seconds"],
                        request["min_calls"], request["max_seconds"])
+
+    def peak(self, request):
+        rows, depth, columns = size = request["size"]
+        calls = self._peer.matmul(request["dtype"], size)
+        return {"flops": {
+            name: 2e6 * rows * depth * columns
+            / measure(call, **PEAK_LIMITS)["fastest_us"]
+            for name, call in calls.items()}}
 
     def release(self, _request):
         self._calls = {}
