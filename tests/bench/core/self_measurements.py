@@ -77,7 +77,7 @@ def _ratios(core, options, base, others):
 def masks(core, options, dtype):
     """The attention part alone, causal and padded, against all keys."""
     found = []
-    for shape, limit in (((1, 512, 768, 12), 0.70),
+    for shape, limit in (((1, 512, 768, 12), 0.75),
                          ((1, 2048, 1024, 16), 0.58)):
         base = self_case(shape, dtype, projected=False)
         causal = dataclasses.replace(base, causal=True)
