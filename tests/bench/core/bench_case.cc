@@ -50,7 +50,22 @@ void WriteTensor(const Tensor& tensor, const std::string& path) {
   if (!file) throw std::runtime_error(path + ": cannot be written");
 }
 
+ModuleConfig MakeEncoderConfig(const CaseSpec& spec) {
+  TransformerEncoderLayerConfig layer;
+  layer.d_model = spec.embed_dim;
+  layer.nhead = spec.num_heads;
+  layer.dim_feedforward = spec.feed_forward;
+  layer.activation = spec.activation;
+  layer.batch_first = true;
+  layer.compute_dtype = spec.dtype;
+  TransformerEncoderConfig config;
+  config.layer = layer;
+  config.num_layers = spec.num_layers;
+  return config;
+}
+
 ModuleConfig MakeConfig(const CaseSpec& spec) {
+  if (spec.num_layers > 0) return MakeEncoderConfig(spec);
   if (!spec.projected) {
     ScaledDotProductAttentionConfig config;
     config.num_heads = spec.num_heads;
@@ -98,6 +113,10 @@ CaseSpec ParseCaseSpec(const nlohmann::json& json) {
           .embed_dim = json.at("embed_dim"),
           .num_heads = json.at("num_heads"),
           .dtype = ParseDataType(json.at("dtype").get<std::string>()),
+          .num_layers = json.at("layers"),
+          .feed_forward = json.at("feed_forward"),
+          .activation = json.at("activation") == "gelu" ? Activation::kGelu
+                                                        : Activation::kRelu,
           .cross = json.at("cross"),
           .causal = json.at("causal"),
           .padded = json.at("padded"),

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/attention/config.h"
 #include "core/attention/module_implementation.h"
 #include "core/attention/request.h"
 #include "core/attention/weights.h"
@@ -28,7 +29,10 @@ struct CaseSpec {
   std::int64_t embed_dim = 0;
   std::int64_t num_heads = 0;
   DataType dtype = DataType::kFloat32;  ///< of weights, tensors and matmuls
-  bool cross = false;                   ///< key is not query; value is key
+  std::int64_t num_layers = 0;          ///< of an encoder; 0: attention
+  std::int64_t feed_forward = 0;        ///< width inside its layers
+  Activation activation = Activation::kRelu;
+  bool cross = false;  ///< key is not query; value is key
   bool causal = false;
   bool padded = false;  ///< there is a key padding mask
   bool need_weights = false;

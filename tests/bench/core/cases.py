@@ -7,13 +7,22 @@ Notation: N batch, L query length, S key length, E embed_dim, H heads.
 import dataclasses
 
 # N, L, E, H of plain self-attention.
-SELF = [(1, 1, 768, 12), (1, 16, 128, 8), (64, 10, 128, 8), (4, 100, 512, 8),
-        (2, 50, 256, 4), (1, 128, 768, 12), (8, 128, 768, 12),
+SELF = [(1, 1, 768, 12), (64, 1, 1024, 1), (1, 16, 128, 8),
+        (64, 10, 128, 8), (4, 100, 512, 8), (2, 50, 256, 4),
+        (1, 128, 768, 12), (8, 128, 768, 12),
         (1, 512, 768, 12), (8, 512, 768, 12), (1, 2048, 1024, 16),
         (1, 8192, 1024, 16)]
 # Head sizes 32, 64, 80, 128 of one width.
 HEADS = [(4, 128, 640, heads) for heads in (20, 10, 8, 5)]
 CAUSAL = [(1, 512, 768, 12), (1, 2048, 1024, 16)]
+# Stacks of encoder layers: N, L, E, H, and the other fields.
+ENCODERS = [
+    ((1, 100, 512, 8), {"layers": 6, "feed_forward": 2048}),
+    ((1, 128, 768, 12), {"layers": 12, "feed_forward": 3072,
+                         "activation": "gelu"}),
+    ((8, 128, 768, 12), {"layers": 1, "feed_forward": 3072,
+                         "activation": "gelu"}),
+]
 # The largest differences from the core's answers, as a part of its largest
 # magnitude, with which another answer is the same computation.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 3e-2}
@@ -40,6 +49,9 @@ class Case:
     padded: bool = False  # the second half of every sequence's keys
     weights: str = "none"  # "average", "per_head"
     projected: bool = True  # False: attention alone
+    layers: int = 0  # of torch.nn.TransformerEncoder; 0: attention
+    feed_forward: int = 0  # width inside the layers
+    activation: str = "relu"  # or "gelu", by the error function
 
     @property
     def head_dim(self):
@@ -52,6 +64,7 @@ class Case:
         if self.cross:
             lengths += f">{self.key_length}"
         words = [word for word, said in (
+            (f"encoder-{self.layers}", self.layers > 0),
             ("attention", not self.projected), ("cross", self.cross),
             ("causal", self.causal), ("padded", self.padded),
             (f"weights-{self.weights}", self.weights != "none")) if said]
@@ -87,7 +100,10 @@ class Case:
         if not self.projected:
             return attention
         rows = self.batch_size * (self.query_length + self.visible_keys)
-        return attention + 4 * rows * self.embed_dim**2
+        layer = attention + 4 * rows * self.embed_dim**2
+        layer += (4 * self.batch_size * self.query_length * self.embed_dim
+                  * self.feed_forward)
+        return layer * max(1, self.layers)
 
 
 def self_case(shape, dtype, **fields):
@@ -105,4 +121,5 @@ def rows(dtype):
     found += [self_case((8, 512, 768, 12), dtype, padded=True)]
     found += [self_case((1, 512, 768, 12), dtype, weights=weights)
               for weights in ("average", "per_head")]
-    return found
+    return found + [self_case(shape, dtype, **fields)
+                    for shape, fields in ENCODERS]

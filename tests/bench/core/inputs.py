@@ -30,25 +30,62 @@ def from_bfloat16_bits(bits):
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
+def _attention_shapes(width):
+    return {"in_proj_weight": (3 * width, width), "in_proj_bias": (3 * width,),
+            "out_proj.weight": (width, width), "out_proj.bias": (width,)}
+
+
+def _layer_shapes(width, inner):
+    """Those of an encoder layer."""
+    found = {f"self_attn.{name}": shape
+             for name, shape in _attention_shapes(width).items()}
+    return found | {
+        "linear1.weight": (inner, width), "linear1.bias": (inner,),
+        "linear2.weight": (width, inner), "linear2.bias": (width,),
+        "norm1.weight": (width,), "norm1.bias": (width,),
+        "norm2.weight": (width,), "norm2.bias": (width,)}
+
+
+def inside(tensors, prefix):
+    """The tensors below a prefix, by their names there."""
+    return {name.removeprefix(prefix): tensor
+            for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def shapes(case):
     """Names and shapes of a case's floating tensors."""
     width = case.embed_dim
     found = {"query": (case.batch_size, case.query_length, width)}
     if case.cross:
         found["key"] = (case.batch_size, case.key_length, width)
-    if case.projected:
-        found |= {"in_proj_weight": (3 * width, width),
-                  "in_proj_bias": (3 * width,),
-                  "out_proj.weight": (width, width),
-                  "out_proj.bias": (width,)}
+    if case.layers:
+        layer = _layer_shapes(width, case.feed_forward)
+        found |= {f"layers.{index}.{name}": shape
+                  for index in range(case.layers)
+                  for name, shape in layer.items()}
+    elif case.projected:
+        found |= _attention_shapes(width)
     return found
 
 
-def _scale(name, case):
+def _values(generator, name, shape, case):
+    values = generator.random(shape, dtype=np.float32) * 2 - 1
+    values *= np.float32(_scale(name, shape, case))
+    if ".norm" in name and name.endswith("weight"):
+        values += np.float32(1)
+    return values
+
+
+def _scale(name, shape, case):
     # Uniform values whose projections have a variance of about one, and
     # scores that tell keys apart, so that an answer depends on every part.
     if name.endswith("bias"):
         return 0.02
+    if ".norm" in name:
+        return 0.1
+    if case.layers and name.endswith("weight"):
+        # What a layer normalisation gives has a variance of one already.
+        return math.sqrt(3.0 / shape[1])
     if name.endswith("weight"):
         return 3.0 / math.sqrt(case.embed_dim)
     return 1.0
@@ -59,8 +96,7 @@ def make(case, special=None):
     generator = np.random.default_rng(SEED)
     tensors = {}
     for name, shape in shapes(case).items():
-        values = generator.random(shape, dtype=np.float32) * 2 - 1
-        values *= np.float32(_scale(name, case))
+        values = _values(generator, name, shape, case)
         if name == "query" and special is not None:
             spoil(values, special)
         if case.dtype == "bfloat16":

@@ -213,12 +213,12 @@ class ProofTest(unittest.TestCase):
             with self.subTest(threads), self.assertRaisesRegex(
                     proof.Refused, "MKL has"):
                 proof.check(FakeHello(
-                    TORCH, mkldnn=True,
+                    TORCH, mkldnn=True, fast_path=True,
                     blas={"name": "MKL", "threads": threads}), 2)
 
     def test_refuses_pytorch_without_a_library(self):
         with self.assertRaisesRegex(proof.Refused, "neither MKL nor"):
-            proof.check(FakeHello(TORCH, mkldnn=True,
+            proof.check(FakeHello(TORCH, mkldnn=True, fast_path=True,
                                   blas={"name": None, "threads": []}), 2)
 
     def test_refuses_another_precision_of_openvino(self):
@@ -238,6 +238,18 @@ class InputsTest(unittest.TestCase):
         for name, values in inputs.make(case).items():
             np.testing.assert_array_equal(read[name], values)
 
+    def test_gives_each_layer_weights_of_its_own(self):
+        case = cases.self_case((1, 4, 8, 2), "float32", layers=2,
+                               feed_forward=16)
+
+        tensors = inputs.make(case)
+
+        first, second = (inputs.inside(tensors, f"layers.{index}.")
+                         for index in range(2))
+        self.assertEqual(len(first), 12)
+        for name, values in first.items():
+            self.assertFalse((values == second[name]).all(), name)
+
     def test_rounds_to_bfloat16_ties_to_even(self):
         values = np.array([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-7],
                           dtype=np.float32)
@@ -251,6 +263,12 @@ class InputsTest(unittest.TestCase):
         causal = cases.self_case((1, 4, 8, 2), "float32", projected=False,
                                  causal=True)
 
+        encoder = cases.self_case((1, 4, 8, 2), "float32", layers=3,
+                                  feed_forward=16)
+
+        self.assertEqual(encoder.operations,
+                         3 * (full.operations + 2 * 4 * 4 * 8 * 8
+                              + 2 * 2 * 4 * 8 * 16))
         self.assertEqual(full.operations, 2 * 2 * 4 * 4 * 8)
         self.assertEqual(causal.operations, 2 * 2 * (1 + 2 + 3 + 4) * 8)
 

@@ -10,7 +10,8 @@ prints, as JSON, the variants a graph was built of.
 
 "fused" and "packed" are MatMul, com.microsoft.MultiHeadAttention, MatMul, with
 one MatMul per projection or one for all; "plain" is MatMul, Softmax, MatMul.
-The second form is of "matmul", of an input "rows" and a weight.
+An encoder's layers are onnx_encoder.py's, with one of these within; its "gemm"
+is "fused" with Gemm for MatMul and Add. The second form is of "matmul", of an input "rows" and a weight.
 Source: https://github.com/microsoft/onnxruntime/blob/v1.21.0/docs/
 ContribOperators.md#com.microsoft.MultiHeadAttention
 """
@@ -25,6 +26,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import inputs
+import onnx_encoder
 from cases import Case
 from worker_loop import too_large
 
@@ -43,9 +45,11 @@ def as_model(graph):
 class Graph:
     """A graph under construction: names of values, nodes, initializers."""
 
-    def __init__(self, case, tensors):
+    def __init__(self, case, tensors, variant):
         self.case = case
         self.tensors = tensors
+        self.uses_gemm = variant == "gemm"
+        self.plain = variant == "plain"
         self._nodes = []
         self._initializers = []
 
@@ -63,19 +67,28 @@ class Graph:
 
     def linear(self, rows, weight, bias=None):
         """rows W^T + b, with torch's weight (out, in)."""
+        if self.uses_gemm and bias is not None:
+            return self.gemm(rows, weight, bias)
         product = self.node("MatMul", rows, self.constant(weight.T))
         if bias is None:
             return product
         return self.node("Add", product, self.constant(bias))
 
-    def linear_out(self, rows):
-        return self.linear(rows, self.tensors["out_proj.weight"],
-                           self.tensors["out_proj.bias"])
+    def gemm(self, rows, weight, bias, activation=None):
+        """The same, and an activation, by Gemm on a matrix."""
+        length, width = self.case.query_length, len(bias)
+        matrix = self.node("Reshape", rows, self.constant(
+            np.array([-1, weight.shape[1]])))
+        product = self.node("Gemm", matrix, self.constant(weight.T),
+                            self.constant(bias))
+        if activation:
+            product = activation(product)
+        return self.node("Reshape", product, self.constant(
+            np.array([self.case.batch_size, length, width])))
 
-    def input_parts(self):
-        """Weight and bias of q, k and v."""
-        return list(zip(np.split(self.tensors["in_proj_weight"], 3),
-                        np.split(self.tensors["in_proj_bias"], 3)))
+    def linear_out(self, rows, weights):
+        return self.linear(rows, weights["out_proj.weight"],
+                           weights["out_proj.bias"])
 
     def model(self, **outputs):
         """The model whose outputs are these values, by name, with shapes."""
@@ -103,34 +116,38 @@ class Graph:
         return (case.batch_size, case.query_length, case.embed_dim)
 
 
+def input_parts(weights):
+    """Weight and bias of q, k and v."""
+    return zip(np.split(weights["in_proj_weight"], 3),
+               np.split(weights["in_proj_bias"], 3))
+
+
 def attend(graph, q, k, v, bias=""):
-    """com.microsoft.MultiHeadAttention and the output projection."""
+    """com.microsoft.MultiHeadAttention."""
     case = graph.case
     padding = ""
     if case.padded:
         visible = ~graph.tensors["key_padding"]
         padding = graph.constant(visible.astype(np.int32))
-    context = graph.node(
+    return graph.node(
         "MultiHeadAttention", q, k, v, bias, padding, domain="com.microsoft",
         num_heads=case.num_heads, unidirectional=int(case.causal))
-    return graph.model(output=(graph.linear_out(context), graph.output_shape))
 
 
-def fused(graph):
+def fused(graph, query, key, weights):
     """One MatMul for each projection; the operator adds their biases."""
-    key = "key" if graph.case.cross else "query"
     q, k, v = (graph.linear(rows, weight) for rows, (weight, _) in zip(
-        ("query", key, key), graph.input_parts()))
-    return attend(graph, q, k, v,
-                  graph.constant(graph.tensors["in_proj_bias"]))
+        (query, key, key), input_parts(weights)))
+    bias = graph.constant(weights["in_proj_bias"])
+    return graph.linear_out(attend(graph, q, k, v, bias), weights), None
 
 
-def packed(graph):
+def packed(graph, query, _key, weights):
     """One MatMul for all projections, then a split."""
-    rows = graph.linear("query", graph.tensors["in_proj_weight"],
-                        graph.tensors["in_proj_bias"])
+    rows = graph.linear(query, weights["in_proj_weight"],
+                        weights["in_proj_bias"])
     parts = graph.node("Split", rows, outputs=3, axis=2)
-    return attend(graph, *parts)
+    return graph.linear_out(attend(graph, *parts), weights), None
 
 
 def score_mask(case, tensors):
@@ -144,15 +161,14 @@ def score_mask(case, tensors):
     return None
 
 
-def plain(graph):
+def plain(graph, query, key, weights):
     """The formula in ONNX's own operators; has the weights."""
     case = graph.case
-    key = "key" if case.cross else "query"
     split = graph.constant(np.array([0, 0, case.num_heads, case.head_dim]))
     axes = {"q": [0, 2, 1, 3], "k": [0, 2, 3, 1], "v": [0, 2, 1, 3]}
     heads = {}
-    for name, rows, (weight, bias) in zip("qkv", ("query", key, key),
-                                          graph.input_parts()):
+    for name, rows, (weight, bias) in zip("qkv", (query, key, key),
+                                          input_parts(weights)):
         projected = graph.node("Reshape", graph.linear(rows, weight, bias),
                                split)
         heads[name] = graph.node("Transpose", projected, perm=axes[name])
@@ -162,13 +178,21 @@ def plain(graph):
     mask = score_mask(case, graph.tensors)
     if mask is not None:
         scores = graph.node("Add", scores, graph.constant(mask))
-    weights = graph.node("Softmax", scores, axis=-1)
-    context = graph.node("Transpose", graph.node("MatMul", weights,
-                                                 heads["v"]),
+    parts = graph.node("Softmax", scores, axis=-1)
+    context = graph.node("Transpose", graph.node("MatMul", parts, heads["v"]),
                          perm=[0, 2, 1, 3])
     context = graph.node("Reshape", context,
                          graph.constant(np.array([0, 0, case.embed_dim])))
-    outputs = {"output": (graph.linear_out(context), graph.output_shape)}
+    return graph.linear_out(context, weights), parts
+
+
+def attention_model(graph, attention):
+    """The model of attention alone."""
+    case = graph.case
+    output, weights = attention(graph, "query",
+                                "key" if case.cross else "query",
+                                graph.tensors)
+    outputs = {"output": (output, graph.output_shape)}
     size = (case.query_length, case.key_length)
     if case.weights == "average":
         mean = graph.node("ReduceMean", weights, axes=[1], keepdims=0)
@@ -188,14 +212,17 @@ def build(case, folder):
         missing["fused"] = "MultiHeadAttention has no output for the weights"
     else:
         builders["fused"] = fused
+        if case.layers:
+            builders["gemm"] = fused
         if not case.cross:
             builders["packed"] = packed
         if reason := too_large(case):
             del builders["plain"]
             missing["plain"] = reason
+    make = onnx_encoder.model if case.layers else attention_model
     for name, builder in builders.items():
-        onnx.save(builder(Graph(case, tensors)),
-                  pathlib.Path(folder) / f"{name}.onnx")
+        graph = Graph(case, tensors, name)
+        onnx.save(make(graph, builder), pathlib.Path(folder) / f"{name}.onnx")
     return {"variants": list(builders), "missing": missing}
 
 

@@ -3,7 +3,8 @@
 
 "sdpa" is a MatMul for each projection, ScaledDotProductAttention, MatMul;
 "packed" has one MatMul for the three; "plain" is MatMul, Softmax, MatMul, and
-has the weights. Weights are constants, shapes are fixed, masks are constants.
+has the weights. The layers of an encoder have one of these within. Weights and
+masks are constants, shapes are fixed.
 Source: https://docs.openvino.ai/2025/documentation/openvino-ir-format/
 operation-sets/operation-specs/sequence/scaled-dot-product-attention.html
 """
@@ -14,9 +15,11 @@ import numpy as np
 import openvino
 from openvino import opset13 as op
 
+import inputs
 from worker_loop import too_large
 
 MASKED = np.float32(-3.0e38)
+NORM_EPS = 1e-5
 SWAP_HEADS = [0, 2, 1, 3]  # (N, L, H, D) and (N, H, L, D)
 
 
@@ -43,36 +46,31 @@ class Graph:
         product = op.matmul(rows, op.constant(weight), False, True)
         return op.add(product, op.constant(bias))
 
-    def input_parts(self):
-        """Weight and bias of q, k and v."""
-        return zip(np.split(self.tensors["in_proj_weight"], 3),
-                   np.split(self.tensors["in_proj_bias"], 3))
-
     def heads(self, rows):
         """(N, L, E) as (N, H, L, D)."""
         shape = op.constant([0, 0, self.case.num_heads, self.case.head_dim])
         return op.transpose(op.reshape(rows, shape, True),
                             op.constant(SWAP_HEADS))
 
-    def linear_out(self, context):
+    def linear_out(self, context, weights):
         """The output projection of (N, H, L, D)."""
         rows = op.reshape(op.transpose(context, op.constant(SWAP_HEADS)),
                           op.constant([0, 0, self.case.embed_dim]), True)
-        return self.linear(rows, self.tensors["out_proj.weight"],
-                           self.tensors["out_proj.bias"])
+        return self.linear(rows, weights["out_proj.weight"],
+                           weights["out_proj.bias"])
 
 
-def separate(graph):
+def separate(graph, query, key, weights):
     """q, k, v by one MatMul each."""
-    return [graph.heads(graph.linear(rows, weight, bias))
-            for rows, (weight, bias) in zip(
-                (graph.query, graph.key, graph.key), graph.input_parts())]
+    return [graph.heads(graph.linear(rows, *part)) for rows, *part in zip(
+        (query, key, key), np.split(weights["in_proj_weight"], 3),
+        np.split(weights["in_proj_bias"], 3))]
 
 
-def together(graph):
+def together(graph, query, _key, weights):
     """q, k, v by one MatMul and a split."""
-    rows = graph.linear(graph.query, graph.tensors["in_proj_weight"],
-                        graph.tensors["in_proj_bias"])
+    rows = graph.linear(query, weights["in_proj_weight"],
+                        weights["in_proj_bias"])
     parts = op.split(rows, op.constant(2), 3)
     return [graph.heads(part) for part in parts.outputs()]
 
@@ -123,10 +121,44 @@ def _average(weights):
     return op.reduce_mean(weights, op.constant([1]), False)
 
 
+def norm(rows, weight, bias):
+    """Layer normalisation, as the plugin finds it."""
+    normalised = op.mvn(rows, op.constant([2]), True, NORM_EPS, "INSIDE_SQRT")
+    return op.add(op.multiply(normalised, op.constant(weight)),
+                  op.constant(bias))
+
+
+def layer(graph, rows, weights, projections, attention):
+    """An encoder layer."""
+    own = inputs.inside(weights, "self_attn.")
+    context, _ = attention(graph, *projections(graph, rows, rows, own))
+    rows = norm(op.add(rows, graph.linear_out(context, own)),
+                weights["norm1.weight"], weights["norm1.bias"])
+    inner = graph.linear(rows, weights["linear1.weight"],
+                         weights["linear1.bias"])
+    inner = (op.gelu(inner, "erf") if graph.case.activation == "gelu"
+             else op.relu(inner))
+    inner = graph.linear(inner, weights["linear2.weight"],
+                         weights["linear2.bias"])
+    return norm(op.add(rows, inner), weights["norm2.weight"],
+                weights["norm2.bias"])
+
+
+def _encoder(graph, projections, attention):
+    rows = graph.query
+    for index in range(graph.case.layers):
+        weights = inputs.inside(graph.tensors, f"layers.{index}.")
+        rows = layer(graph, rows, weights, projections, attention)
+    return ["output"], openvino.Model([rows], graph.parameters)
+
+
 def _model(graph, projections, attention):
     """The names of the outputs, and the model."""
-    context, weights = attention(graph, *projections(graph))
-    outputs = {"output": graph.linear_out(context)}
+    if graph.case.layers:
+        return _encoder(graph, projections, attention)
+    context, weights = attention(graph, *projections(
+        graph, graph.query, graph.key, graph.tensors))
+    outputs = {"output": graph.linear_out(context, graph.tensors)}
     if graph.case.weights == "average":
         outputs["weights"] = _average(weights)
     elif graph.case.weights == "per_head":

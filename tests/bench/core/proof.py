@@ -24,6 +24,7 @@ def describe(worker):
                              hello["openmp_environment"].items())
         text += (f", version {hello['version']}, {hello['blas']['name']} with "
                  f"{hello['blas']['threads'][-1]} threads, mkldnn available,"
+                 " fast path on,"
                  f" inference mode, eval, {variables}")
     elif worker.peer == ONNX:
         text += (f", version {hello['version']}, {hello['graph_optimization']}"
@@ -59,6 +60,8 @@ def check(worker, threads):
         faults += _blas_faults(hello["blas"], threads)
         if not hello["mkldnn"]:
             faults.append("torch.backends.mkldnn is not available")
+        if not hello["fast_path"]:
+            faults.append("the encoder's fast path is off")
     if worker.peer == ONNX:
         if hello["graph_optimization"] != "ORT_ENABLE_ALL":
             faults.append("not all graph optimisations are on")

@@ -3,7 +3,8 @@
 
 Variants: "module" is nn.MultiheadAttention; "sdpa", where no weights are
 wanted, is linear, scaled_dot_product_attention, linear; "manual" is linear,
-bmm, softmax, bmm, linear. All in inference mode and eval.
+bmm, softmax, bmm, linear. Of an encoder, "module" is nn.TransformerEncoder on
+its fast path; "sdpa" is its layers by hand. All in inference mode and eval.
 """
 
 import ctypes
@@ -127,6 +128,49 @@ def call_manual(problem):
     return output, weights
 
 
+class EncoderProblem:
+    """A stack of encoder layers and its input."""
+
+    def __init__(self, case, folder):
+        self.case = case
+        dtype = DTYPES[case.dtype]
+        tensors = {name: torch.from_numpy(values).to(dtype)
+                   for name, values in inputs.read(case, folder).items()}
+        self.query = tensors["query"]
+        with torch.device("meta"):
+            layer = torch.nn.TransformerEncoderLayer(
+                case.embed_dim, case.num_heads, case.feed_forward,
+                activation=case.activation, batch_first=True, dtype=dtype)
+            self.encoder = torch.nn.TransformerEncoder(layer, case.layers)
+        self.encoder.load_state_dict(
+            {name: tensors[name] for name in self.encoder.state_dict()},
+            assign=True)
+        self.encoder.eval()
+
+
+def call_encoder(problem):
+    return problem.encoder(problem.query), None
+
+
+def attend(layer, rows, num_heads):
+    """A layer's self-attention by scaled_dot_product_attention."""
+    module = layer.self_attn
+    qkv = functional.linear(rows, module.in_proj_weight, module.in_proj_bias)
+    q, k, v = (part.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+               for part in qkv.chunk(3, dim=-1))
+    context = functional.scaled_dot_product_attention(q, k, v)
+    return module.out_proj(context.transpose(1, 2).flatten(2))
+
+
+def call_encoder_sdpa(problem):
+    rows = problem.query
+    for layer in problem.encoder.layers:
+        rows = layer.norm1(rows + attend(layer, rows, problem.case.num_heads))
+        inner = layer.activation(layer.linear1(rows))
+        rows = layer.norm2(rows + layer.linear2(inner))
+    return rows, None
+
+
 class TorchPeer:
     """See worker_loop."""
 
@@ -139,6 +183,7 @@ class TorchPeer:
         return {"version": torch.__version__,
                 "threads": torch.get_num_threads(),
                 "blas": blas(),
+                "fast_path": torch.backends.mha.get_fastpath_enabled(),
                 "mkldnn": torch.backends.mkldnn.is_available(),
                 "openmp_environment": {
                     name: value for name, value in sorted(os.environ.items())
@@ -154,6 +199,10 @@ class TorchPeer:
                                               out=product)}
 
     def prepare(self, case, folder):
+        if case.layers:
+            problem = EncoderProblem(case, folder)
+            return {"module": self._inference(call_encoder, problem),
+                    "sdpa": self._inference(call_encoder_sdpa, problem)}, {}
         problem = Problem(case, folder)
         variants = {"module": call_module, "manual": call_manual}
         missing = {}
