@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure the core against PyTorch, ONNX Runtime and OpenVINO, in turns.
 
-All are measured in one run. Each computes in a process of its own, from the same tensors, with as many
-threads. Before a row is timed, all answers are compared. Then every worker in
-turn is warm and measured for a while, in as many repetitions as asked for; a
-peer's figure is the median of its fastest way. Nothing is measured unless the
-peers are at their best, and the proof is printed.
+All are measured in one run. Each computes in a process of its own, from the
+same tensors, with as many threads. Before a row is timed, all answers are
+compared. Then every worker in turn is warm and measured for a while, in as
+many repetitions as asked for; a peer's figure is the median of its fastest
+way. Nothing is measured unless the peers are at their best, and the proof is
+printed.
 
 Exit status: 0 measured, 2 wrong arguments, 3 refused, with the reason.
 """

@@ -40,7 +40,8 @@ class Environment:
 
     def make(self):
         """Make it, unless it is there and has a pip that works."""
-        if self.python.exists() and self._run(*PIP, "--version").returncode == 0:
+        if (self.python.exists()
+                and self._run(*PIP, "--version").returncode == 0):
             return
         made = subprocess.run(
             [sys.executable, "-m", "venv", "--clear", str(self.folder)],

@@ -8,10 +8,11 @@ Importing onnx and onnxruntime into one process registers every schema twice.
 Weights are initializers, shapes are fixed. Writes FOLDER/VARIANT.onnx and
 prints, as JSON, the variants a graph was built of.
 
-"fused" and "packed" are MatMul, com.microsoft.MultiHeadAttention, MatMul, with
-one MatMul per projection or one for all; "plain" is MatMul, Softmax, MatMul.
-An encoder's layers are onnx_encoder.py's, with one of these within; its "gemm"
-is "fused" with Gemm for MatMul and Add. The second form is of "matmul", of an input "rows" and a weight.
+"fused" and "packed" are MatMul, com.microsoft.MultiHeadAttention, MatMul,
+with one MatMul per projection or one for all; "plain" is MatMul, Softmax,
+MatMul. An encoder's layers are onnx_encoder.py's, with one of these within;
+its "gemm" is "fused" with Gemm for MatMul and Add. The second form is of
+"matmul", of an input "rows" and a weight.
 Source: https://github.com/microsoft/onnxruntime/blob/v1.21.0/docs/
 ContribOperators.md#com.microsoft.MultiHeadAttention
 """

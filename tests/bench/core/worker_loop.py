@@ -2,9 +2,10 @@
 """The peers' side of the protocol core_worker.cc speaks, and its clock.
 
 A peer is an object with hello() -> dict, matmul(dtype, size) -> dict of
-functions by name that multiply (rows, depth) by (depth, columns), prepare(case, folder) -> dict of
-functions by variant, and a dict of reasons for the variants it has not;
-answer(result) turns what such a function returns into arrays.
+functions by name that multiply (rows, depth) by (depth, columns),
+prepare(case, folder) -> dict of functions by variant, and a dict of reasons
+for the variants it has not; answer(result) turns what such a function returns
+into arrays.
 """
 
 import json
