@@ -47,6 +47,7 @@ PanelLinear::PanelLinear(const LinearWeights& weights, DataType dtype,
       in_(weights.weight.shape().dim(1)),
       depth_(DepthOf(weights, dtype)),
       out_(weights.weight.shape().dim(0)),
+      strip_(dtype == DataType::kFloat32 ? MultiplyStrip() : kPanelWidth),
       epilogue_(EpilogueOf(activation)),
       has_bias_(weights.bias.has_value()),
       bias_(ToFloats(weights.bias)),
@@ -85,12 +86,12 @@ PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
   return kernels;
 }
 
-// Element (k, n) of a panel of `width` columns lies at k * width + n; with
-// bfloat16, where two k make a pair, at (k / 2) * 2 width + 2 n + k mod 2.
+// Element (k, n) of a strip of `width` columns lies at k * width + n; with
+// bfloat16, where a strip is a panel and two k make a pair, at
+// (k / 2) * 2 width + 2 n + k mod 2.
 std::size_t PanelLinear::PlaceOf(std::int64_t k, std::int64_t n) const {
-  const std::int64_t first = n / kPanelWidth * kPanelWidth;
-  const std::int64_t width =
-      std::min(kPanelWidth, RoundUp(out_, kLanes) - first);
+  const std::int64_t first = n / strip_ * strip_;
+  const std::int64_t width = std::min(strip_, RoundUp(out_, kLanes) - first);
   const std::int64_t in_panel =
       dtype_ == DataType::kFloat32
           ? k * width + (n - first)
@@ -213,20 +214,22 @@ void PanelLinear::ComputeSums(const Panel& panel, const TileRows& rows,
 void PanelLinear::MultiplyFloats(const Panel& panel, const TileRows& rows,
                                  const float* bias,
                                  const PatchSink::Place& to) const {
+  const std::int64_t width = std::min(strip_, panel.width);
   for (std::int64_t first = 0; first < depth_; first += kMaxDepth) {
     const std::int64_t depth = std::min(kMaxDepth, depth_ - first);
-    Multiply({.rows = rows.count,
-              .columns = panel.width,
-              .depth = depth,
-              .a = reinterpret_cast<const float*>(rows.data) + first,
-              .lda = depth_,
-              .b = reinterpret_cast<const float*>(panel.weights) +
-                   first * panel.width,
-              .ldb = panel.width,
-              .c = to.values,
-              .ldc = to.stride,
-              .accumulate = first > 0,
-              .bias = first + depth == depth_ ? bias : nullptr});
+    Multiply(
+        {.rows = rows.count,
+         .columns = panel.width,
+         .depth = depth,
+         .a = reinterpret_cast<const float*>(rows.data) + first,
+         .lda = depth_,
+         .b = reinterpret_cast<const float*>(panel.weights) + first * width,
+         .ldb = width,
+         .c = to.values,
+         .ldc = to.stride,
+         .strip_step = width * depth_,
+         .accumulate = first > 0,
+         .bias = first + depth == depth_ ? bias : nullptr});
   }
 }
 

@@ -101,6 +101,7 @@ class PanelLinear final : public LinearLayer {
   std::int64_t in_;
   std::int64_t depth_;  // in_, made even with bfloat16
   std::int64_t out_;
+  std::int64_t strip_;  // columns whose rows lie one behind the other
   Epilogue epilogue_;
   bool has_bias_;
   std::vector<float> bias_;  // zeros: none

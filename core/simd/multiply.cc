@@ -17,12 +17,14 @@ HWY_BEFORE_NAMESPACE();
 namespace attention::HWY_NAMESPACE {
 namespace {
 
-// A block of C is held in registers: some rows by up to kMostVectors vectors.
-// Beside it live one row of B and one element of A. A fused multiply-add takes
-// 4 cycles, and 2 begin in each: at least 8 must be under way. With 32
-// registers 6 x 4 of 24 sums need 10 loads for 24 multiplications, with 16
-// registers 6 x 2 need 8 for 12.
-constexpr int kMostVectors = kLanes == 16 ? 4 : 2;
+// A block of C is held in registers: some rows by some vectors. Beside it live
+// one row of B and one element of A. A fused multiply-add takes 4 cycles, and 2
+// begin in each: at least 8 must be under way. With 32 registers 6 x 4 of 24
+// sums need 10 loads for 24 multiplications, with 16 registers 6 x 2 need 8 for
+// 12.
+constexpr int kStripVectors = kLanes == 16 ? 4 : 16 / static_cast<int>(kLanes);
+constexpr int kMostVectors = kLanes == 4 ? 2 : kStripVectors;
+constexpr std::int64_t kStrip = kStripVectors * std::int64_t{kLanes};
 // The narrower, the more rows.
 constexpr int MostRows(int vectors) {
   if (kLanes < 16 || vectors == 4) return 6;
@@ -36,7 +38,15 @@ HWY_INLINE float Load(const float* from) {
   return value;
 }
 
-// kRows rows of C by kVectors vectors, from their first element on.
+// Where column `column` of B begins.
+HWY_INLINE const float* ColumnOf(const MatrixProduct& product,
+                                 std::int64_t column) {
+  if (product.strip_step == 0) return product.b + column;
+  return product.b + column / kStrip * product.strip_step + column % kStrip;
+}
+
+// kRows rows of C by kVectors vectors, from their first element on; of more
+// vectors than a strip has, strip by strip.
 template <int kRows, int kVectors>
 HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
                               const float* b, const float* bias, float* c) {
@@ -52,14 +62,18 @@ HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
     }
   }
   const std::int64_t run = product.run > 0 ? product.run : product.depth;
+  const std::int64_t strip_step =
+      product.strip_step > 0 ? product.strip_step : kStrip;
   for (std::int64_t first = 0; first < product.depth; first += run) {
     const std::int64_t end = std::min(first + run, product.depth);
     const float* from = b;
+    HWY_UNROLL(4)
     for (std::int64_t k = first; k < end; ++k, from += product.ldb) {
       FloatVector row[kVectors];
       HWY_UNROLL(4)
       for (int j = 0; j < kVectors; ++j) {
-        row[j] = hn::LoadU(d, from + j * kLanes);
+        row[j] = hn::LoadU(d, from + j / kStripVectors * strip_step +
+                                  j % kStripVectors * std::int64_t{kLanes});
       }
       HWY_UNROLL(12)
       for (int i = 0; i < kRows; ++i) {
@@ -84,37 +98,68 @@ HWY_INLINE void MultiplyBlock(const MatrixProduct& product, const float* a,
   }
 }
 
-// Rows from `first` on: blocks of kRows, then what is left.
+// Rows of the next block: as many as a block takes, but no last block so low
+// that too few sums would be under way.
+template <int kMost>
+HWY_INLINE std::int64_t NextRows(std::int64_t left) {
+  if (left >= kMost + 3 || left == kMost) return kMost;
+  return left > kMost ? (left + 1) / 2 : left;
+}
+
+// A block of `rows` rows, at most kRows.
 template <int kRows, int kVectors>
-HWY_INLINE void MultiplyRows(const MatrixProduct& product, std::int64_t first,
-                             std::int64_t column) {
-  const float* bias = product.bias == nullptr ? nullptr : product.bias + column;
-  for (; product.rows - first >= kRows; first += kRows) {
-    MultiplyBlock<kRows, kVectors>(product, product.a + first * product.lda,
-                                   product.b + column, bias,
-                                   product.c + first * product.ldc + column);
+HWY_INLINE void MultiplyRows(const MatrixProduct& product, std::int64_t rows,
+                             std::int64_t first, std::int64_t column) {
+  if (rows == kRows) {
+    return MultiplyBlock<kRows, kVectors>(
+        product, product.a + first * product.lda, ColumnOf(product, column),
+        product.bias == nullptr ? nullptr : product.bias + column,
+        product.c + first * product.ldc + column);
   }
   if constexpr (kRows > 1) {
-    MultiplyRows<kRows - 1, kVectors>(product, first, column);
+    MultiplyRows<kRows - 1, kVectors>(product, rows, first, column);
   }
 }
 
-// Columns from `column` on: strips of kVectors vectors, then what is left.
+// Columns from `column` on: blocks of kVectors vectors, then what is left.
 template <int kVectors>
 HWY_INLINE void MultiplyColumns(const MatrixProduct& product,
                                 std::int64_t column) {
   constexpr std::int64_t kWidth = kVectors * std::int64_t{kLanes};
+  constexpr int kMost = MostRows(kVectors);
   for (; product.columns - column >= kWidth; column += kWidth) {
-    MultiplyRows<MostRows(kVectors), kVectors>(product, 0, column);
+    std::int64_t rows = 0;
+    for (std::int64_t first = 0; first < product.rows; first += rows) {
+      rows = NextRows<kMost>(product.rows - first);
+      MultiplyRows<kMost, kVectors>(product, rows, first, column);
+    }
   }
   if constexpr (kVectors > 1) MultiplyColumns<kVectors - 1>(product, column);
+}
+
+// One row or two, by two strips at a time, which keep enough sums under way; of
+// more, the processor no longer fetches ahead what it has not been asked for.
+template <int kRows>
+HWY_INLINE std::int64_t MultiplyLow(const MatrixProduct& product) {
+  std::int64_t column = 0;
+  for (; product.columns - column >= 2 * kStrip; column += 2 * kStrip) {
+    MultiplyRows<kRows, 2 * kStripVectors>(product, kRows, 0, column);
+  }
+  return column;
 }
 
 bool Fuses() { return HWY_NATIVE_FMA != 0; }
 
 void MultiplyAll(const MatrixProduct& product) {
-  MultiplyColumns<kMostVectors>(product, 0);
+  std::int64_t column = 0;
+  if constexpr (kLanes == 8) {
+    if (product.rows == 1) column = MultiplyLow<1>(product);
+    if (product.rows == 2) column = MultiplyLow<2>(product);
+  }
+  MultiplyColumns<kMostVectors>(product, column);
 }
+
+std::int64_t Strip() { return kStrip; }
 
 }  // namespace
 }  // namespace attention::HWY_NAMESPACE
@@ -125,8 +170,11 @@ namespace attention {
 
 HWY_EXPORT(Fuses);
 HWY_EXPORT(MultiplyAll);
+HWY_EXPORT(Strip);
 
 bool MultiplyFuses() { return HWY_DYNAMIC_DISPATCH(Fuses)(); }
+
+std::int64_t MultiplyStrip() { return HWY_DYNAMIC_DISPATCH(Strip)(); }
 
 void Multiply(const MatrixProduct& product) {
   HWY_DYNAMIC_DISPATCH(MultiplyAll)(product);

@@ -24,6 +24,9 @@ struct MatrixProduct {
   /// behind the first of those. 0: all of them.
   std::int64_t run = 0;
   std::int64_t run_step = 0;
+  /// Columns of B lie in strips of MultiplyStrip() each, so many elements
+  /// apart. 0: all of them side by side.
+  std::int64_t strip_step = 0;
   bool accumulate = false;      ///< begin with the elements of C, not with 0
   const float* bias = nullptr;  ///< [columns] or nullptr: none
 };
@@ -43,6 +46,10 @@ struct MatrixProduct {
 /// Source: the register blocking of Goto and van de Geijn 2008, "Anatomy of
 /// High-Performance Matrix Multiplication".
 void Multiply(const MatrixProduct& product);
+
+/// Columns of B that Multiply takes at a time on this processor, 16 or 64: it
+/// is fastest where they lie side by side, row behind row.
+[[nodiscard]] std::int64_t MultiplyStrip();
 
 /// Whether this processor has the fused multiply-add that Multiply promises;
 /// else it rounds products as well, and is slow.

@@ -2,10 +2,12 @@
 // What core/simd takes per element: nanoseconds are 1e9 / items_per_second.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "core/simd/convert.h"
+#include "core/simd/multiply.h"
 #include "core/simd/softmax.h"
 #include "core/simd/store.h"
 
@@ -26,6 +28,69 @@ std::vector<float> Floats(std::size_t count) {
   }
   return values;
 }
+
+// A product as the core has it, over what is `wide` columns of B: those of one
+// page of keys after the other, of a head's values, of strips of a weight.
+// Items are fused multiply-adds.
+struct ProductSize {
+  std::int64_t rows, columns, depth;
+  bool strips;
+};
+
+void MultiplyAgain(benchmark::State& state, const ProductSize& size,
+                   std::int64_t num_products) {
+  const auto count = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  const std::vector<float> a = Floats(count(size.rows * size.depth));
+  const std::vector<float> b =
+      Floats(count(size.depth * size.columns * num_products));
+  const std::int64_t ldc = size.columns * num_products;
+  std::vector<float> c(count(size.rows * ldc));
+  const std::int64_t strip = std::min(MultiplyStrip(), size.columns);
+  for (auto _ : state) {
+    for (std::int64_t i = 0; i < num_products; ++i) {
+      Multiply({.rows = size.rows,
+                .columns = size.columns,
+                .depth = size.depth,
+                .a = a.data(),
+                .lda = size.depth,
+                .b = b.data() + i * size.depth * size.columns,
+                .ldb = size.strips ? strip : size.columns,
+                .c = c.data() + i * size.columns,
+                .ldc = ldc,
+                .strip_step = size.strips ? strip * size.depth : 0});
+    }
+    benchmark::ClobberMemory();
+  }
+  CountElements(state,
+                count(size.rows * size.columns * size.depth * num_products));
+}
+
+// rows, D, whether in strips: the scores of a block of keys
+void BM_MultiplyKeys(benchmark::State& state) {
+  MultiplyAgain(state,
+                {state.range(0), 64, state.range(1), state.range(2) != 0}, 8);
+}
+BENCHMARK(BM_MultiplyKeys)
+    ->ArgNames({"rows", "D", "strips"})
+    ->ArgsProduct({{1, 10, 36, 50, 64}, {16, 64, 128}, {0, 1}});
+
+// rows, D, whether in strips: a block of keys by its values
+void BM_MultiplyValues(benchmark::State& state) {
+  MultiplyAgain(state,
+                {state.range(0), state.range(1), 512, state.range(2) != 0}, 1);
+}
+BENCHMARK(BM_MultiplyValues)
+    ->ArgNames({"rows", "D", "strips"})
+    ->ArgsProduct({{1, 10, 36, 50, 64}, {16, 64, 128}, {0, 1}});
+
+// rows, K, whether in strips: twelve panels of a weight
+void BM_MultiplyWeights(benchmark::State& state) {
+  MultiplyAgain(state,
+                {state.range(0), 64, state.range(1), state.range(2) != 0}, 12);
+}
+BENCHMARK(BM_MultiplyWeights)
+    ->ArgNames({"rows", "K", "strips"})
+    ->ArgsProduct({{1, 2, 10, 64}, {128, 512, 1024}, {0, 1}});
 
 // rows, width, whether there is a mask, whether bfloat16 is wanted
 void BM_SoftmaxBlock(benchmark::State& state) {

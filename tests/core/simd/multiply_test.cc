@@ -146,6 +146,53 @@ TEST_P(MultiplyTest, BitsDoNotDependOnRowsNorOnHowDepthIsCut) {
   }
 }
 
+// Columns of B, [depth, columns], in strips.
+std::vector<float> InStrips(const std::vector<float>& b, std::size_t columns,
+                            std::size_t depth) {
+  const auto strip = static_cast<std::size_t>(MultiplyStrip());
+  std::vector<float> strips;
+  for (std::size_t first = 0; first < columns; first += strip) {
+    for (std::size_t k = 0; k < depth; ++k) {
+      const auto row = b.begin() + std::ptrdiff_t(k * columns + first);
+      strips.insert(strips.end(), row,
+                    row + std::ptrdiff_t(std::min(strip, columns - first)));
+      strips.resize(first * depth + (k + 1) * strip);
+    }
+  }
+  return strips;
+}
+
+TEST_P(MultiplyTest, StripsHaveTheBitsOfColumnsSideBySide) {
+  constexpr std::size_t kDepth = 33;
+  ASSERT_EQ(MultiplyStrip() % 16, 0);
+  for (std::size_t rows = 0; rows <= 27; ++rows) {
+    for (const std::size_t columns : {16, 32, 48, 64, 80, 128, 192, 208}) {
+      const std::vector<float> a = TameFloats(rows * kDepth, 1);
+      const std::vector<float> b = TameFloats(kDepth * columns, 2);
+      AtPageEnd<float> strips(InStrips(b, columns, kDepth));
+      std::vector<float> want(rows * columns);
+      std::vector<float> got(rows * columns);
+      MatrixProduct product = {.rows = std::int64_t(rows),
+                               .columns = std::int64_t(columns),
+                               .depth = kDepth,
+                               .a = a.data(),
+                               .lda = kDepth,
+                               .b = b.data(),
+                               .ldb = std::int64_t(columns),
+                               .c = want.data(),
+                               .ldc = std::int64_t(columns)};
+      Multiply(product);
+      product.b = strips.data();
+      product.ldb = MultiplyStrip();
+      product.strip_step = MultiplyStrip() * std::int64_t{kDepth};
+      product.c = got.data();
+      Multiply(product);
+      ASSERT_TRUE(std::ranges::equal(got, want, SameBits))
+          << rows << " x " << columns;
+    }
+  }
+}
+
 TEST_P(MultiplyTest, ProductsOfZeroAtTheEndChangeNoBit) {
   std::vector<float> a = TameFloats(std::size_t{8} * 96, 1);
   const std::vector<float> b = TameFloats(std::size_t{96} * 64, 2);
