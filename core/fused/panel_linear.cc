@@ -132,13 +132,14 @@ std::int64_t PanelLinear::num_panels() const {
   return (out_ + kPanelWidth - 1) / kPanelWidth;
 }
 
-// A tile's rows stay in cache while panels pass by, so the more the better, up
-// to what leaves every thread with several items.
+// A tile's rows stay in cache while panels pass by, and are converted once for
+// all of them, so the more the better, up to what leaves every thread with
+// several items, and none waiting long for another's last one.
 std::int64_t PanelLinear::PanelsPerItem(std::int64_t num_rows) const {
-  constexpr std::int64_t kEnoughItems = 16;
+  const std::int64_t enough_items = dtype_ == DataType::kFloat32 ? 64 : 16;
   constexpr std::int64_t kMostPanels = 12;
   return std::clamp<std::int64_t>(
-      NumTiles(num_rows) * num_panels() / kEnoughItems, 1, kMostPanels);
+      NumTiles(num_rows) * num_panels() / enough_items, 1, kMostPanels);
 }
 
 std::int64_t PanelLinear::num_items(std::int64_t num_rows) const {
