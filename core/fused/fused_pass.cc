@@ -22,20 +22,27 @@ std::int64_t Operations(const AttentionSpec& spec, const Sequence& sequence,
          (spec.head_dim + spec.value_head_dim);
 }
 
+using ItemOperations = FusedExtent::ItemOperations;
+
 // Multiplications of as many heads as make an item: few enough that there is
 // something to share for threads, but some microseconds, beside which claiming
-// it costs nothing; and at most some tens.
-std::int64_t ItemOperations(const AttentionSpec& spec,
-                            std::span<const Sequence> sequences) {
+// it costs nothing; and at most some tens, unless every item reads a mask.
+ItemOperations ItemOperationsOf(const AttentionSpec& spec,
+                                std::span<const Sequence> sequences) {
   constexpr std::int64_t kEnoughItems = 16;
+  constexpr std::int64_t kEnoughMaskedItems = 32;
   constexpr std::int64_t kFewest = std::int64_t{1} << 15U;
   constexpr std::int64_t kMost = std::int64_t{1} << 21U;
+  constexpr std::int64_t kPlenty = std::int64_t{1} << 40U;
   std::int64_t operations = 0;
   for (const Sequence& sequence : sequences) {
     operations += Operations(spec, sequence, sequence.query_length);
-    if (operations >= kEnoughItems * kMost) return kMost;
+    if (operations >= kPlenty) break;
   }
-  return std::clamp(operations / kEnoughItems * spec.num_heads, kFewest, kMost);
+  const std::int64_t unmasked =
+      std::clamp(operations / kEnoughItems * spec.num_heads, kFewest, kMost);
+  return {unmasked,
+          std::max(unmasked, operations / kEnoughMaskedItems * spec.num_heads)};
 }
 
 // What FusedLayout takes for the rows of a sequence.
@@ -57,17 +64,20 @@ struct Cut {
 };
 
 Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
-          std::int64_t item_operations) {
+          const ItemOperations& item_operations) {
   const std::int64_t rows = TileRows(*sequence.request);
   if (sequence.request->averages_weights()) return {rows, spec.num_heads};
   const std::int64_t operations = std::max<std::int64_t>(
       1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
-  return {rows, std::clamp<std::int64_t>(item_operations / operations, 1,
-                                         spec.num_heads)};
+  const std::int64_t wanted = TileMask::ReadsOnce(sequence)
+                                  ? item_operations.masked
+                                  : item_operations.unmasked;
+  return {rows,
+          std::clamp<std::int64_t>(wanted / operations, 1, spec.num_heads)};
 }
 
 std::int64_t NumItems(const AttentionSpec& spec, const Sequence& sequence,
-                      std::int64_t item_operations) {
+                      const ItemOperations& item_operations) {
   const Cut cut = CutOf(spec, sequence, item_operations);
   return (sequence.query_length + cut.rows - 1) / cut.rows *
          ((spec.num_heads + cut.heads - 1) / cut.heads);
@@ -76,7 +86,7 @@ std::int64_t NumItems(const AttentionSpec& spec, const Sequence& sequence,
 // Write the items of a sequence, head by head, so that the keys and values of
 // one stay in cache; return where the next go.
 FusedItem* WriteItems(const AttentionSpec& spec, const PassSequence& place,
-                      std::int64_t item_operations, FusedItem* item) {
+                      const ItemOperations& item_operations, FusedItem* item) {
   const Cut cut = CutOf(spec, *place.sequence, item_operations);
   const std::int64_t length = place.sequence->query_length;
   for (std::int64_t head = 0; head < spec.num_heads; head += cut.heads) {
@@ -109,7 +119,7 @@ std::span<const Sequence> TakePass(const AttentionSpec& spec,
 
 FusedExtent::FusedExtent(const AttentionSpec& spec,
                          std::span<const Sequence> of_pass)
-    : sequences(of_pass), item_operations(ItemOperations(spec, of_pass)) {
+    : sequences(of_pass), item_operations(ItemOperationsOf(spec, of_pass)) {
   bool watches = false;
   for (const Sequence& sequence : sequences) {
     num_queries += sequence.query_length;

@@ -24,7 +24,13 @@ struct FusedExtent {
   FusedExtent(const AttentionSpec& spec, std::span<const Sequence> of_pass);
 
   std::span<const Sequence> sequences;
-  std::int64_t item_operations = 0;  ///< multiplications an item aims at
+  /// Multiplications an item aims at: without masks that are read once for all
+  /// its heads (TileMask::ReadsOnce), and with them.
+  struct ItemOperations {
+    std::int64_t unmasked = 0;
+    std::int64_t masked = 0;
+  };
+  ItemOperations item_operations;
   std::int64_t num_queries = 0;
   std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries
   std::int64_t num_visible = 0;      ///< keys that are not padding

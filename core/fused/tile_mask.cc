@@ -10,6 +10,11 @@ bool HidesByLength(const RequestPlan& request) {
   return request.row_valid_lens && !request.replaces_scores;
 }
 
+// Whether a tile's masks are the same for every head.
+bool ServesAllHeads(const RequestPlan& request) {
+  return !request.attn_mask || request.attn_mask_steps.head == 0;
+}
+
 // Whether what is hidden at the end of a row is all there is behind it.
 bool EndsAreLast(const RequestPlan& request) {
   return request.appended_keys == 0 ||
@@ -35,7 +40,7 @@ void TileMask::Read(const QueryTile& tile, std::int64_t head) {
   ReadEnds();
   mask_ = nullptr;
   if (AddsMask(request)) ReadMask(head);
-  serves_all_heads_ = !request.attn_mask || request.attn_mask_steps.head == 0;
+  serves_all_heads_ = ServesAllHeads(request);
 }
 
 bool TileMask::AddsMask(const RequestPlan& request) const {
@@ -67,33 +72,34 @@ std::int64_t TileMask::CutEnd(std::int64_t row) {
   return end;
 }
 
-// The request's own memory, where it has just what is to be added.
-const float* TileMask::MaskInPlace(std::int64_t head) const {
-  const Sequence& sequence = *tile_.place->sequence;
+bool TileMask::IsInPlace(const Sequence& sequence) {
   const RequestPlan& request = *sequence.request;
   if (!request.attn_mask || request.key_padding_mask || HidesEnds(request) ||
       sequence.appended_keys > 0 || !sequence.visible_keys.empty()) {
-    return nullptr;
+    return false;
   }
   const TensorView& mask = *request.attn_mask;
-  if (mask.dtype != DataType::kFloat32 ||
-      reinterpret_cast<std::uintptr_t>(mask.data) % sizeof(float) != 0) {
-    return nullptr;
-  }
-  return reinterpret_cast<const float*>(mask.data) +
-         request.attn_mask_steps.RowOf(sequence.index, head, tile_.first_row) *
-             mask.shape.back();
+  return mask.dtype == DataType::kFloat32 &&
+         reinterpret_cast<std::uintptr_t>(mask.data) % sizeof(float) == 0;
+}
+
+bool TileMask::ReadsOnce(const Sequence& sequence) {
+  const RequestPlan& request = *sequence.request;
+  return (request.attn_mask || request.key_padding_mask) &&
+         ServesAllHeads(request) && !IsInPlace(sequence);
 }
 
 void TileMask::ReadMask(std::int64_t head) {
-  mask_ = MaskInPlace(head);
-  if (mask_ != nullptr) {
-    const RequestPlan& request = tile_.place->request();
-    mask_stride_ =
-        request.attn_mask_steps.row * request.attn_mask->shape.back();
+  const Sequence& sequence = *tile_.place->sequence;
+  if (IsInPlace(sequence)) {
+    const RequestPlan& request = *sequence.request;
+    const TensorView& mask = *request.attn_mask;
+    const std::int64_t row =
+        request.attn_mask_steps.RowOf(sequence.index, head, tile_.first_row);
+    mask_ = reinterpret_cast<const float*>(mask.data) + row * mask.shape.back();
+    mask_stride_ = request.attn_mask_steps.row * mask.shape.back();
     return;
   }
-  const Sequence& sequence = *tile_.place->sequence;
   mask_stride_ = tile_.place->padded_keys;
   for (std::int64_t i = 0; i < tile_.num_rows; ++i) {
     reader_.Read(sequence, head, tile_.first_row + i,

@@ -42,6 +42,9 @@ class TileMask {
   /// Whether a request needs the line and the mask of Memory: a tile of it may
   /// have to be put together.
   [[nodiscard]] static bool NeedsMemory(const RequestPlan& request);
+  /// Whether the masks of a sequence's tiles have to be put together, for all
+  /// heads at once if the tile is read for one after the other.
+  [[nodiscard]] static bool ReadsOnce(const Sequence& sequence);
   /// Whether a request hides the ends of rows.
   [[nodiscard]] static bool HidesEnds(const RequestPlan& request);
 
@@ -63,7 +66,8 @@ class TileMask {
 
  private:
   [[nodiscard]] bool AddsMask(const RequestPlan& request) const;
-  [[nodiscard]] const float* MaskInPlace(std::int64_t head) const;
+  // Whether a request's own memory has just what is to be added.
+  [[nodiscard]] static bool IsInPlace(const Sequence& sequence);
   void ReadEnds();
   [[nodiscard]] std::int64_t CutEnd(std::int64_t row);
   void ReadMask(std::int64_t head);

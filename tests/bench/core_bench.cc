@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Benchmark of one forward pass in process, self-attention, float32 and
-// bfloat16 tensors and matmuls. Arguments: N, L, E, H, threads.
+// bfloat16 tensors and matmuls. Arguments: N, L, E, H, threads. And of what an
+// attn_mask (L, L) costs.
 //
 //   core_bench --benchmark_filter='float32/8/128/768/12/2'
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include "core/engine/layer_implementation.h"
+#include "core/tensor/convert.h"
 #include "core/tensor/random_tensor.h"
 
 namespace attention {
@@ -31,7 +35,24 @@ ModuleWeights MakeWeights(const MultiHeadAttentionConfig& config,
   return *CollectWeights(config, named);
 }
 
-void Forward(benchmark::State& state, DataType dtype) {
+// An attn_mask (L, L) that hides a seventh of the keys.
+Tensor MakeMask(DataType dtype, std::int64_t length) {
+  Tensor mask(dtype, {length, length});
+  const auto count = static_cast<std::size_t>(length * length);
+  std::vector<float> values(count);
+  for (std::size_t i = 0; i < count; ++i) values[i] = i % 7 == 3 ? 1.0F : 0.0F;
+  if (dtype == DataType::kBool) {
+    std::byte* to = mask.mutable_view().data;
+    for (const float value : values) *to++ = std::byte{value > 0.0F};
+  } else {
+    for (float& value : values) value *= -std::numeric_limits<float>::max();
+    StoreReals(values.data(), count, dtype, mask.mutable_view().data);
+  }
+  return mask;
+}
+
+void Forward(benchmark::State& state, DataType dtype,
+             std::optional<DataType> mask_dtype = std::nullopt) {
   MultiHeadAttentionConfig config;
   const std::int64_t batch_size = state.range(0);
   const std::int64_t length = state.range(1);
@@ -49,6 +70,11 @@ void Forward(benchmark::State& state, DataType dtype) {
   AttentionInputs inputs;
   inputs.query = query.view();
   inputs.need_weights = false;
+  Tensor mask;
+  if (mask_dtype) {
+    mask = MakeMask(*mask_dtype, length);
+    inputs.attn_mask = mask.view();
+  }
   Tensor output(dtype, query.shape());
   ComputePool pool(static_cast<std::size_t>(state.range(4)));
   for (auto _ : state) {
@@ -87,6 +113,22 @@ void Shapes(benchmark::internal::Benchmark* bench) {
 
 BENCHMARK_CAPTURE(Forward, float32, DataType::kFloat32)->Apply(Shapes);
 BENCHMARK_CAPTURE(Forward, bfloat16, DataType::kBFloat16)->Apply(Shapes);
+
+void MaskedShapes(benchmark::internal::Benchmark* bench) {
+  bench->Args({8, 128, 768, 12, 2})
+      ->Args({1, 512, 768, 12, 2})
+      ->Args({1, 2048, 1024, 16, 2})
+      ->Unit(benchmark::kMicrosecond)
+      ->UseRealTime();
+}
+
+BENCHMARK_CAPTURE(Forward, no_mask, DataType::kFloat32)->Apply(MaskedShapes);
+BENCHMARK_CAPTURE(Forward, bool_mask, DataType::kFloat32, DataType::kBool)
+    ->Apply(MaskedShapes);
+BENCHMARK_CAPTURE(Forward, float32_mask, DataType::kFloat32, DataType::kFloat32)
+    ->Apply(MaskedShapes);
+BENCHMARK_CAPTURE(Forward, float16_mask, DataType::kFloat32, DataType::kFloat16)
+    ->Apply(MaskedShapes);
 
 }  // namespace
 }  // namespace attention
