@@ -90,18 +90,20 @@ void FusedKernels::MultiplyValues(std::int64_t rows, const std::byte* weights,
 }
 
 // The whole pages at once, be there none, then what a last one has: the same
-// sums, one after the other.
+// sums, one after the other. Padding, of weights 0, is left out.
 void FusedKernels::MultiplyFloatValues(std::int64_t rows, const float* weights,
                                        const Block& block, float* sums) const {
+  const PassSequence& sequence = block.sequence;
+  const std::int64_t depth =
+      std::min(block.width, sequence.sequence->num_columns() - block.first);
   const std::int64_t whole = std::clamp<std::int64_t>(
-      block.sequence.padded_keys / kPageKeys * kPageKeys - block.first, 0,
-      block.width);
-  const auto multiply = [&](std::int64_t first, std::int64_t depth) {
+      sequence.padded_keys / kPageKeys * kPageKeys - block.first, 0, depth);
+  const auto multiply = [&](std::int64_t first, std::int64_t count) {
     const std::byte* values = block.packed.values_of(
         block.sequence, block.head, (block.first + first) / kPageKeys);
     Multiply({.rows = rows,
               .columns = columns_,
-              .depth = depth,
+              .depth = count,
               .a = weights + first,
               .lda = kBlockKeys,
               .b = reinterpret_cast<const float*>(values),
@@ -112,8 +114,8 @@ void FusedKernels::MultiplyFloatValues(std::int64_t rows, const float* weights,
               .run_step = block.packed.num_heads * kPageKeys * columns_,
               .accumulate = first > 0});
   };
-  if (whole > 0 || block.width == 0) multiply(0, whole);
-  if (whole < block.width) multiply(whole, block.width - whole);
+  if (whole > 0 || depth == 0) multiply(0, whole);
+  if (whole < depth) multiply(whole, depth - whole);
 }
 
 std::shared_ptr<const FusedKernels> FusedKernels::Get(

@@ -91,7 +91,8 @@ void KeySink::StoreEnd(PassSequence& sequence, std::int64_t column,
     StoreKeys(sequence, key, column,
               Zeros(1, columns, is_bias ? appended_.data() + column : nullptr));
   }
-  if (part_ == Part::kValues && sequence.padded_keys > num_columns) {
+  if (part_ == Part::kValues && packed_.dtype == DataType::kBFloat16 &&
+      sequence.padded_keys > num_columns) {
     StoreKeys(sequence, num_columns, column,
               Zeros(sequence.padded_keys - num_columns, columns, nullptr));
   }

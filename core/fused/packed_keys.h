@@ -26,8 +26,9 @@ inline constexpr std::int64_t kKeyLanes = 16;
 ///
 /// in float32; in bfloat16 with their rows in pairs, [D / 2, w, 2] and
 /// [w / 2, Dv, 2], D made even. Appended columns follow the visible keys. Rows
-/// of V behind the last column are zeros; columns of K^T there, and of V behind
-/// Dv, are undefined, as is what comes of them.
+/// of V behind the last column are zeros in bfloat16; in float32 they, and
+/// always columns of K^T there and of V behind Dv, are undefined, as is what
+/// comes of them.
 ///
 /// w is kPageKeys; the last page of a sequence is as wide as it needs
 /// (PassSequence::padded_keys), so that short sequences are not mostly padding.
