@@ -8,6 +8,12 @@
 
 namespace attention {
 
+std::string_view ComputePath::instructions() const {
+  const bool multiplies =
+      kernels == KernelKind::kFused && dtype == DataType::kFloat32;
+  return multiplies ? SimdInstructions() : OneDnnInstructions();
+}
+
 ComputePath BestComputePath(DataType dtype) {
   if (dtype == DataType::kBFloat16 && Brgemm::IsAvailable()) {
     return {KernelKind::kFused, DataType::kBFloat16};

@@ -30,6 +30,10 @@ struct ComputePath {
   [[nodiscard]] std::string_view name() const {
     return kernels == KernelKind::kFused ? "fused" : "primitives";
   }
+
+  /// The instructions of this machine that its matrix products use, such as
+  /// "AVX2" or "AMX".
+  [[nodiscard]] std::string_view instructions() const;
 };
 
 /// The best path of this machine for a module that asks for `dtype`: fused in

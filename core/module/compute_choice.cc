@@ -10,7 +10,8 @@ absl::StatusOr<std::string> DescribeComputeChoice(PathChoice choice,
                                                   DataType asked) {
   ATTENTION_ASSIGN_OR_RETURN(const ComputePath path,
                              ChooseComputePath(choice, asked));
-  return FormatText("{} in {}", path.name(), DataTypeName(path.dtype));
+  return FormatText("{} in {} with {}", path.name(), DataTypeName(path.dtype),
+                    path.instructions());
 }
 
 }  // namespace attention

@@ -10,7 +10,8 @@
 namespace attention {
 
 /// Say what modules that ask for a compute dtype are computed with on this
-/// machine, and in which dtype: "fused in bfloat16".
+/// machine, in which dtype and by which instructions: "fused in bfloat16 with
+/// AMX".
 /// \return FAILED_PRECONDITION where the machine lacks what is chosen.
 /// Thread-safe.
 [[nodiscard]] absl::StatusOr<std::string> DescribeComputeChoice(

@@ -5,11 +5,24 @@
 
 namespace attention {
 
-bool MayUseAvx2() {
-  // A set of instructions is a number that has the bits of all it includes.
-  constexpr auto kAvx2 = static_cast<unsigned>(dnnl::cpu_isa::avx2);
+namespace {
+
+// A set of instructions is a number that has the bits of all it includes.
+bool MayUse(dnnl::cpu_isa isa) {
+  const auto wanted = static_cast<unsigned>(isa);
   const auto found = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-  return (found & kAvx2) == kAvx2;
+  return (found & wanted) == wanted;
+}
+
+}  // namespace
+
+bool MayUseAvx2() { return MayUse(dnnl::cpu_isa::avx2); }
+
+std::string_view OneDnnInstructions() {
+  if (MayUse(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
+  if (MayUse(dnnl::cpu_isa::avx512_core_bf16)) return "AVX-512 BF16";
+  if (MayUse(dnnl::cpu_isa::avx512_core)) return "AVX-512";
+  return MayUseAvx2() ? "AVX2" : "SSE4.1";
 }
 
 }  // namespace attention

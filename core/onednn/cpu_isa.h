@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <string_view>
+
 namespace attention {
 
 /// Whether oneDNN may use AVX2: the machine has it, and ONEDNN_MAX_CPU_ISA does
 /// not forbid it.
 [[nodiscard]] bool MayUseAvx2();
+
+/// The instructions oneDNN uses, as it takes the machine and
+/// ONEDNN_MAX_CPU_ISA: "SSE4.1", "AVX2", "AVX-512", "AVX-512 BF16" or "AMX".
+[[nodiscard]] std::string_view OneDnnInstructions();
 
 }  // namespace attention

@@ -161,6 +161,11 @@ void MultiplyAll(const MatrixProduct& product) {
 
 std::int64_t Strip() { return kStrip; }
 
+std::string_view Instructions() {
+  if constexpr (kLanes == 4) return "SSE2";
+  return kLanes == 8 ? "AVX2" : "AVX-512";
+}
+
 }  // namespace
 }  // namespace attention::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -171,10 +176,15 @@ namespace attention {
 HWY_EXPORT(Fuses);
 HWY_EXPORT(MultiplyAll);
 HWY_EXPORT(Strip);
+HWY_EXPORT(Instructions);
 
 bool MultiplyFuses() { return HWY_DYNAMIC_DISPATCH(Fuses)(); }
 
 std::int64_t MultiplyStrip() { return HWY_DYNAMIC_DISPATCH(Strip)(); }
+
+std::string_view SimdInstructions() {
+  return HWY_DYNAMIC_DISPATCH(Instructions)();
+}
 
 void Multiply(const MatrixProduct& product) {
   HWY_DYNAMIC_DISPATCH(MultiplyAll)(product);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace attention {
 
@@ -50,6 +51,10 @@ void Multiply(const MatrixProduct& product);
 /// Columns of B that Multiply takes at a time on this processor, 16 or 64: it
 /// is fastest where they lie side by side, row behind row.
 [[nodiscard]] std::int64_t MultiplyStrip();
+
+/// The instructions Multiply and its neighbours use on this processor: "SSE2",
+/// "AVX2" or "AVX-512".
+[[nodiscard]] std::string_view SimdInstructions();
 
 /// Whether this processor has the fused multiply-add that Multiply promises;
 /// else it rounds products as well, and is slow.

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "core/module/compute_choice.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
 #include "core/usage/usage_text.h"
@@ -249,6 +250,16 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   return text;
 }
 
+// The version, and what modules are computed with on this machine.
+std::string VersionText() {
+  std::string text = "attention-server " ATTENTION_VERSION;
+  for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {
+    const auto what = DescribeComputeChoice(PathChoice::kAuto, asked);
+    text += FormatText("\n{} modules: {}", DataTypeName(asked), *what);
+  }
+  return text;
+}
+
 }  // namespace
 
 std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
@@ -259,7 +270,7 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
   std::int64_t grace = options.drain_grace.count();
   CLI::App app("Serve multi-head attention modules over gRPC.",
                "attention-server");
-  app.set_version_flag("--version", "attention-server " ATTENTION_VERSION);
+  app.set_version_flag("--version", VersionText);
   app.footer(
       "Every option can also be set by the environment variable named beside "
       "it; an option goes before its variable.\n"

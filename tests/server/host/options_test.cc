@@ -332,6 +332,8 @@ TEST(OptionsTest, TellsItsVersion) {
   ASSERT_NE(exit, nullptr);
   EXPECT_EQ(exit->code, 0);
   EXPECT_THAT(exit->text, ::testing::StartsWith("attention-server "));
+  EXPECT_THAT(exit->text, HasSubstr("\nfloat32 modules: "));
+  EXPECT_THAT(exit->text, HasSubstr("\nbfloat16 modules: "));
 }
 
 }  // namespace
