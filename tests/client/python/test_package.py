@@ -47,7 +47,7 @@ def test_tells_type_checkers_that_it_has_types():
 def test_version_is_the_servers(server_binary):
     printed = subprocess.check_output([server_binary, "--version"], text=True)
 
-    assert printed == f"attention-server {attention_client.__version__}\n"
+    assert printed.splitlines()[0] == f"attention-server {attention_client.__version__}"
     assert attention_client.__version__ == importlib.metadata.version(
         "attention-client"
     )
