@@ -64,7 +64,7 @@ has_labels() {
       title) [ "$value" = attention-server ] ;;
       description) [ -n "$value" ] ;;
       licenses) [ "$value" = Apache-2.0 ] ;;
-      version) [ "attention-server $value" = "$(docker exec "$container" attention-server --version)" ] ;;
+      version) [ "attention-server $value" = "$(docker exec "$container" attention-server --version | sed -n 1p)" ] ;;
       created) [[ $value =~ ^20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:]{8}Z$ ]] ;;
       revision) [[ $value =~ ^([0-9a-f]{40})?$ ]] ;;
     esac || return 1
