@@ -11,7 +11,7 @@ namespace attention {
 std::string_view ComputePath::instructions() const {
   const bool multiplies =
       kernels == KernelKind::kFused && dtype == DataType::kFloat32;
-  return multiplies ? SimdInstructions() : OneDnnInstructions();
+  return multiplies ? SimdInstructions() : OneDnnInstructions(dtype);
 }
 
 ComputePath BestComputePath(DataType dtype) {

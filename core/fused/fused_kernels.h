@@ -21,7 +21,8 @@ inline constexpr std::int64_t kBlockKeys = 512;
 /// tile of queries and one block of keys of a sequence:
 ///
 ///   scores   S = Q K^T        Q [rows, D], K^T [D, w], S [rows, kBlockKeys]
-///   values   O = P V          P [rows, kBlockKeys], V [w, Dv], O [rows, Dv]
+///   values   O = P V          P [rows, kBlockKeys], V [w, Dv], O [rows, Dv],
+///                             in float32 without the columns that are padding
 ///
 /// with D and Dv as PackedKeys has them, and w a multiple of kKeyLanes up to
 /// kBlockKeys, of which all pages but the last are whole. Sums run in

@@ -22,8 +22,6 @@ std::int64_t Operations(const AttentionSpec& spec, const Sequence& sequence,
          (spec.head_dim + spec.value_head_dim);
 }
 
-using ItemOperations = FusedExtent::ItemOperations;
-
 // Multiplications of as many heads as make an item: few enough that there is
 // something to share for threads, but some microseconds, beside which claiming
 // it costs nothing; and at most some tens, unless every item reads a mask.
@@ -63,17 +61,24 @@ struct Cut {
   std::int64_t heads = 0;
 };
 
+// Four heads spare three quarters of the reading of a mask, and leave something
+// for many threads.
+constexpr std::int64_t kMaskedHeads = 4;
+
 Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
           const ItemOperations& item_operations) {
   const std::int64_t rows = TileRows(*sequence.request);
   if (sequence.request->averages_weights()) return {rows, spec.num_heads};
   const std::int64_t operations = std::max<std::int64_t>(
       1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
-  const std::int64_t wanted = TileMask::ReadsOnce(sequence)
-                                  ? item_operations.masked
-                                  : item_operations.unmasked;
+  const auto heads = [&](std::int64_t wanted, std::int64_t most) {
+    return std::clamp<std::int64_t>(wanted / operations, 1,
+                                    std::min(most, spec.num_heads));
+  };
+  const std::int64_t unmasked = heads(item_operations.unmasked, spec.num_heads);
+  if (!TileMask::ReadsOnce(sequence)) return {rows, unmasked};
   return {rows,
-          std::clamp<std::int64_t>(wanted / operations, 1, spec.num_heads)};
+          std::max(unmasked, heads(item_operations.masked, kMaskedHeads))};
 }
 
 std::int64_t NumItems(const AttentionSpec& spec, const Sequence& sequence,

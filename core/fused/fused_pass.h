@@ -18,18 +18,18 @@ namespace attention {
     const AttentionSpec& spec, const PackedKeys& keys, std::int64_t pass_bytes,
     std::span<const Sequence>& left);
 
+/// Multiplications an item aims at.
+struct ItemOperations {
+  std::int64_t unmasked = 0;
+  std::int64_t masked = 0;  ///< of sequences of which TileMask::ReadsOnce
+};
+
 /// What the sizes of a pass depend on.
 struct FusedExtent {
   /// Add up sequences.
   FusedExtent(const AttentionSpec& spec, std::span<const Sequence> of_pass);
 
   std::span<const Sequence> sequences;
-  /// Multiplications an item aims at: without masks that are read once for all
-  /// its heads (TileMask::ReadsOnce), and with them.
-  struct ItemOperations {
-    std::int64_t unmasked = 0;
-    std::int64_t masked = 0;
-  };
   ItemOperations item_operations;
   std::int64_t num_queries = 0;
   std::int64_t watched_queries = 0;  ///< see PackedKeys::non_finite_queries

@@ -11,7 +11,7 @@ namespace attention {
 
 /// Stores the rows of a key or value projection, which are the visible keys of
 /// a pass's sequences, in pages, and behind a sequence's last one its appended
-/// rows and zeros.
+/// rows and, of values in bfloat16, zeros.
 class KeySink final : public PatchSink {
  public:
   enum class Part : std::uint8_t { kKeys, kValues };

@@ -92,11 +92,11 @@ PanelLinear::Kernels PanelLinear::Compile(std::int64_t width) const {
 std::size_t PanelLinear::PlaceOf(std::int64_t k, std::int64_t n) const {
   const std::int64_t first = n / strip_ * strip_;
   const std::int64_t width = std::min(strip_, RoundUp(out_, kLanes) - first);
-  const std::int64_t in_panel =
+  const std::int64_t in_strip =
       dtype_ == DataType::kFloat32
           ? k * width + (n - first)
           : k / 2 * 2 * width + 2 * (n - first) + k % 2;
-  return static_cast<std::size_t>(first * depth_ + in_panel);
+  return static_cast<std::size_t>(first * depth_ + in_strip);
 }
 
 void PanelLinear::Pack(const std::vector<float>& weight) {

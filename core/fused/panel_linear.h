@@ -20,7 +20,8 @@ namespace attention {
 
 /// A linear layer on Multiply (float32) or on ukernels (bfloat16). The weight
 /// is packed once, in panels of kPanelWidth columns, which fit into a core's L2
-/// cache beside a tile of rows; inputs are read where they lie if they are
+/// cache beside a tile of rows; in float32 a panel is strips of MultiplyStrip()
+/// columns, one behind the other. Inputs are read where they lie if they are
 /// consecutive rows of the compute dtype, else gathered and converted by way of
 /// scratch.
 ///
@@ -61,7 +62,7 @@ class PanelLinear final : public LinearLayer {
  private:
   // The kernels for a panel of `width` columns, of kMaxDepth inputs each.
   using Kernels = std::vector<std::shared_ptr<const Brgemm>>;
-  // A panel's weights, [depth, width].
+  // A panel's weights: its strips, [depth, columns] each, one behind the other.
   struct Panel {
     std::int64_t column;  // the first of the layer's
     std::int64_t width;   // kPanelWidth, or of the last a multiple of 16

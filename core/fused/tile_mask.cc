@@ -85,8 +85,9 @@ bool TileMask::IsInPlace(const Sequence& sequence) {
 
 bool TileMask::ReadsOnce(const Sequence& sequence) {
   const RequestPlan& request = *sequence.request;
-  return (request.attn_mask || request.key_padding_mask) &&
-         ServesAllHeads(request) && !IsInPlace(sequence);
+  const bool puts_together = request.attn_mask || request.key_padding_mask ||
+                             (HidesEnds(request) && !EndsAreLast(request));
+  return puts_together && ServesAllHeads(request) && !IsInPlace(sequence);
 }
 
 void TileMask::ReadMask(std::int64_t head) {

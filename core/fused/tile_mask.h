@@ -42,8 +42,8 @@ class TileMask {
   /// Whether a request needs the line and the mask of Memory: a tile of it may
   /// have to be put together.
   [[nodiscard]] static bool NeedsMemory(const RequestPlan& request);
-  /// Whether the masks of a sequence's tiles have to be put together, for all
-  /// heads at once if the tile is read for one after the other.
+  /// Whether a tile's masks have to be put together and are the same for all
+  /// heads, so that an item of several heads does it once.
   [[nodiscard]] static bool ReadsOnce(const Sequence& sequence);
   /// Whether a request hides the ends of rows.
   [[nodiscard]] static bool HidesEnds(const RequestPlan& request);

@@ -4,7 +4,6 @@
 #include <oneapi/dnnl/dnnl.hpp>
 
 namespace attention {
-
 namespace {
 
 // A set of instructions is a number that has the bits of all it includes.
@@ -18,9 +17,11 @@ bool MayUse(dnnl::cpu_isa isa) {
 
 bool MayUseAvx2() { return MayUse(dnnl::cpu_isa::avx2); }
 
-std::string_view OneDnnInstructions() {
-  if (MayUse(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
-  if (MayUse(dnnl::cpu_isa::avx512_core_bf16)) return "AVX-512 BF16";
+std::string_view OneDnnInstructions(DataType dtype) {
+  if (dtype == DataType::kBFloat16) {
+    if (MayUse(dnnl::cpu_isa::avx512_core_amx)) return "AMX";
+    if (MayUse(dnnl::cpu_isa::avx512_core_bf16)) return "AVX-512 BF16";
+  }
   if (MayUse(dnnl::cpu_isa::avx512_core)) return "AVX-512";
   return MayUseAvx2() ? "AVX2" : "SSE4.1";
 }

@@ -3,14 +3,17 @@
 
 #include <string_view>
 
+#include "core/tensor/data_type.h"
+
 namespace attention {
 
 /// Whether oneDNN may use AVX2: the machine has it, and ONEDNN_MAX_CPU_ISA does
 /// not forbid it.
 [[nodiscard]] bool MayUseAvx2();
 
-/// The instructions oneDNN uses, as it takes the machine and
-/// ONEDNN_MAX_CPU_ISA: "SSE4.1", "AVX2", "AVX-512", "AVX-512 BF16" or "AMX".
-[[nodiscard]] std::string_view OneDnnInstructions();
+/// The instructions oneDNN multiplies matrices of a dtype with, as it takes the
+/// machine and ONEDNN_MAX_CPU_ISA: "SSE4.1", "AVX2" or "AVX-512", of bfloat16
+/// also "AVX-512 BF16" or "AMX".
+[[nodiscard]] std::string_view OneDnnInstructions(DataType dtype);
 
 }  // namespace attention

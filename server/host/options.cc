@@ -250,7 +250,7 @@ std::string Explain(const CLI::App& app, const CLI::ParseError& error) {
   return text;
 }
 
-// The version, and what modules are computed with on this machine.
+// The version, and what modules are computed with by default on this machine.
 std::string VersionText() {
   std::string text = "attention-server " ATTENTION_VERSION;
   for (const DataType asked : {DataType::kFloat32, DataType::kBFloat16}) {

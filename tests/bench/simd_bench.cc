@@ -29,9 +29,9 @@ std::vector<float> Floats(std::size_t count) {
   return values;
 }
 
-// A product as the core has it, over what is `wide` columns of B: those of one
-// page of keys after the other, of a head's values, of strips of a weight.
-// Items are fused multiply-adds.
+// Products as the core has them: of the queries of a head and one page of keys
+// after the other, of weights and a head's values, of rows and the panels of a
+// layer. Items are fused multiply-adds.
 struct ProductSize {
   std::int64_t rows, columns, depth;
   bool strips;

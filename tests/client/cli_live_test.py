@@ -133,7 +133,8 @@ class CliLiveTest(LiveServer):
 
         first, *computing = server.stdout.splitlines()
         self.assertEqual(self.client("--version").split(), ["attention-client", first.removeprefix("attention-server ")])
-        self.assertRegex(computing[0], r"^float32 modules: (fused|primitives) in float32 with (SSE4.1|AVX2|AVX-512|AMX)")
+        self.assertRegex(computing[0], r"^float32 modules: (fused|primitives) in float32 with (SSE4\.1|AVX2|AVX-512)$")
+        self.assertRegex(computing[1], r"^bfloat16 modules: (fused|primitives) in (bfloat16 with |float32 with )")
 
     def test_proxies_are_not_asked_for_this_machine(self):
         proxy = "http://127.0.0.1:9"  # nobody listens there

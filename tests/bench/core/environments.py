@@ -17,8 +17,9 @@ class Unavailable(Exception):
 
 
 def index_name(url=None):
-    """The host of an index, by default of pip's, without anyone's password."""
-    url = url or os.environ.get("PIP_INDEX_URL", PYPI)
+    """The host of an index, by default of PIP_INDEX_URL's or PyPI, without
+    anyone's password."""
+    url = url or os.environ.get("PIP_INDEX_URL") or PYPI
     return urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
 
 

@@ -15,7 +15,8 @@ from workers import ONNX, OPENVINO, TORCH
 
 NOBODY = "127.0.0.1:9"
 WITHOUT_NETWORK = {"PIP_INDEX_URL": f"http://{NOBODY}/", "PIP_CONFIG_FILE":
-                   os.devnull, "PIP_FIND_LINKS": ""}
+                   os.devnull, "PIP_FIND_LINKS": "", "PIP_NO_INDEX": "",
+                   "PIP_EXTRA_INDEX_URL": ""}
 
 
 def pretend_installed(environment, **versions):

@@ -57,6 +57,37 @@ TEST_P(PaddingTest, WhatStandsInPaddingChangesNothing) {
   }
 }
 
+// Scratch that was NaN behind a sequence's last key, where keys are padded to
+// whole vectors and pages.
+TEST_P(PaddingTest, WhatStoodInScratchChangesNothing) {
+  ComputePool worn(1);
+  for (const bool appends : {false, true}) {
+    config_.add_bias_kv = appends;
+    config_.add_zero_attn = appends;
+    const auto attention = Make(config_);
+    for (const std::int64_t length : {1, 15, 17, 63, 65, 511, 513}) {
+      AttentionInputs inputs;
+      const Tensor query =
+          RandomTensor(DataType::kFloat32, {1, length, kWidth}, 3);
+      inputs.query = query.view();
+      ComputePool fresh(1);
+      const Answer want = Compute(*attention, config_, inputs, fresh);
+
+      Tensor spoiled(DataType::kFloat32, {1, 700, kWidth});
+      std::ranges::fill(spoiled.data<float>(),
+                        std::numeric_limits<float>::quiet_NaN());
+      AttentionInputs spoiling;
+      spoiling.query = spoiled.view();
+      (void)Compute(*attention, config_, spoiling, worn);
+      const Answer got = Compute(*attention, config_, inputs, worn);
+      EXPECT_TRUE(IsIdentical(got.output.view(), want.output.view()))
+          << length << " keys, " << appends;
+      EXPECT_TRUE(IsIdentical(got.weights->view(), want.weights->view()))
+          << length << " keys, " << appends;
+    }
+  }
+}
+
 TEST_P(PaddingTest, PaddingGetsNoWeight) {
   const Answer answer = Compute(*Make(config_), config_, inputs_, pool_);
   for (std::size_t n = 0; n < kBatch; ++n) {

@@ -156,7 +156,7 @@ std::vector<float> InStrips(const std::vector<float>& b, std::size_t columns,
       const auto row = b.begin() + std::ptrdiff_t(k * columns + first);
       strips.insert(strips.end(), row,
                     row + std::ptrdiff_t(std::min(strip, columns - first)));
-      strips.resize(first * depth + (k + 1) * strip);
+      if (k + 1 < depth) strips.resize(first * depth + (k + 1) * strip);
     }
   }
   return strips;
