@@ -92,15 +92,17 @@ def measure_peaks(team, dtypes):
     return peaks
 
 
-def measure_rows(team, arguments, options, results):
-    """Measure the rows of one number of threads."""
+def wanted_rows(arguments, threads):
+    """The rows asked for of one number of threads."""
     wanted = [case for dtype in arguments.dtypes for case in cases.rows(dtype)
-              if arguments.filter.search(
-                  f"{case.name} {dtype} {team.threads}")]
+              if arguments.filter.search(f"{case.name} {dtype} {threads}")]
     if arguments.quick:
         wanted = [case for case in wanted if case.query_length <= 2048]
-    if not wanted:
-        return
+    return wanted
+
+
+def measure_rows(team, arguments, options, results):
+    """Measure the rows of one number of threads."""
     for worker in team.workers:
         proof.check(worker, team.threads)
         results["proof"].append(proof.describe(worker))
@@ -109,7 +111,7 @@ def measure_rows(team, arguments, options, results):
     peaks = measure_peaks(team, arguments.dtypes)
     results["matmuls"][team.threads] = peaks
     print(report.HEADER)
-    for case in wanted:
+    for case in wanted_rows(arguments, team.threads):
         row = measure.Row(case, team, options).measure()
         row["share_of_peak"] = row["flops"] / peaks[case.dtype][0]["flops"]
         results["rows"].append(row)
@@ -131,13 +133,17 @@ def measure_all(arguments):
                "peer_pages": arguments.peer_pages, "rows": [], "alone": []}
     print(", ".join(f"{name} {value}" for name, value in
                     results["machine"].items() if value))
-    if arguments.part != "alone":
+    counts = [threads for threads in arguments.threads
+              if wanted_rows(arguments, threads)]
+    if arguments.part == "rows" and not counts:
+        raise proof.Refused(f"no row has {arguments.filter.pattern!r}")
+    if arguments.part != "alone" and counts:
         found = peers.KINDS[arguments.peers](arguments.cache)
         results["proof"] += found.proof()
         print("\n".join(results["proof"]))
         setup = workers.Setup(found, arguments.peer_pages,
                               arguments.compute_path)
-        for threads in arguments.threads:
+        for threads in counts:
             with workers.Team(arguments.bin_dir, threads, setup) as team:
                 measure_rows(team, arguments, options, results)
     if arguments.part != "rows":

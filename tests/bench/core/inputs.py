@@ -11,6 +11,8 @@ import pathlib
 import numpy as np
 
 SEED = 20260
+# What hides a score where it is added: softmax makes it zero.
+MASKED = np.float32(-3.0e38)
 
 
 def round_to_bfloat16(values):
@@ -119,6 +121,17 @@ def key_padding(case):
     mask = np.zeros((case.batch_size, case.key_length), dtype=bool)
     mask[:, case.visible_keys:] = True
     return mask
+
+
+def score_mask(case, tensors):
+    """What graphs add to the scores, (1 or N, 1, 1 or L, S), or None."""
+    if case.causal:
+        size = (case.query_length, case.key_length)
+        return np.triu(np.full(size, MASKED), 1)[None, None]
+    if case.padded:
+        mask = tensors["key_padding"][:, None, None, :]
+        return np.where(mask, MASKED, np.float32(0))
+    return None
 
 
 def write(case, folder, special=None):

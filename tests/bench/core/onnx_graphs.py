@@ -33,7 +33,6 @@ from worker_loop import too_large
 
 OPSET = 17
 IR_VERSION = 8  # of that opset's time
-MASKED = np.float32(-3.0e38)
 
 
 def as_model(graph):
@@ -151,17 +150,6 @@ def packed(graph, query, _key, weights):
     return graph.linear_out(attend(graph, *parts), weights), None
 
 
-def score_mask(case, tensors):
-    """What is added to the scores, or None."""
-    if case.causal:
-        size = (case.query_length, case.key_length)
-        return np.triu(np.full(size, MASKED), 1)[None, None]
-    if case.padded:
-        mask = tensors["key_padding"][:, None, None, :]
-        return np.where(mask, MASKED, np.float32(0))
-    return None
-
-
 def plain(graph, query, key, weights):
     """The formula in ONNX's own operators; has the weights."""
     case = graph.case
@@ -176,7 +164,7 @@ def plain(graph, query, key, weights):
     scores = graph.node("MatMul", heads["q"], heads["k"])
     scale = graph.constant(np.float32(1 / math.sqrt(case.head_dim)))
     scores = graph.node("Mul", scores, scale)
-    mask = score_mask(case, graph.tensors)
+    mask = inputs.score_mask(case, graph.tensors)
     if mask is not None:
         scores = graph.node("Add", scores, graph.constant(mask))
     parts = graph.node("Softmax", scores, axis=-1)

@@ -18,7 +18,6 @@ from openvino import opset13 as op
 import inputs
 from worker_loop import too_large
 
-MASKED = np.float32(-3.0e38)
 NORM_EPS = 1e-5
 SWAP_HEADS = [0, 2, 1, 3]  # (N, L, H, D) and (N, H, L, D)
 
@@ -75,23 +74,12 @@ def together(graph, query, _key, weights):
     return [graph.heads(part) for part in parts.outputs()]
 
 
-def score_mask(case, tensors):
-    """What is added to the scores, or None."""
-    if case.causal:
-        size = (case.query_length, case.key_length)
-        return np.triu(np.full(size, MASKED), 1)[None, None]
-    if case.padded:
-        mask = tensors["key_padding"][:, None, None, :]
-        return np.where(mask, MASKED, np.float32(0))
-    return None
-
-
 def sdpa(graph, q, k, v):
     """The context, by one operation."""
     case = graph.case
     mask = None
     if case.padded:
-        mask = op.constant(score_mask(case, graph.tensors))
+        mask = op.constant(inputs.score_mask(case, graph.tensors))
     return op.scaled_dot_product_attention(
         q, k, v, mask, causal=case.causal), None
 
@@ -101,7 +89,7 @@ def plain(graph, q, k, v):
     case = graph.case
     scale = op.constant(np.float32(1 / math.sqrt(case.head_dim)))
     scores = op.multiply(op.matmul(q, k, False, True), scale)
-    mask = score_mask(case, graph.tensors)
+    mask = inputs.score_mask(case, graph.tensors)
     if mask is not None:
         scores = op.add(scores, op.constant(mask))
     weights = op.softmax(scores, 3)

@@ -57,22 +57,22 @@ def with_types(model, dtype):
 
 
 class BoundModel:
-    """A compiled model, its inputs and outputs."""
+    """A compiled model, its inputs, and its outputs by name."""
 
-    def __init__(self, compiled, dtype):
+    def __init__(self, compiled, dtype, names):
         request = compiled.create_infer_request()
         # The wrapper of this class looks for inputs to copy at each call.
         self._infer = super(type(request), request).infer
-        self._outputs = []
+        self._outputs = {}
         self._inputs = {}
         for place in compiled.inputs:
             bound = Bound(dtype, tuple(place.shape))
             request.set_tensor(place, bound.tensor)
             self._inputs[place.node.get_friendly_name()] = bound
-        for place in compiled.outputs:
+        for name, place in zip(names, compiled.outputs):
             bound = Bound(dtype, tuple(place.shape))
             request.set_tensor(place, bound.tensor)
-            self._outputs.append(bound)
+            self._outputs[name] = bound
 
     def set_inputs(self, tensors):
         for name, bound in self._inputs.items():
@@ -90,7 +90,6 @@ class OpenvinoPeer:
         self._threads = threads
         self._setting = SETTINGS[setting]
         self._core = openvino.Core()
-        self._names = []
 
     def _properties(self, dtype):
         # What the device prefers by itself is bfloat16 wherever it can.
@@ -132,7 +131,7 @@ class OpenvinoPeer:
         if self._lacks(dtype):
             return {}
         model = BoundModel(self._compile(openvino_graphs.matmul(size), dtype),
-                           dtype)
+                           dtype, ["product"])
         values = np.random.default_rng(2).random(size[:2], np.float32)
         model.set_inputs({"rows": inputs.round_to_bfloat16(values)
                           if dtype == "bfloat16" else values})
@@ -144,15 +143,15 @@ class OpenvinoPeer:
         tensors = inputs.read(case, folder)
         built, missing = openvino_graphs.build(case, tensors)
         models = {}
-        for name, (self._names, model) in built.items():
+        for name, (outputs, model) in built.items():
             models[name] = BoundModel(self._compile(model, case.dtype),
-                                      case.dtype)
+                                      case.dtype, outputs)
             models[name].set_inputs(tensors)
         return models, missing
 
-    def answer(self, result):
-        return {name: bound.floats()
-                for name, bound in zip(self._names, result)}
+    @staticmethod
+    def answer(result):
+        return {name: bound.floats() for name, bound in result.items()}
 
 
 if __name__ == "__main__":
