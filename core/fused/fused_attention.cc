@@ -185,16 +185,16 @@ class FusedAttention::Pass {
     const FusedTileComputer::Task task = {spec_, *attention_.kernels_,
                                           layout_.matrices, layer_};
     Carver counter;
-    (void)TileMemory(attention_.layout_, extent_.tile, counter);
+    (void)ItemMemory(attention_.layout_, extent_.tile, counter);
     return ForEachItem(
         pool_, extent_.num_items, counter.used(),
         [&](std::int64_t index, std::size_t, std::byte* scratch) {
           const FusedItem& item =
               layout_.items[static_cast<std::size_t>(index)];
-          if (item.tile.place->request().StopRequested()) return;
+          if (item.rows.place->request().StopRequested()) return;
           Carver carver(scratch);
-          const TileMemory memory(attention_.layout_, extent_.tile, carver);
-          FusedTileComputer(task, item, memory).Compute();
+          const ItemMemory memory(attention_.layout_, extent_.tile, carver);
+          ComputeFusedItem(task, item, memory);
         });
   }
 
@@ -310,7 +310,7 @@ std::size_t FusedAttention::ScratchBytes(std::span<const Sequence> sequences,
     Carver counter;
     (void)FusedLayout(spec_, layout_, extent, counter);
     Carver tile;
-    (void)TileMemory(layout_, extent.tile, tile);
+    (void)ItemMemory(layout_, extent.tile, tile);
     layout_bytes = std::max(layout_bytes, counter.used());
     thread_bytes = std::max(thread_bytes, tile.used());
   }

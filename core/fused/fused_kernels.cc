@@ -60,7 +60,7 @@ void FusedKernels::MultiplyKeys(const Queries& queries, const Block& block,
                 .a = reinterpret_cast<const float*>(queries.data),
                 .lda = queries.stride,
                 .b = reinterpret_cast<const float*>(keys),
-                .ldb = width,
+                .ldb = block.packed.key_stride(block.sequence, page),
                 .c = scores + at,
                 .ldc = kBlockKeys});
     } else {

@@ -57,9 +57,29 @@ std::int64_t RowBytes(const AttentionSpec& spec, const PackedKeys& keys,
 
 // How a sequence is cut into items.
 struct Cut {
-  std::int64_t rows = 0;  // of a tile
+  std::int64_t tile_rows = 0;
+  std::int64_t rows = 0;  // of an item
   std::int64_t heads = 0;
 };
+
+// Tiles of an item. Where a head's keys and values are more than a second-level
+// cache holds, each tile by itself would bring them from afar; but there is to
+// be something to share for many threads, each tile has memory for masks, and
+// where masks are read once for several heads, that is worth more.
+std::int64_t NumTiles(const AttentionSpec& spec, const Sequence& sequence) {
+  constexpr std::int64_t kFarKeys = 1024;
+  constexpr std::int64_t kEnoughItems = 64;
+  const RequestPlan& request = *sequence.request;
+  if (request.need_weights || TileMask::ReadsOnce(sequence) ||
+      PackedKeys::PaddedKeys(sequence) < kFarKeys) {
+    return 1;
+  }
+  const std::int64_t tiles =
+      (sequence.query_length + kTileRows - 1) / kTileRows * spec.num_heads;
+  return std::clamp<std::int64_t>(
+      tiles / kEnoughItems, 1,
+      TileMask::NeedsMemory(request) ? kMaxTiles / 2 : kMaxTiles);
+}
 
 // Four heads spare three quarters of the reading of a mask, and leave something
 // for many threads.
@@ -67,8 +87,11 @@ constexpr std::int64_t kMaskedHeads = 4;
 
 Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
           const ItemOperations& item_operations) {
-  const std::int64_t rows = TileRows(*sequence.request);
-  if (sequence.request->averages_weights()) return {rows, spec.num_heads};
+  const std::int64_t tile_rows = TileRows(*sequence.request);
+  const std::int64_t rows = tile_rows * NumTiles(spec, sequence);
+  if (sequence.request->averages_weights()) {
+    return {tile_rows, rows, spec.num_heads};
+  }
   const std::int64_t operations = std::max<std::int64_t>(
       1, Operations(spec, sequence, std::min(sequence.query_length, rows)));
   const auto heads = [&](std::int64_t wanted, std::int64_t most) {
@@ -76,8 +99,8 @@ Cut CutOf(const AttentionSpec& spec, const Sequence& sequence,
                                     std::min(most, spec.num_heads));
   };
   const std::int64_t unmasked = heads(item_operations.unmasked, spec.num_heads);
-  if (!TileMask::ReadsOnce(sequence)) return {rows, unmasked};
-  return {rows,
+  if (!TileMask::ReadsOnce(sequence)) return {tile_rows, rows, unmasked};
+  return {tile_rows, rows,
           std::max(unmasked, heads(item_operations.masked, kMaskedHeads))};
 }
 
@@ -97,6 +120,7 @@ FusedItem* WriteItems(const AttentionSpec& spec, const PassSequence& place,
   for (std::int64_t head = 0; head < spec.num_heads; head += cut.heads) {
     for (std::int64_t row = 0; row < length; row += cut.rows) {
       *item++ = {{&place, row, std::min(cut.rows, length - row)},
+                 cut.tile_rows,
                  head,
                  std::min(cut.heads, spec.num_heads - head)};
     }
@@ -133,7 +157,8 @@ FusedExtent::FusedExtent(const AttentionSpec& spec,
     num_items += NumItems(spec, sequence, item_operations);
     watches = watches || TileMask::HidesEnds(*sequence.request);
     tile.Add(sequence,
-             std::min(TileRows(*sequence.request), sequence.query_length));
+             std::min(TileRows(*sequence.request), sequence.query_length),
+             NumTiles(spec, sequence));
   }
   watched_queries = watches ? num_queries : 0;
 }

@@ -20,8 +20,10 @@ std::int64_t KeptBlocks(const Sequence& sequence) {
 
 }  // namespace
 
-void TileExtent::Add(const Sequence& sequence, std::int64_t tile_rows) {
+void TileExtent::Add(const Sequence& sequence, std::int64_t tile_rows,
+                     std::int64_t num_tiles) {
   const RequestPlan& request = *sequence.request;
+  tiles = std::max(tiles, num_tiles);
   rows = std::max(rows, tile_rows);
   kept_blocks = std::max(kept_blocks, KeptBlocks(sequence));
   if (TileMask::NeedsMemory(request)) {
@@ -33,7 +35,7 @@ void TileExtent::Add(const Sequence& sequence, std::int64_t tile_rows) {
 }
 
 TileMemory::TileMemory(const PackedKeys& keys, const TileExtent& extent,
-                       Carver& carver)
+                       const TileMemory* shared, Carver& carver)
     : rows(extent.rows) {
   const std::int64_t blocks = extent.kept_blocks;
   const bool is_bf16 = keys.dtype == DataType::kBFloat16;
@@ -44,42 +46,52 @@ TileMemory::TileMemory(const PackedKeys& keys, const TileExtent& extent,
   query = carver.Take<std::byte>(
       rows * keys.key_depth() *
       static_cast<std::int64_t>(DataTypeSize(keys.dtype)));
+  block_maxima = carver.Take<float>(blocks * rows);
+  const auto take = [&](RunningRows& part) {
+    part.stride = keys.value_columns();
+    part.values = carver.Take<float>(rows * part.stride).data();
+    part.maxima = carver.Take<float>(rows).data();
+    part.sums = carver.Take<float>(rows).data();
+  };
+  take(running);
+  if (shared != nullptr) {
+    scores = shared->scores;
+    bf16 = shared->bf16;
+    dropped = shared->dropped;
+    limits = shared->limits;
+    block = shared->block;
+    return;
+  }
   scores = carver.Take<float>(blocks * rows * kBlockKeys);
   bf16 = carver.Take<std::uint16_t>(is_bf16 ? rows * kBlockKeys : 0);
   dropped = carver.Take<float>(extent.drops ? rows * kBlockKeys : 0);
   limits = carver.Take<std::int64_t>(rows);
-  block_maxima = carver.Take<float>(blocks * rows);
-  for (RunningRows* part : {&running, &block}) {
-    part->stride = keys.value_columns();
-    part->values = carver.Take<float>(rows * part->stride).data();
-    part->maxima = carver.Take<float>(rows).data();
-    part->sums = carver.Take<float>(rows).data();
+  take(block);
+}
+
+ItemMemory::ItemMemory(const PackedKeys& keys, const TileExtent& extent,
+                       Carver& carver) {
+  for (std::int64_t t = 0; t < extent.tiles; ++t) {
+    tiles[static_cast<std::size_t>(t)].emplace(
+        keys, extent, t == 0 ? nullptr : &*tiles.front(), carver);
   }
 }
 
 FusedTileComputer::FusedTileComputer(const Task& task, const FusedItem& item,
+                                     const QueryTile& tile,
                                      const TileMemory& memory)
     : spec_(task.spec),
       kernels_(task.kernels),
       matrices_(task.matrices),
       keys_(task.matrices.keys),
       item_(item),
-      tile_(item.tile),
-      sequence_(*item.tile.place->sequence),
+      tile_(tile),
+      sequence_(*tile.place->sequence),
       request_(*sequence_.request),
       memory_(memory),
       mask_(memory.mask),
-      weights_(item.tile, memory.weights),
+      weights_(tile, memory.weights),
       dropout_(request_, task.layer, DropoutSite::kWeights) {}
-
-void FusedTileComputer::Compute() {
-  if (tile_.place->padded_keys == 0) return FillWithoutColumns();
-  const std::int64_t end = item_.first_head + item_.num_heads;
-  for (std::int64_t head = item_.first_head; head < end; ++head) {
-    ComputeHead(head);
-  }
-  weights_.Finish();
-}
 
 // For each block b of keys, with the sums and products over its columns j:
 //
@@ -88,21 +100,23 @@ void FusedTileComputer::Compute() {
 //
 // merged in ascending order: with m' = max(m, m_b), a = e^(m - m') and
 // c = e^(m_b - m'), l becomes a l + c l_b, and O a O + c O_b. Then O / l.
-void FusedTileComputer::ComputeHead(std::int64_t head) {
+void FusedTileComputer::BeginHead(std::int64_t head) {
   LoadQueries(head);
   mask_.Read(tile_, head);
-  std::int64_t first = 0;
-  do {
-    const RunningRows& rows = first == 0 ? memory_.running : memory_.block;
-    const Block block = BlockAt(first);
-    ComputeScores(head, block);
-    ComputeSoftmax(block, rows);
-    MultiplyValues(head, block, rows);
-    if (first > 0) {
-      MergeBlock(tile_.num_rows, rows.stride, memory_.running, memory_.block);
-    }
-    first += kBlockKeys;
-  } while (first < mask_.end());
+}
+
+void FusedTileComputer::ComputeBlock(std::int64_t head, std::int64_t first) {
+  const RunningRows& rows = first == 0 ? memory_.running : memory_.block;
+  const Block block = BlockAt(first);
+  ComputeScores(head, block);
+  ComputeSoftmax(block, rows);
+  MultiplyValues(head, block, rows);
+  if (first > 0) {
+    MergeBlock(tile_.num_rows, rows.stride, memory_.running, memory_.block);
+  }
+}
+
+void FusedTileComputer::EndHead(std::int64_t head) {
   StoreContext(head);
   if (request_.need_weights) KeepWeights(head);
 }
@@ -264,7 +278,6 @@ void FusedTileComputer::KeepWeights(std::int64_t head) {
   }
 }
 
-// A sequence of which no key is visible, and to which none is appended.
 void FusedTileComputer::FillWithoutColumns() {
   // Without any key at all there is nothing that could be masked.
   const bool masked = sequence_.key_length > 0;
@@ -279,6 +292,41 @@ void FusedTileComputer::FillWithoutColumns() {
     }
   }
   weights_.Finish();
+}
+
+void ComputeFusedItem(const FusedTileComputer::Task& task,
+                      const FusedItem& item, const ItemMemory& memory) {
+  std::array<std::optional<FusedTileComputer>, kMaxTiles> computers;
+  std::size_t num_tiles = 0;
+  for (std::int64_t row = 0; row < item.rows.num_rows; row += item.tile_rows) {
+    const QueryTile tile = {
+        item.rows.place, item.rows.first_row + row,
+        std::min(item.tile_rows, item.rows.num_rows - row)};
+    computers[num_tiles].emplace(task, item, tile, *memory.tiles[num_tiles]);
+    ++num_tiles;
+  }
+  const auto tiles = std::span(computers).first(num_tiles);
+  const auto for_each = [&](const auto& visit) {
+    for (std::optional<FusedTileComputer>& tile : tiles) visit(*tile);
+  };
+  if (item.rows.place->padded_keys == 0) {
+    return for_each([](FusedTileComputer& t) { t.FillWithoutColumns(); });
+  }
+  const std::int64_t end = item.first_head + item.num_heads;
+  for (std::int64_t head = item.first_head; head < end; ++head) {
+    for_each([&](FusedTileComputer& t) { t.BeginHead(head); });
+    bool seen = true;
+    for (std::int64_t first = 0; seen; first += kBlockKeys) {
+      seen = false;
+      for_each([&](FusedTileComputer& t) {
+        if (!t.Sees(first)) return;
+        t.ComputeBlock(head, first);
+        seen = true;
+      });
+    }
+    for_each([&](FusedTileComputer& t) { t.EndHead(head); });
+  }
+  for_each([](FusedTileComputer& t) { t.Finish(); });
 }
 
 }  // namespace attention

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "core/attention/dropout.h"
@@ -27,19 +29,25 @@ struct FusedMatrices {
   std::byte* context = nullptr;
 };
 
-/// One piece of a pass: some heads of a tile of query rows.
+/// Most tiles that an item has.
+inline constexpr std::int64_t kMaxTiles = 4;
+
+/// One piece of a pass: some heads of some query rows, which are a tile or,
+/// where keys are many, up to kMaxTiles.
 struct FusedItem {
-  QueryTile tile;
+  QueryTile rows;
+  std::int64_t tile_rows = 0;  ///< of each tile but the last
   std::int64_t first_head = 0;
   std::int64_t num_heads = 0;  ///< all of them when weights are averaged
 };
 
-/// What the memory of a tile's computation depends on: the most that any tile
+/// What the memory of an item's computation depends on: the most that any item
 /// of a pass asks for.
 struct TileExtent {
-  /// Take in tiles of `rows` rows of a sequence.
-  void Add(const Sequence& sequence, std::int64_t rows);
+  /// Take in items of `tiles` tiles of `rows` rows of a sequence.
+  void Add(const Sequence& sequence, std::int64_t rows, std::int64_t tiles);
 
+  std::int64_t tiles = 1;
   std::int64_t rows = 0;
   std::int64_t kept_blocks = 1;   ///< of scores, where weights are wanted
   std::int64_t mask_columns = 0;  ///< padded keys, where there are masks
@@ -48,9 +56,11 @@ struct TileExtent {
   bool drops = false;             ///< whether there is dropout
 };
 
-/// Memory one thread computes tiles in.
+/// Memory one thread computes a tile in. What is of one block alone, tiles of
+/// an item share: `shared`, unless it is the first.
 struct TileMemory {
-  TileMemory(const PackedKeys& keys, const TileExtent& extent, Carver& carver);
+  TileMemory(const PackedKeys& keys, const TileExtent& extent,
+             const TileMemory* shared, Carver& carver);
 
   std::int64_t rows;
   TileMask::Memory mask;
@@ -65,7 +75,14 @@ struct TileMemory {
   RunningRows block;               ///< of one block
 };
 
-/// Computes fused attention of one item, without ever holding a matrix of L x
+/// Memory one thread computes items in.
+struct ItemMemory {
+  ItemMemory(const PackedKeys& keys, const TileExtent& extent, Carver& carver);
+
+  std::array<std::optional<TileMemory>, kMaxTiles> tiles;
+};
+
+/// Computes fused attention of some heads of one tile, without ever holding a matrix of L x
 /// S:
 ///
 ///   context_h = dropout(softmax(scale Q_h K_g^T + M)) V_g,  g = h / (H / Hkv)
@@ -85,11 +102,24 @@ class FusedTileComputer {
     std::uint32_t layer;  ///< of a stack
   };
 
+  /// \param item is the tile's, of which it is computed block by block.
   FusedTileComputer(const Task& task, const FusedItem& item,
-                    const TileMemory& memory);
+                    const QueryTile& tile, const TileMemory& memory);
 
-  /// Compute the item. Throws dnnl::error.
-  void Compute();
+  /// What follows is called head by head: a head is begun, its blocks are
+  /// computed in ascending order, from column 0 on as far as the tile sees, and
+  /// it is ended. Throws dnnl::error.
+  void BeginHead(std::int64_t head);
+  [[nodiscard]] bool Sees(std::int64_t first) const {
+    return first == 0 || first < mask_.end();
+  }
+  void ComputeBlock(std::int64_t head, std::int64_t first);
+  void EndHead(std::int64_t head);
+  /// All heads are there.
+  void Finish() { weights_.Finish(); }
+  /// In place of all that: for a sequence of which no key is visible, and to
+  /// which none is appended.
+  void FillWithoutColumns();
 
  private:
   // Columns [first, first + width) of the scores of a head.
@@ -100,8 +130,6 @@ class FusedTileComputer {
     float* scores;  // [rows, kBlockKeys]
   };
 
-  void ComputeHead(std::int64_t head);
-  void FillWithoutColumns();
   void LoadQueries(std::int64_t head);
   [[nodiscard]] Block BlockAt(std::int64_t first) const;
   [[nodiscard]] FusedKernels::Block KeysOf(const Block& block,
@@ -121,7 +149,7 @@ class FusedTileComputer {
   const FusedMatrices& matrices_;
   const PackedKeys& keys_;
   const FusedItem& item_;
-  const QueryTile& tile_;
+  const QueryTile tile_;
   const Sequence& sequence_;
   const RequestPlan& request_;
   const TileMemory& memory_;
@@ -130,5 +158,10 @@ class FusedTileComputer {
   DropoutMask dropout_;
   FusedKernels::Queries queries_;  // of the head at hand
 };
+
+/// Compute an item: its tiles side by side, block by block of keys, so that
+/// these come from afar once for all of them. Throws dnnl::error.
+void ComputeFusedItem(const FusedTileComputer::Task& task,
+                      const FusedItem& item, const ItemMemory& memory);
 
 }  // namespace attention

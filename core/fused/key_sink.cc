@@ -129,16 +129,17 @@ void KeySink::StoreInPage(const PassSequence& sequence, std::int64_t key,
   const std::int64_t k = key % kPageKeys;
   const bool pairs = packed_.dtype == DataType::kBFloat16;
   if (part_ == Part::kKeys) {
-    const std::int64_t width = PackedKeys::page_width(sequence, page);
+    const std::int64_t stride = packed_.key_stride(sequence, page);
     std::byte* to = packed_.keys_of(sequence, head, page);
     if (pairs) {
-      StoreTransposedPairs(patch, d,
-                           reinterpret_cast<std::uint16_t*>(to) + 2 * k, width);
-    } else {
-      StoreTransposed(patch, reinterpret_cast<float*>(to) + d * width + k,
-                      width);
+      return StoreTransposedPairs(
+          patch, d, reinterpret_cast<std::uint16_t*>(to) + 2 * k, stride);
     }
-    return;
+    float* floats = reinterpret_cast<float*>(to) + d * stride + k;
+    if (stride == 1) {
+      return StorePatch(patch, Epilogue::kNone, floats, patch.columns);
+    }
+    return StoreTransposed(patch, floats, stride);
   }
   const std::int64_t width = packed_.value_columns();
   std::byte* to = packed_.values_of(sequence, head, page);

@@ -16,15 +16,18 @@ namespace attention {
 /// width of a sequence's last page is a multiple of.
 inline constexpr std::int64_t kPageKeys = 64;
 inline constexpr std::int64_t kKeyLanes = 16;
+/// Up to so many keys are few: see PackedKeys::key_stride.
+inline constexpr std::int64_t kFewKeys = 8;
 
 /// Keys and values of a pass in pages, as FusedKernels takes them: for each
 /// sequence its pages one after the other, in each page one key head after the
 /// other, of each head
 ///
-///   keys    K^T  [D, w]   w = page_width()
+///   keys    K^T  [D, w]   w = page_width(), a row key_stride() behind the other
 ///   values  V    [w, Dv]  Dv rounded up to kKeyLanes
 ///
-/// in float32; in bfloat16 with their rows in pairs, [D / 2, w, 2] and
+/// in float32, where a row of K^T may begin within the padding of the one
+/// before it; in bfloat16 with their rows in pairs, [D / 2, w, 2] and
 /// [w / 2, Dv, 2], D made even. Appended columns follow the visible keys. Rows
 /// of V behind the last column are zeros in bfloat16; in float32 they, and
 /// always columns of K^T there and of V behind Dv, are undefined, as is what
@@ -65,6 +68,15 @@ struct PackedKeys {
   [[nodiscard]] static std::int64_t page_width(const PassSequence& sequence,
                                                std::int64_t page) {
     return std::min(kPageKeys, sequence.padded_keys - page * kPageKeys);
+  }
+  /// Elements, or pairs of them, from row to row of K^T. A few keys lie side by
+  /// side: padded, each element would take a cache line of its own.
+  [[nodiscard]] std::int64_t key_stride(const PassSequence& sequence,
+                                        std::int64_t page) const {
+    const std::int64_t columns = sequence.sequence->num_columns();
+    return dtype == DataType::kFloat32 && columns <= kFewKeys
+               ? columns
+               : page_width(sequence, page);
   }
   [[nodiscard]] std::byte* keys_of(const PassSequence& sequence,
                                    std::int64_t head, std::int64_t page) const {

@@ -37,9 +37,13 @@ class Cutting {
     inputs_.average_attn_weights = true;
   }
 
-  // Heads of the first item. All items together are every row of every head
-  // just once, else the test fails.
-  std::int64_t Heads() {
+  std::int64_t Heads() { return FirstItem().num_heads; }
+  std::int64_t Rows() { return FirstItem().rows.num_rows; }
+
+ private:
+  // All items together are every row of every head just once, else the test
+  // fails.
+  FusedItem FirstItem() {
     const auto plan = ResolveRequest(config_, inputs_);
     const AttentionSpec spec = SpecOf(config_).attention;
     PackedKeys keys;
@@ -54,10 +58,9 @@ class Cutting {
     FusedLayout layout(spec, keys, extent, carver);
     layout.Fill(spec, extent);
     ExpectEachOnce(layout, extent);
-    return layout.items.front().num_heads;
+    return layout.items.front();
   }
 
- private:
   static Tensor Zeros(DataType dtype, const Shape& shape) {
     Tensor tensor(dtype, shape);
     std::fill_n(tensor.mutable_view().data, tensor.num_bytes(), std::byte{0});
@@ -69,10 +72,10 @@ class Cutting {
     std::vector<int> times(
         static_cast<std::size_t>(extent.num_queries * kHeads));
     for (const FusedItem& item : layout.items) {
-      for (std::int64_t row = 0; row < item.tile.num_rows; ++row) {
+      for (std::int64_t row = 0; row < item.rows.num_rows; ++row) {
         for (std::int64_t head = 0; head < item.num_heads; ++head) {
           ++times[static_cast<std::size_t>(
-              (item.tile.first_row + row) * kHeads + item.first_head + head)];
+              (item.rows.first_row + row) * kHeads + item.first_head + head)];
         }
       }
     }
@@ -87,6 +90,18 @@ class Cutting {
 
 TEST(FusedPassTest, AHeadIsAnItemWhereItIsWorkEnough) {
   EXPECT_EQ(Cutting(512).Heads(), 1);
+}
+
+TEST(FusedPassTest, TilesOfManyKeysGoSideBySide) {
+  EXPECT_EQ(Cutting(512).Rows(), 64);
+  EXPECT_EQ(Cutting(1024).Rows(), 3 * 64);
+  EXPECT_EQ(Cutting(2048).Rows(), 4 * 64);
+  Cutting masked(2048);
+  masked.Mask(DataType::kFloat32, {2048, 2048});
+  EXPECT_EQ(masked.Rows(), 2 * 64);
+  Cutting averaged(2048);
+  averaged.AverageWeights();
+  EXPECT_EQ(averaged.Rows(), 32);
 }
 
 TEST(FusedPassTest, AMaskIsReadForSeveralHeadsAtOnce) {
