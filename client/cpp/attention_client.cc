@@ -2,11 +2,11 @@
 #include "client/cpp/attention_client.h"
 
 #include <grpcpp/create_channel.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <cstring>
 #include <future>
 #include <utility>
 
@@ -14,14 +14,14 @@
 #include "client/cpp/health_message.h"
 #include "client/cpp/target.h"
 #include "core/tensor/format_text.h"
+#include "core/tensor/round_up.h"
 #include "core/tensor/status_macros.h"
 #include "proto/wire/forward_codec.h"
 #include "proto/wire/module_codec.h"
+#include "proto/wire/request_slices.h"
 
 namespace attention {
 namespace {
-
-constexpr char kForwardMethod[] = "/attention.v1.AttentionService/Forward";
 
 // What protobuf can serialise, less room for the fields that are not tensors.
 constexpr std::size_t kMaxTensorBytes =
@@ -53,15 +53,9 @@ absl::Status CheckSize(const AttentionInputs& inputs) {
   std::size_t num_bytes =
       (inputs.query_lengths.size() + inputs.key_lengths.size()) *
       sizeof(std::int64_t);
-  const auto add = [&num_bytes](const std::optional<TensorView>& tensor) {
-    if (tensor) num_bytes += tensor->num_bytes();
-  };
-  add(inputs.query);
-  add(inputs.key);
-  add(inputs.value);
-  add(inputs.attn_mask);
-  add(inputs.key_padding_mask);
-  add(inputs.valid_lens);
+  for (const TensorView* tensor : TensorsOf(inputs)) {
+    if (tensor != nullptr) num_bytes += tensor->num_bytes();
+  }
   if (num_bytes <= kMaxTensorBytes) return absl::OkStatus();
   return absl::InvalidArgumentError(FormatText(
       "the request's tensors take {} bytes, expected at most {}, which one "
@@ -69,6 +63,33 @@ absl::Status CheckSize(const AttentionInputs& inputs) {
       "valid lengths (--valid-lens) in place of masks as tensors",
       num_bytes, kMaxTensorBytes));
 }
+
+// A request's tensors, one behind the other in memory of its own.
+class CopiedInputs {
+ public:
+  explicit CopiedInputs(const AttentionInputs& inputs) : inputs_(inputs) {
+    std::size_t num_bytes = 0;
+    for (const TensorView* tensor : TensorsOf(inputs)) {
+      if (tensor == nullptr) continue;
+      num_bytes += RoundUp(tensor->num_bytes(), kTensorAlignment);
+    }
+    memory_ = AlignedBuffer(num_bytes);
+    std::byte* to = memory_.data();
+    for (const TensorView* tensor : TensorsOf(inputs_)) {
+      if (tensor == nullptr) continue;
+      auto& copy = const_cast<TensorView&>(*tensor);  // inputs_' own
+      if (copy.num_bytes() > 0) std::memcpy(to, copy.data, copy.num_bytes());
+      copy.data = to;
+      to += RoundUp(copy.num_bytes(), kTensorAlignment);
+    }
+  }
+
+  [[nodiscard]] const AttentionInputs& inputs() const { return inputs_; }
+
+ private:
+  AttentionInputs inputs_;
+  AlignedBuffer memory_;
+};
 
 // What one asynchronous call needs until it is answered; owns itself.
 struct AsyncCall {
@@ -115,29 +136,44 @@ AttentionClient AttentionClient::FromChannel(
 
 absl::StatusOr<ForwardResult> AttentionClient::Forward(
     std::string_view module, const AttentionInputs& inputs) const {
-  ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
-  const v1::ForwardRequest request = EncodeForwardRequest(module, inputs);
-  auto response = std::make_shared<v1::ForwardResponse>();
+  ATTENTION_ASSIGN_OR_RETURN(const PreparedForward request,
+                             Prepare(module, inputs));
+  return Send(request, /*into=*/nullptr);
+}
+
+absl::StatusOr<ForwardResult> AttentionClient::Forward(
+    const PreparedForward& request) const {
+  return Send(request, /*into=*/nullptr);
+}
+
+absl::StatusOr<ForwardResult> AttentionClient::ForwardInto(
+    const PreparedForward& request, const AttentionOutputs& outputs) const {
+  return Send(request, &outputs);
+}
+
+absl::StatusOr<ForwardResult> AttentionClient::Send(
+    const PreparedForward& request, const AttentionOutputs* into) const {
   grpc::ClientContext context;
   connection_->Prepare(context);
+  grpc::ByteBuffer response;
   ATTENTION_RETURN_IF_ERROR(connection_->ToStatus(
-      connection_->attention().Forward(&context, request, response.get())));
-  return ForwardResult::Create(std::move(response));
+      connection_->Forward(context, request.bytes(), &response)));
+  return ForwardResult::Parse(response, into);
 }
 
 absl::StatusOr<PreparedForward> AttentionClient::Prepare(
     std::string_view module, const AttentionInputs& inputs) {
   ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
-  const v1::ForwardRequest request = EncodeForwardRequest(module, inputs);
-  auto bytes = std::make_shared<grpc::ByteBuffer>();
-  bool own_buffer = false;
-  const grpc::Status serialised =
-      grpc::SerializationTraits<v1::ForwardRequest>::Serialize(
-          request, bytes.get(), &own_buffer);
-  if (!serialised.ok()) {
-    return absl::InvalidArgumentError("the request cannot be serialised");
-  }
-  return PreparedForward(std::move(bytes));
+  const auto copy = std::make_shared<CopiedInputs>(inputs);
+  return Prepare(module, copy->inputs(), copy);
+}
+
+absl::StatusOr<PreparedForward> AttentionClient::Prepare(
+    std::string_view module, const AttentionInputs& inputs,
+    const std::shared_ptr<const void>& owner) {
+  ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
+  return PreparedForward(std::make_shared<grpc::ByteBuffer>(
+      SerializeForwardRequest(module, inputs, owner)));
 }
 
 void AttentionClient::ForwardAsync(
@@ -147,7 +183,7 @@ void AttentionClient::ForwardAsync(
   auto call = std::make_shared<AsyncCall>(request, stop);
   connection_->Prepare(call->context);
   connection_->generic().UnaryCall(
-      &call->context, kForwardMethod, {}, &call->request.bytes(),
+      &call->context, Connection::kForwardMethod, {}, &call->request.bytes(),
       call->response.get(),
       [call, connection = connection_,
        done = std::move(done)](const grpc::Status& status) {

@@ -57,10 +57,10 @@ enum class HealthState : std::uint8_t { kUnknown, kServing, kNotServing };
 /// Performance: creating a client opens a connection and is expensive (the
 /// connection itself is made by the first call); copies share it and are cheap.
 /// Over loopback a `unix:` target moves large tensors about twice as fast as
-/// TCP. A tensor is copied into the request message and from there into gRPC's
-/// buffers, and an answer once out of them; results are views into the
-/// response message, without a further copy. A request sent many times pays the
-/// first two copies once through Prepare() and ForwardAsync().
+/// TCP. A tensor is copied once on its way to gRPC, or not at all where its
+/// memory is handed over (Prepare with an owner), and an answer once, out of
+/// gRPC's buffers. A request sent many times pays its copy once through
+/// Prepare().
 ///
 /// Thread Safety: Thread-safe; calls from several threads run concurrently on
 /// the one connection.
@@ -94,6 +94,23 @@ class AttentionClient {
   /// \return INVALID_ARGUMENT beyond 2 GiB.
   [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
       std::string_view module, const AttentionInputs& inputs);
+  /// The same without copying the tensors, which live and stay as they are as
+  /// long as `owner`: the request shares it, and so does gRPC until the last
+  /// byte has left, which may be after a call that failed has returned.
+  [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
+      std::string_view module, const AttentionInputs& inputs,
+      const std::shared_ptr<const void>& owner);
+
+  /// Send a prepared request and wait for its answer. \return as above.
+  [[nodiscard]] absl::StatusOr<ForwardResult> Forward(
+      const PreparedForward& request) const;
+  /// The same with the answer's elements in memory of the caller's.
+  /// \param outputs is written once the whole answer is there, and not at all
+  ///   when this fails.
+  /// \return also INVALID_ARGUMENT when `outputs` has not the answer's shapes
+  ///   and dtype, or weights where it has none, or none where it has some.
+  [[nodiscard]] absl::StatusOr<ForwardResult> ForwardInto(
+      const PreparedForward& request, const AttentionOutputs& outputs) const;
 
   /// Send a prepared request without waiting for its answer.
   ///
@@ -153,6 +170,8 @@ class AttentionClient {
 
   explicit AttentionClient(std::shared_ptr<const Connection> connection);
 
+  absl::StatusOr<ForwardResult> Send(const PreparedForward& request,
+                                     const AttentionOutputs* into) const;
   // Send a header and then chunks until `next` yields an empty one.
   absl::StatusOr<ModuleDescription> Upload(const UploadOptions& options,
                                            const ChunkSource& next) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/cpp/connection.h"
 
+#include <grpcpp/impl/client_unary_call.h>
+
 #include <cstddef>
 #include <string_view>
 #include <utility>
@@ -14,11 +16,21 @@ namespace attention {
 AttentionClient::Connection::Connection(
     std::shared_ptr<grpc::ChannelInterface> channel, std::string target,
     const ClientOptions& options)
-    : attention_(v1::AttentionService::NewStub(channel)),
+    : channel_(channel),
+      forward_method_(kForwardMethod, grpc::internal::RpcMethod::NORMAL_RPC,
+                      channel),
       modules_(v1::ModuleService::NewStub(channel)),
       generic_(std::make_unique<grpc::GenericStub>(channel)),
       target_(std::move(target)),
       options_(options) {}
+
+// What a stub generated for messages of bytes would do.
+grpc::Status AttentionClient::Connection::Forward(
+    grpc::ClientContext& context, const grpc::ByteBuffer& request,
+    grpc::ByteBuffer* response) const {
+  return grpc::internal::BlockingUnaryCall(channel_.get(), forward_method_,
+                                           &context, request, response);
+}
 
 void AttentionClient::Connection::Prepare(grpc::ClientContext& context) const {
   if (options_.timeout) {

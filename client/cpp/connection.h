@@ -4,12 +4,12 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/rpc_method.h>
 
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
-#include "attention/v1/attention_service.grpc.pb.h"
 #include "attention/v1/module_service.grpc.pb.h"
 #include "client/cpp/attention_client.h"
 
@@ -25,9 +25,13 @@ class AttentionClient::Connection {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  [[nodiscard]] v1::AttentionService::Stub& attention() const {
-    return *attention_;
-  }
+  static constexpr char kForwardMethod[] =
+      "/attention.v1.AttentionService/Forward";
+
+  /// Call Forward with a message as it is, and wait.
+  [[nodiscard]] grpc::Status Forward(grpc::ClientContext& context,
+                                     const grpc::ByteBuffer& request,
+                                     grpc::ByteBuffer* response) const;
   [[nodiscard]] v1::ModuleService::Stub& modules() const { return *modules_; }
   [[nodiscard]] grpc::GenericStub& generic() const { return *generic_; }
 
@@ -38,7 +42,8 @@ class AttentionClient::Connection {
   [[nodiscard]] absl::Status ToStatus(const grpc::Status& status) const;
 
  private:
-  std::unique_ptr<v1::AttentionService::Stub> attention_;
+  std::shared_ptr<grpc::ChannelInterface> channel_;
+  grpc::internal::RpcMethod forward_method_;
   std::unique_ptr<v1::ModuleService::Stub> modules_;
   std::unique_ptr<grpc::GenericStub> generic_;
   std::string target_;

@@ -1,55 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/cpp/forward_result.h"
 
-#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/support/byte_buffer.h>
 
 #include <utility>
 
-#include "absl/status/status.h"
-#include "attention/v1/attention_service.pb.h"
-#include "core/tensor/format_text.h"
-#include "core/tensor/status_text.h"
-#include "proto/wire/tensor_codec.h"
+#include "core/tensor/status_macros.h"
+#include "proto/wire/request_slices.h"
 
 namespace attention {
-namespace {
 
-absl::StatusOr<TensorView> View(const v1::Tensor& message,
-                                std::string_view field) {
-  absl::StatusOr<TensorView> view = DecodeTensor(message, field);
-  if (view.ok()) return view;
-  return absl::InternalError(FormatText("malformed answer from the server: {}",
-                                        StatusText(view.status())));
+absl::StatusOr<ForwardResult> ForwardResult::Parse(
+    const grpc::ByteBuffer& message, const AttentionOutputs* into) {
+  ATTENTION_ASSIGN_OR_RETURN(std::shared_ptr<const ParsedAnswer> answer,
+                             ParseAnswer(message, into));
+  return ForwardResult(std::move(answer));
 }
 
-}  // namespace
+const TensorView& ForwardResult::output() const { return answer_->output; }
 
-absl::StatusOr<ForwardResult> ForwardResult::Create(
-    std::shared_ptr<const v1::ForwardResponse> response) {
-  ForwardResult result;
-  absl::StatusOr<TensorView> output = View(response->output(), "output");
-  if (!output.ok()) return std::move(output).status();
-  result.output_ = *std::move(output);
-  if (response->has_weights()) {
-    absl::StatusOr<TensorView> weights = View(response->weights(), "weights");
-    if (!weights.ok()) return std::move(weights).status();
-    result.weights_ = *std::move(weights);
-  }
-  result.response_ = std::move(response);
-  return result;
+const std::optional<TensorView>& ForwardResult::weights() const {
+  return answer_->weights;
 }
 
 std::uint64_t ForwardResult::module_version() const {
-  return response_->module_version();
+  return answer_->fields.module_version();
 }
 
 std::uint32_t ForwardResult::batch_size() const {
-  return response_->batch_size();
+  return answer_->fields.batch_size();
 }
 
 ServerTiming ForwardResult::timing() const {
-  const v1::Timing& timing = response_->timing();
+  const v1::Timing& timing = answer_->fields.timing();
   return {std::chrono::nanoseconds(timing.decode_time_ns()),
           std::chrono::nanoseconds(timing.queue_time_ns()),
           std::chrono::nanoseconds(timing.compute_time_ns())};
@@ -58,17 +41,12 @@ ServerTiming ForwardResult::timing() const {
 std::size_t PreparedForward::num_bytes() const { return bytes_->Length(); }
 
 absl::StatusOr<ForwardResult> ForwardReply::Decode() const {
-  auto response = std::make_shared<v1::ForwardResponse>();
-  // Deserialising consumes a buffer; a copy shares the slices.
-  grpc::ByteBuffer bytes(*bytes_);
-  const grpc::Status parsed =
-      grpc::SerializationTraits<v1::ForwardResponse>::Deserialize(
-          &bytes, response.get());
-  if (!parsed.ok()) {
-    return absl::InternalError(
-        "malformed answer from the server: not a ForwardResponse");
-  }
-  return ForwardResult::Create(std::move(response));
+  return ForwardResult::Parse(*bytes_);
+}
+
+absl::StatusOr<ForwardResult> ForwardReply::DecodeInto(
+    const AttentionOutputs& outputs) const {
+  return ForwardResult::Parse(*bytes_, &outputs);
 }
 
 }  // namespace attention

@@ -6,8 +6,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "core/attention/request.h"
 #include "core/tensor/tensor.h"
 
 namespace grpc {
@@ -16,36 +18,36 @@ class ByteBuffer;
 
 namespace attention {
 
-namespace v1 {
-class ForwardResponse;
-}  // namespace v1
+struct ParsedAnswer;
 
 /// Where the server spent its time on one request.
 struct ServerTiming {
-  std::chrono::nanoseconds decode{};   ///< parsing and validating
-  std::chrono::nanoseconds queue{};    ///< waiting for the executor
-  std::chrono::nanoseconds compute{};  ///< computing
+  std::chrono::nanoseconds decode{};  ///< parsing and validating
+  std::chrono::nanoseconds queue{};   ///< waiting for the executor
+  /// Computing, together with the other requests of the batch.
+  std::chrono::nanoseconds compute{};
 };
 
 /// Answer of one forward pass.
 ///
-/// Owns the response message; the views borrow from it and live as long as any
-/// copy of the result. Copies are cheap and share the message.
-/// Immutable, so thread-safe.
+/// Owns its elements, and the views live as long as any copy of the result;
+/// unless they went into memory of the caller's, which the views borrow then.
+/// Copies are cheap and share the elements. Immutable, so thread-safe.
 class ForwardResult {
  public:
-  /// Check a response and take it over.
-  /// \return INTERNAL when the server's answer is malformed.
-  [[nodiscard]] static absl::StatusOr<ForwardResult> Create(
-      std::shared_ptr<const v1::ForwardResponse> response);
+  /// Parse an answer as it came over the wire. Cost: one copy of its elements.
+  /// \param into where the elements go; null: into memory of the result's own.
+  /// \return INTERNAL when the server's answer is malformed, INVALID_ARGUMENT
+  ///   when `into` has not its shapes and dtype, or weights where it has none,
+  ///   or none where it has some: nothing is written there then.
+  [[nodiscard]] static absl::StatusOr<ForwardResult> Parse(
+      const grpc::ByteBuffer& message, const AttentionOutputs* into = nullptr);
 
   /// Shape and dtype of the query, last dimension E.
-  [[nodiscard]] const TensorView& output() const { return output_; }
+  [[nodiscard]] const TensorView& output() const;
   /// (N, L, S'), per head (N, H, L, S'); unbatched (L, S') or (H, L, S'); unset
   /// when not asked for.
-  [[nodiscard]] const std::optional<TensorView>& weights() const {
-    return weights_;
-  }
+  [[nodiscard]] const std::optional<TensorView>& weights() const;
   /// Version of the module that computed this.
   [[nodiscard]] std::uint64_t module_version() const;
   /// Requests computed together with this one, itself included.
@@ -53,11 +55,10 @@ class ForwardResult {
   [[nodiscard]] ServerTiming timing() const;
 
  private:
-  ForwardResult() = default;
+  explicit ForwardResult(std::shared_ptr<const ParsedAnswer> answer)
+      : answer_(std::move(answer)) {}
 
-  std::shared_ptr<const v1::ForwardResponse> response_;
-  TensorView output_;
-  std::optional<TensorView> weights_;
+  std::shared_ptr<const ParsedAnswer> answer_;
 };
 
 /// A serialised request; immutable, so thread-safe; copies share the bytes.
@@ -78,9 +79,10 @@ class ForwardReply {
  public:
   explicit ForwardReply(std::shared_ptr<grpc::ByteBuffer> bytes)
       : bytes_(std::move(bytes)) {}
-  /// Parse the answer. Cost: one copy of it.
-  /// \return INTERNAL when the server's answer is malformed.
+  /// As ForwardResult::Parse.
   [[nodiscard]] absl::StatusOr<ForwardResult> Decode() const;
+  [[nodiscard]] absl::StatusOr<ForwardResult> DecodeInto(
+      const AttentionOutputs& outputs) const;
 
  private:
   std::shared_ptr<grpc::ByteBuffer> bytes_;

@@ -69,6 +69,7 @@ struct Cut {
 std::int64_t NumTiles(const AttentionSpec& spec, const Sequence& sequence) {
   constexpr std::int64_t kFarKeys = 1024;
   constexpr std::int64_t kEnoughItems = 64;
+  constexpr std::int64_t kMost = std::int64_t{1} << 28U;  // some milliseconds
   const RequestPlan& request = *sequence.request;
   if (request.need_weights || TileMask::ReadsOnce(sequence) ||
       PackedKeys::PaddedKeys(sequence) < kFarKeys) {
@@ -76,9 +77,10 @@ std::int64_t NumTiles(const AttentionSpec& spec, const Sequence& sequence) {
   }
   const std::int64_t tiles =
       (sequence.query_length + kTileRows - 1) / kTileRows * spec.num_heads;
+  const std::int64_t enough = std::min(
+      tiles / kEnoughItems, kMost / Operations(spec, sequence, kTileRows));
   return std::clamp<std::int64_t>(
-      tiles / kEnoughItems, 1,
-      TileMask::NeedsMemory(request) ? kMaxTiles / 2 : kMaxTiles);
+      enough, 1, TileMask::NeedsMemory(request) ? kMaxTiles / 2 : kMaxTiles);
 }
 
 // Four heads spare three quarters of the reading of a mask, and leave something

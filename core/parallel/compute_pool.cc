@@ -2,9 +2,15 @@
 #include "core/parallel/compute_pool.h"
 
 #include <immintrin.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cassert>
+#include <cfenv>
+#include <climits>
 #include <cstring>
+#include <utility>
 
 #include "core/tensor/round_up.h"
 
@@ -24,6 +30,17 @@ bool SpinUntil(const Done& done) {
     _mm_pause();
   }
   return false;
+}
+
+// What std::atomic's wait and notify_all come to, but for the times that wait
+// yields the CPU first: others' turns are long where they are wanted.
+void SleepWhile(const std::atomic<std::uint32_t>& word, std::uint32_t value) {
+  static_assert(sizeof(word) == sizeof(std::uint32_t));
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+}
+
+void WakeAll(const std::atomic<std::uint32_t>& word) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
 // Have the system provide the pages.
@@ -62,34 +79,75 @@ ComputePool::ComputePool(std::size_t num_threads, Pinning pinning,
 
 ComputePool::~ComputePool() { StopWorkers(); }
 
+std::size_t ComputePool::reserved_bytes() const {
+  std::size_t num_bytes = lease_memory_.size();
+  for (const ThreadScratch& scratch : scratch_) {
+    num_bytes += scratch.reserved.size();
+  }
+  return num_bytes;
+}
+
 void ComputePool::StopWorkers() {
   stopping_.store(true);
-  generation_.fetch_add(1);
-  generation_.notify_all();
+  Announce();
   workers_.clear();  // joins
 }
 
 void ComputePool::Run(std::int64_t num_items,
                       absl::FunctionRef<void(std::int64_t, std::size_t)> work) {
-  if (num_items <= 0) return;
-  work_ = &work;
-  num_items_ = num_items;
-  num_unfinished_.store(num_items);
-  num_unclaimed_.store(num_items);  // publishes the fields above
-  if (!workers_.empty() && num_items > 1) {
-    KeepSleepersOff(sched_getcpu());
-    generation_.fetch_add(1);
-    generation_.notify_all();
+  for (std::int64_t num_left = num_items; num_left > 0;) {
+    work_ = &work;
+    num_items_ = num_items;
+    Publish(num_left);
+    const bool is_due = WorkThrough(/*thread=*/0, interlude_);
+    num_left = Withdraw();
+    if (is_due) PlayInterlude();
   }
-  WorkThrough(/*thread=*/0);
-  SpinUntil([&] { return num_unfinished_.load() == 0; });
-  for (std::int64_t left = num_unfinished_.load(); left > 0;
-       left = num_unfinished_.load()) {
-    num_unfinished_.wait(left);
-  }
+  if (in_interlude_) return;  // the call it interrupts goes on
   for (ThreadScratch& scratch : scratch_) {
     if (scratch.larger.size() > 0) scratch.larger = AlignedBuffer();
   }
+}
+
+// Let the last `num_left` items be claimed.
+void ComputePool::Publish(std::int64_t num_left) {
+  num_unfinished_.store(num_left);
+  num_unclaimed_.store(num_left);  // publishes the fields of the call
+  if (!workers_.empty() && num_left > 1) {
+    KeepSleepersOff(sched_getcpu());
+    Announce();
+  }
+}
+
+// Have idle workers look for what is new. Whoever is about to sleep either is
+// counted here or finds the generation changed.
+void ComputePool::Announce() {
+  generation_.fetch_add(1);
+  if (num_asleep_.load() > 0) WakeAll(generation_);
+}
+
+// Wait for the items that are claimed. \return how many are not.
+std::int64_t ComputePool::Withdraw() {
+  const std::int64_t num_left = num_unclaimed_.exchange(0);
+  num_unfinished_.fetch_sub(num_left);
+  SpinUntil([&] { return num_unfinished_.load() == 0; });
+  for (std::int64_t unfinished = num_unfinished_.load(); unfinished > 0;
+       unfinished = num_unfinished_.load()) {
+    num_unfinished_.wait(unfinished);
+  }
+  return num_left;
+}
+
+void ComputePool::PlayInterlude() {
+  Interlude* const interlude = std::exchange(interlude_, nullptr);
+  std::fenv_t environment;  // denormals as the call wants them
+  std::fegetenv(&environment);
+  std::fesetenv(FE_DFL_ENV);
+  in_interlude_ = true;
+  interlude->Play();
+  in_interlude_ = false;
+  std::fesetenv(&environment);
+  interlude_ = interlude;
 }
 
 std::byte* ComputePool::Scratch(std::size_t thread, std::size_t num_bytes) {
@@ -126,10 +184,12 @@ void ComputePool::WorkerLoop(std::size_t thread) {
 }
 
 void ComputePool::Sleep(std::size_t thread, std::uint32_t seen) {
-  if (pinning_ == Pinning::kPinned) return generation_.wait(seen);
-  sleepers_[thread].FallAsleep(callers_cpu_.load());
-  generation_.wait(seen);
-  sleepers_[thread].WakeUp();
+  const bool moves = pinning_ != Pinning::kPinned;
+  if (moves) sleepers_[thread].FallAsleep(callers_cpu_.load());
+  num_asleep_.fetch_add(1);
+  SleepWhile(generation_, seen);
+  num_asleep_.fetch_sub(1);
+  if (moves) sleepers_[thread].WakeUp();
 }
 
 void ComputePool::KeepSleepersOff(int cpu) {
@@ -138,7 +198,7 @@ void ComputePool::KeepSleepersOff(int cpu) {
   for (SleepAffinity& sleeper : sleepers_) sleeper.KeepOff(cpu);
 }
 
-void ComputePool::WorkThrough(std::size_t thread) {
+bool ComputePool::WorkThrough(std::size_t thread, Interlude* interlude) {
   std::int64_t unclaimed = num_unclaimed_.load();
   while (unclaimed > 0) {
     if (!num_unclaimed_.compare_exchange_weak(unclaimed, unclaimed - 1)) {
@@ -146,8 +206,10 @@ void ComputePool::WorkThrough(std::size_t thread) {
     }
     (*work_)(num_items_ - unclaimed, thread);
     if (num_unfinished_.fetch_sub(1) == 1) num_unfinished_.notify_all();
+    if (interlude != nullptr && interlude->IsDue()) return true;
     unclaimed = num_unclaimed_.load();
   }
+  return false;
 }
 
 }  // namespace attention

@@ -30,8 +30,8 @@ struct ScratchReserve {
 ///
 /// The calling thread works too, so a pool of one thread starts none. Items are
 /// claimed one by one from an atomic counter; idle workers look out for the
-/// next call for a few tens of microseconds, then sleep on a futex
-/// (std::atomic::wait), and a worker that wakes late is never waited for.
+/// next call for a few tens of microseconds, then sleep on a futex, and a
+/// worker that wakes late is never waited for.
 ///
 /// A worker does not wake on the CPU Run is called on, if it may run on another
 /// (SleepAffinity; three system calls a sleeper when that CPU changes). The
@@ -54,12 +54,31 @@ class ComputePool {
   ComputePool& operator=(const ComputePool&) = delete;
 
   [[nodiscard]] std::size_t num_threads() const { return workers_.size() + 1; }
+  /// Scratch memory it holds from its start on.
+  [[nodiscard]] std::size_t reserved_bytes() const;
 
   /// Call `work(item, thread)` once for every item in [0, num_items), with
   /// thread in [0, num_threads()) naming the thread it runs on; return when all
   /// calls have returned. `work` must not throw.
   void Run(std::int64_t num_items,
            absl::FunctionRef<void(std::int64_t, std::size_t)> work);
+
+  /// Other work that may come between two items of Run, once it is due: so a
+  /// long call holds up a short one no longer than an item.
+  class Interlude {
+   public:
+    virtual ~Interlude() = default;
+    /// Called by Run's caller behind every item it works on: must be quick.
+    [[nodiscard]] virtual bool IsDue() = 0;
+    /// Called once each time it was due, by Run's caller, with no item under
+    /// way and in the default floating-point environment. May call Run, which
+    /// has no interludes then. Must not throw.
+    virtual void Play() = 0;
+  };
+
+  /// Have Run look for an interlude from its next call on; null for none, as at
+  /// the start. Borrowed. Called by Run's caller.
+  void SetInterlude(Interlude* interlude) { interlude_ = interlude; }
 
   /// Return at least `num_bytes` of uninitialised memory for `thread` of Run:
   /// called by that thread, valid until its next call or the end of Run.
@@ -94,7 +113,12 @@ class ComputePool {
 
   void StopWorkers();
   void WorkerLoop(std::size_t thread);
-  void WorkThrough(std::size_t thread);
+  void Publish(std::int64_t num_left);
+  void Announce();
+  [[nodiscard]] std::int64_t Withdraw();
+  void PlayInterlude();
+  // Return whether `interlude`, if there is one, is due.
+  bool WorkThrough(std::size_t thread, Interlude* interlude = nullptr);
   void Sleep(std::size_t thread, std::uint32_t seen);
   void KeepSleepersOff(int cpu);
 
@@ -105,6 +129,8 @@ class ComputePool {
   AlignedBuffer lease_memory_;
   std::size_t num_leased_ = 0;  // bytes of lease_memory_
   std::vector<std::jthread> workers_;
+  Interlude* interlude_ = nullptr;
+  bool in_interlude_ = false;
   // The current call. Written only while no item is unclaimed or unfinished,
   // read only by threads that hold a claim: so never both at once.
   const absl::FunctionRef<void(std::int64_t, std::size_t)>* work_ = nullptr;
@@ -113,6 +139,7 @@ class ComputePool {
   std::atomic<std::int64_t> num_unfinished_{0};
   // Counts calls; what idle workers wait on.
   std::atomic<std::uint32_t> generation_{0};
+  std::atomic<std::uint32_t> num_asleep_{0};  // or about to be
   std::atomic<bool> stopping_{false};
 };
 

@@ -17,7 +17,10 @@ namespace attention {
 /// arrival, before the message is parsed, until the answer has left. Scratch
 /// memory is needed by one request at a time, the one being computed, so only
 /// the largest of the admitted requests' scratch counts. The sum of both never
-/// exceeds the budget. Thread-safe.
+/// exceeds the budget. What requests of a batch need together beyond the
+/// largest of them, and those that come in between while a large one is
+/// computed, is not counted: it is what a pool holds in reserve, or little
+/// more. Thread-safe.
 class AdmissionController {
   struct Ledger;
 

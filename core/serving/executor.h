@@ -20,13 +20,21 @@ namespace attention {
 
 /// The one thread that computes, driving a pool of its own.
 ///
-/// Takes tasks in the order of submission, each as soon as the one before it
-/// is done. Thread-safe.
+/// As soon as it is free it takes what waits for its turn, requests of one
+/// module together as far as the limits allow (TaskLines). While it computes a
+/// request that is larger than a batch, smaller ones come in between as soon as
+/// their turn has come, behind the item under way. Thread-safe.
 class Executor {
  public:
-  /// \param num_threads of the pool, the executor's own included; [1, 1024].
+  /// What it works with.
+  struct Options {
+    std::size_t num_threads = 1;  ///< its own included; [1, 1024]
+    Pinning pinning = Pinning::kNone;
+    BatchLimits batch = {};
+  };
+
   /// \param observer of every task; borrowed, null for none.
-  explicit Executor(std::size_t num_threads, Pinning pinning = Pinning::kNone,
+  explicit Executor(const Options& options,
                     ServingObserver* observer = nullptr);
   /// Fail what is queued with UNAVAILABLE and wait for what is being computed.
   ~Executor();
@@ -44,7 +52,11 @@ class Executor {
   void DropCancelled(const ForwardTask::Caller& caller);
 
  private:
+  class SmallTurns;
+
   void RunLoop(Pinning pinning);
+  void Compute(RequestQueue::Turn turn);
+  void ComputeLarge(RequestQueue::Turn turn);
 
   ServingObserver* const observer_;
   ComputePool pool_;

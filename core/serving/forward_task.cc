@@ -1,18 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/serving/forward_task.h"
 
-#include <exception>
-#include <new>
-#include <stdexcept>
+#include <algorithm>
 #include <utility>
 
 #include "core/serving/serving_observer.h"
-#include "core/tensor/status_macros.h"
+#include "core/tensor/catch_bad_alloc.h"
 
 namespace attention {
+namespace {
+
+// Beyond any limit, and sums of as many as fit in memory do not overflow.
+constexpr std::int64_t kMostWork = std::int64_t{1} << 40U;
+
+// A sequence counts as a token at least: an empty one takes time, too. Neither
+// sum overflows: all lengths together are below 2^31, as messages are.
+ForwardTask::Size SizeOf(std::span<const Sequence> sequences) {
+  ForwardTask::Size size;
+  for (const Sequence& sequence : sequences) {
+    size.tokens +=
+        std::max<std::int64_t>({1, sequence.query_length, sequence.key_length});
+    size.pairs += sequence.query_length * sequence.key_length;
+  }
+  return {std::min(size.tokens, kMostWork), std::min(size.pairs, kMostWork)};
+}
+
+}  // namespace
 
 ForwardTask::ForwardTask(Work work, std::shared_ptr<Caller> caller)
-    : work_(std::move(work)), caller_(std::move(caller)) {}
+    : work_(std::move(work)),
+      caller_(std::move(caller)),
+      size_(SizeOf(work_.request->sequences)) {}
 
 ForwardTask::~ForwardTask() {
   Complete(absl::CancelledError("the server dropped the request"));
@@ -23,17 +41,31 @@ void ForwardTask::Submit(ServingObserver& observer) {
   observer_->OnSubmitted();
 }
 
-void ForwardTask::Run(ComputePool& pool) {
-  const Clock::time_point start = Clock::now();
-  times_.queue = start - created_;
-  absl::Status status = CheckWanted(start);
+bool ForwardTask::Begin(Clock::time_point now) {
+  begun_ = now;
+  times_.queue = now - created_;
+  absl::Status status = CheckWanted(now);
   if (status.ok()) {
-    times_.batch_size = 1;
-    if (observer_ != nullptr) observer_->OnStarted(times_);
-    status = Compute(pool);
-    times_.compute = Clock::now() - start;
+    status = Bind();
+    if (status.ok()) return true;
+    Start(/*batch_size=*/1);
+    times_.compute = Clock::now() - begun_;
   }
   Complete(status);
+  return false;
+}
+
+void ForwardTask::Start(std::uint32_t batch_size) {
+  const bool is_first = times_.batch_size == 0;
+  times_.batch_size = batch_size;
+  if (is_first && observer_ != nullptr) observer_->OnStarted(times_);
+}
+
+void ForwardTask::Finish(const absl::Status& status, Clock::time_point now) {
+  times_.compute = now - begun_;
+  if (!status.ok() || !work_.request->was_stopped()) return Complete(status);
+  const absl::Status why = CheckWanted(now);
+  Complete(why.ok() ? absl::CancelledError("the request was stopped") : why);
 }
 
 void ForwardTask::Fail(const absl::Status& status) { Complete(status); }
@@ -49,23 +81,13 @@ absl::Status ForwardTask::CheckWanted(Clock::time_point now) const {
   return absl::OkStatus();
 }
 
-absl::Status ForwardTask::Compute(ComputePool& pool) {
-  try {
+absl::Status ForwardTask::Bind() {
+  return CatchBadAlloc([this] {
     RequestPlan& request = *work_.request;
     request.Bind(caller_->AllocateOutputs(request.shapes, request.dtype),
                  [this] { return !CheckWanted(Clock::now()).ok(); });
-    const absl::Status status = work_.module->implementation(request.dtype)
-                                    .Forward(request.sequences, pool);
-    if (!status.ok() || !request.was_stopped()) return status;
-    const absl::Status why = CheckWanted(Clock::now());
-    return why.ok() ? absl::CancelledError("the request was stopped") : why;
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("memory is exhausted");
-  } catch (const std::length_error&) {
-    return absl::ResourceExhaustedError("memory is exhausted");
-  } catch (const std::exception&) {
-    return absl::InternalError("the forward pass failed");
-  }
+    return absl::OkStatus();
+  });
 }
 
 void ForwardTask::Complete(const absl::Status& status) {

@@ -4,12 +4,13 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "absl/status/status.h"
+#include "core/attention/module_implementation.h"
 #include "core/attention/request.h"
 #include "core/attention/request_plan.h"
 #include "core/module/attention_module.h"
-#include "core/parallel/compute_pool.h"
 
 namespace attention {
 
@@ -17,8 +18,9 @@ class ServingObserver;
 
 /// One validated request on its way through the executor.
 ///
-/// Completes exactly once: by Run, by Fail, or else by its destructor.
-/// Not thread-safe: handed from thread to thread, used by one at a time.
+/// Completes exactly once: by Finish, by Fail, when Begin says so, or else by
+/// its destructor. Not thread-safe: handed from thread to thread, used by one
+/// at a time.
 class ForwardTask {
  public:
   using Clock = std::chrono::steady_clock;
@@ -26,10 +28,28 @@ class ForwardTask {
   /// Measured durations, and how many shared them; zero for a phase that was
   /// not reached.
   struct Times {
-    std::chrono::nanoseconds queue{0};    ///< from creation to Run
-    std::chrono::nanoseconds compute{0};  ///< allocating outputs included
+    std::chrono::nanoseconds queue{0};  ///< from creation to Begin
+    /// From Begin to Finish: of all requests computed together.
+    std::chrono::nanoseconds compute{0};
     /// Requests computed together, this one included.
     std::uint32_t batch_size = 0;
+  };
+
+  /// How much work it is.
+  struct Size {
+    std::int64_t tokens = 0;  ///< of each sequence the longer of L and S
+    std::int64_t pairs = 0;   ///< of each sequence L S
+
+    Size& operator+=(const Size& other) {
+      tokens += other.tokens;
+      pairs += other.pairs;
+      return *this;
+    }
+    Size& operator-=(const Size& other) {
+      tokens -= other.tokens;
+      pairs -= other.pairs;
+      return *this;
+    }
   };
 
   /// Who asked. Owns what the task borrows (tensors and outputs).
@@ -66,25 +86,45 @@ class ForwardTask {
   /// is now.
   void Submit(ServingObserver& observer);
 
-  /// Compute and complete. CANCELLED or DEADLINE_EXCEEDED, without computing,
-  /// when the result is no longer wanted; RESOURCE_EXHAUSTED when memory is.
-  void Run(ComputePool& pool);
+  /// Make room for the outputs, right before computing.
+  /// \return whether to compute it; if not, it has completed: with CANCELLED or
+  ///   DEADLINE_EXCEEDED when the result is no longer wanted,
+  ///   RESOURCE_EXHAUSTED when memory is.
+  [[nodiscard]] bool Begin(Clock::time_point now);
+  /// It is computed from now on, `batch_size` requests together; again, if that
+  /// comes to nothing.
+  void Start(std::uint32_t batch_size);
+  /// Complete with what came of computing it: as Begin, if it was stopped.
+  void Finish(const absl::Status& status, Clock::time_point now);
 
   /// Complete with a failure.
   void Fail(const absl::Status& status);
 
-  /// Who asked; not to be called once the task has completed.
+  // Not to be called once the task has completed:
+
   [[nodiscard]] const Caller& caller() const { return *caller_; }
+  [[nodiscard]] std::span<const Sequence> sequences() const {
+    return work_.request->sequences;
+  }
+  /// What computes it.
+  [[nodiscard]] const ModuleImplementation& implementation() const {
+    return work_.module->implementation(work_.request->dtype);
+  }
+
+  [[nodiscard]] const Size& size() const { return size_; }
+  [[nodiscard]] Clock::time_point created() const { return created_; }
 
  private:
   [[nodiscard]] absl::Status CheckWanted(Clock::time_point now) const;
-  [[nodiscard]] absl::Status Compute(ComputePool& pool);
+  [[nodiscard]] absl::Status Bind();
   void Complete(const absl::Status& status);
 
   Work work_;
   std::shared_ptr<Caller> caller_;       ///< null once completed
   ServingObserver* observer_ = nullptr;  ///< null until submitted
+  const Size size_;
   const Clock::time_point created_ = Clock::now();
+  Clock::time_point begun_;
   Times times_;
 };
 

@@ -8,6 +8,8 @@
 namespace attention {
 namespace {
 
+using Clock = ForwardTask::Clock;
+
 absl::Status Closed() {
   return absl::UnavailableError("the server is shutting down");
 }
@@ -32,45 +34,57 @@ absl::Status RequestQueue::TryPush(std::unique_ptr<ForwardTask>& task) {
   // DropCancelled, one that did so earlier is seen here.
   const ForwardTask::Caller& caller = task->caller();
   if (caller.IsCancelled()) return Cancelled();
-  Tasks one;
-  one.push_back(nullptr);
-  places_.emplace(&caller, one.begin());
-  one.front() = std::move(task);
-  tasks_.splice(tasks_.end(), one);  // keeps the iterator valid
+  lines_.Append(task);
   changed_.notify_one();
   return absl::OkStatus();
 }
 
-std::unique_ptr<ForwardTask> RequestQueue::Pop() {
+std::optional<RequestQueue::Turn> RequestQueue::Take() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return closed_ || !tasks_.empty(); });
-  if (tasks_.empty()) return nullptr;
-  std::unique_ptr<ForwardTask> task = std::move(tasks_.front());
-  tasks_.pop_front();
-  places_.erase(&task->caller());
-  return task;
+  while (!closed_) {
+    if (std::optional<Turn> turn = lines_.Take(Clock::now())) return turn;
+    const Clock::time_point ready = lines_.NextReady();
+    if (ready == Clock::time_point::max()) {
+      changed_.wait(lock);
+    } else {
+      changed_.wait_until(lock, ready);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<RequestQueue::Turn> RequestQueue::TakeSmall(
+    std::chrono::nanoseconds served) {
+  const std::lock_guard lock(mutex_);
+  return lines_.TakeSmall(served);
+}
+
+bool RequestQueue::HasSmall(std::chrono::nanoseconds served) {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  return lock && lines_.HasSmall(served);
+}
+
+void RequestQueue::Return(const TaskLines::Key& line,
+                          std::chrono::nanoseconds took) {
+  const std::lock_guard lock(mutex_);
+  lines_.Return(line, took);
 }
 
 void RequestQueue::DropCancelled(const ForwardTask::Caller& caller) {
   std::unique_ptr<ForwardTask> task;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = places_.find(&caller);
-    if (found == places_.end()) return;
-    task = std::move(*found->second);
-    tasks_.erase(found->second);
-    places_.erase(found);
+    task = lines_.Remove(caller);
   }
-  task->Fail(Cancelled());
+  if (task != nullptr) task->Fail(Cancelled());
 }
 
 void RequestQueue::Close() {
-  Tasks refused;
+  TaskLines::Tasks refused;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
-    refused.swap(tasks_);
-    places_.clear();
+    refused = lines_.RemoveAll();
   }
   changed_.notify_all();
   for (const std::unique_ptr<ForwardTask>& task : refused) {

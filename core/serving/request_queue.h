@@ -1,32 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
-#include <list>
 #include <memory>
 #include <mutex>
-#include <unordered_map>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "core/serving/forward_task.h"
+#include "core/serving/task_lines.h"
 
 namespace attention {
 
-/// Tasks waiting for the executor, first in first out.
+/// Tasks waiting for the executor, who takes them in turns (TaskLines).
 ///
 /// Bounded by the AdmissionController, whose budget every task's caller has
 /// passed; so a push never blocks. A caller has one task in it at a time.
 /// Thread-safe.
 class RequestQueue {
  public:
+  using Turn = TaskLines::Turn;
+
+  explicit RequestQueue(const BatchLimits& limits) : lines_(limits) {}
+
   /// Append a task. Once closed, the task fails with UNAVAILABLE instead; when
   /// its caller has cancelled, with CANCELLED; when there is no memory for its
   /// place, with RESOURCE_EXHAUSTED.
   void Push(std::unique_ptr<ForwardTask> task);
 
-  /// Take the oldest task, waiting for one.
-  /// \return null once the queue is closed.
-  [[nodiscard]] std::unique_ptr<ForwardTask> Pop();
+  /// Begin the next turn, waiting for one.
+  /// \return none once the queue is closed.
+  [[nodiscard]] std::optional<Turn> Take();
+  /// Begin one of small requests that come before a line that has been computed
+  /// for `served`, if there are any.
+  [[nodiscard]] std::optional<Turn> TakeSmall(std::chrono::nanoseconds served);
+  /// Whether there are any. Does not wait for others who use the queue: false
+  /// then.
+  [[nodiscard]] bool HasSmall(std::chrono::nanoseconds served);
+  /// End a turn, which took so long.
+  void Return(const TaskLines::Key& line, std::chrono::nanoseconds took);
 
   /// Complete the task of a caller that has cancelled (IsCancelled holds), if
   /// it is here: what it holds is not kept until its turn comes. O(1).
@@ -36,16 +49,12 @@ class RequestQueue {
   void Close();
 
  private:
-  using Tasks = std::list<std::unique_ptr<ForwardTask>>;
-
   // Append `task` and take it, or say why not.
   [[nodiscard]] absl::Status TryPush(std::unique_ptr<ForwardTask>& task);
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  Tasks tasks_;
-  /// Where each caller's task stands in tasks_.
-  std::unordered_map<const ForwardTask::Caller*, Tasks::iterator> places_;
+  TaskLines lines_;
   bool closed_ = false;
 };
 

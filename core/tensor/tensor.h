@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "core/tensor/data_type.h"
 #include "core/tensor/shape.h"
@@ -53,6 +54,16 @@ class AlignedBuffer {
   static constexpr std::size_t kHugePage = std::size_t{2} << 20U;
 
   AlignedBuffer() = default;
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
+  ~AlignedBuffer() = default;
+  AlignedBuffer(const AlignedBuffer&) = delete;
+  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
   /// Throws std::bad_alloc when memory is exhausted.
   explicit AlignedBuffer(std::size_t num_bytes);
 

@@ -17,13 +17,19 @@ namespace attention {
 [[nodiscard]] std::size_t AnswerBytes(const OutputShapes& shapes,
                                       DataType dtype);
 
-/// Serialise a response as it is. Tensor elements are not copied: the bytes
-/// share ownership of the answer. Thread-safe.
-[[nodiscard]] grpc::ByteBuffer SerializeAnswer(
-    const std::shared_ptr<const v1::ForwardResponse>& answer);
+/// A response whose tensors' elements lie elsewhere.
+struct ForwardAnswer {
+  const v1::ForwardResponse& fields;  ///< all but output and weights
+  AttentionOutputs outputs;
+  std::shared_ptr<const void> owner;  ///< of the elements
+};
+
+/// Serialise an answer. Elements of tensors beyond 4 KiB are not copied: the
+/// bytes share their ownership. Thread-safe.
+[[nodiscard]] grpc::ByteBuffer SerializeAnswer(const ForwardAnswer& answer);
 
 /// Serialise as the ForwardStreamResponse of a request, likewise.
 [[nodiscard]] grpc::ByteBuffer SerializeStreamAnswer(
-    std::uint64_t id, const std::shared_ptr<const v1::ForwardResponse>& answer);
+    std::uint64_t id, const ForwardAnswer& answer);
 
 }  // namespace attention

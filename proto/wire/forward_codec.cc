@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/wire/forward_codec.h"
 
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -67,42 +68,68 @@ v1::MaskedRowPolicy EncodeMaskedRowPolicy(MaskedRowPolicy policy) {
   return v1::MASKED_ROW_POLICY_UNSPECIFIED;
 }
 
+// The tensor of a field, and its place among those of kForwardTensorFields.
+enum Place : std::size_t {
+  kQuery,
+  kKey,
+  kValue,
+  kAttnMask,
+  kKeyPaddingMask,
+  kValidLens
+};
+
 absl::Status DecodeTensors(const v1::ForwardRequest& message,
+                           const ForwardElements& elements,
                            AttentionInputs* inputs) {
   if (!message.has_query()) {
     return absl::InvalidArgumentError("query is not set, expected a tensor");
   }
-  ATTENTION_ASSIGN_OR_RETURN(inputs->query,
-                             DecodeTensor(message.query(), "query"));
-  if (message.has_key()) {
-    ATTENTION_ASSIGN_OR_RETURN(inputs->key, DecodeTensor(message.key(), "key"));
-  }
-  if (message.has_value()) {
-    ATTENTION_ASSIGN_OR_RETURN(inputs->value,
-                               DecodeTensor(message.value(), "value"));
-  }
-  if (message.has_attn_mask()) {
-    ATTENTION_ASSIGN_OR_RETURN(inputs->attn_mask,
-                               DecodeTensor(message.attn_mask(), "attn_mask"));
-  }
-  if (message.has_key_padding_mask()) {
-    ATTENTION_ASSIGN_OR_RETURN(
-        inputs->key_padding_mask,
-        DecodeTensor(message.key_padding_mask(), "key_padding_mask"));
-  }
-  if (message.has_valid_lens()) {
-    ATTENTION_ASSIGN_OR_RETURN(
-        inputs->valid_lens, DecodeTensor(message.valid_lens(), "valid_lens"));
-  }
-  return absl::OkStatus();
+  ATTENTION_ASSIGN_OR_RETURN(
+      inputs->query, DecodeTensor(message.query(), elements[kQuery], "query"));
+  const auto decode = [&](bool is_set, const v1::Tensor& tensor, Place place,
+                          std::string_view where,
+                          std::optional<TensorView>& to) -> absl::Status {
+    if (!is_set) return absl::OkStatus();
+    ATTENTION_ASSIGN_OR_RETURN(to,
+                               DecodeTensor(tensor, elements[place], where));
+    return absl::OkStatus();
+  };
+  ATTENTION_RETURN_IF_ERROR(
+      decode(message.has_key(), message.key(), kKey, "key", inputs->key));
+  ATTENTION_RETURN_IF_ERROR(decode(message.has_value(), message.value(), kValue,
+                                   "value", inputs->value));
+  ATTENTION_RETURN_IF_ERROR(decode(message.has_attn_mask(), message.attn_mask(),
+                                   kAttnMask, "attn_mask", inputs->attn_mask));
+  ATTENTION_RETURN_IF_ERROR(
+      decode(message.has_key_padding_mask(), message.key_padding_mask(),
+             kKeyPaddingMask, "key_padding_mask", inputs->key_padding_mask));
+  return decode(message.has_valid_lens(), message.valid_lens(), kValidLens,
+                "valid_lens", inputs->valid_lens);
 }
 
 }  // namespace
 
+ForwardElements ElementsOf(const v1::ForwardRequest& message) {
+  const auto data = [](const v1::Tensor& tensor) {
+    return std::as_bytes(std::span(tensor.data()));
+  };
+  return {data(message.query()),
+          data(message.key()),
+          data(message.value()),
+          data(message.attn_mask()),
+          data(message.key_padding_mask()),
+          data(message.valid_lens())};
+}
+
 absl::StatusOr<AttentionInputs> DecodeForwardRequest(
     const v1::ForwardRequest& message) {
+  return DecodeForwardRequest(message, ElementsOf(message));
+}
+
+absl::StatusOr<AttentionInputs> DecodeForwardRequest(
+    const v1::ForwardRequest& message, const ForwardElements& elements) {
   AttentionInputs inputs;
-  ATTENTION_RETURN_IF_ERROR(DecodeTensors(message, &inputs));
+  ATTENTION_RETURN_IF_ERROR(DecodeTensors(message, elements, &inputs));
   ATTENTION_ASSIGN_OR_RETURN(inputs.causal, DecodeCausal(message.causal()));
   ATTENTION_ASSIGN_OR_RETURN(
       inputs.masked_row_policy,
@@ -121,22 +148,23 @@ absl::StatusOr<AttentionInputs> DecodeForwardRequest(
   return inputs;
 }
 
-v1::ForwardRequest EncodeForwardRequest(std::string_view module,
-                                        const AttentionInputs& inputs) {
+std::array<const TensorView*, kNumForwardTensors> TensorsOf(
+    const AttentionInputs& inputs) {
+  const auto pointer = [](const std::optional<TensorView>& tensor) {
+    return tensor ? &*tensor : nullptr;
+  };
+  return {&inputs.query,
+          pointer(inputs.key),
+          pointer(inputs.value),
+          pointer(inputs.attn_mask),
+          pointer(inputs.key_padding_mask),
+          pointer(inputs.valid_lens)};
+}
+
+v1::ForwardRequest EncodeForwardFields(std::string_view module,
+                                       const AttentionInputs& inputs) {
   v1::ForwardRequest message;
   message.set_module(module.data(), module.size());
-  EncodeTensor(inputs.query, message.mutable_query());
-  if (inputs.key) EncodeTensor(*inputs.key, message.mutable_key());
-  if (inputs.value) EncodeTensor(*inputs.value, message.mutable_value());
-  if (inputs.attn_mask) {
-    EncodeTensor(*inputs.attn_mask, message.mutable_attn_mask());
-  }
-  if (inputs.key_padding_mask) {
-    EncodeTensor(*inputs.key_padding_mask, message.mutable_key_padding_mask());
-  }
-  if (inputs.valid_lens) {
-    EncodeTensor(*inputs.valid_lens, message.mutable_valid_lens());
-  }
   message.set_causal(EncodeCausal(inputs.causal));
   message.set_is_causal(inputs.is_causal);
   message.set_need_weights(inputs.need_weights);
@@ -152,16 +180,22 @@ v1::ForwardRequest EncodeForwardRequest(std::string_view module,
   return message;
 }
 
-AttentionOutputs AllocateOutputs(const OutputShapes& shapes, DataType dtype,
-                                 v1::ForwardResponse* message) {
-  AttentionOutputs outputs;
-  outputs.output =
-      AllocateTensor(dtype, shapes.output, message->mutable_output());
-  if (shapes.weights) {
-    outputs.weights =
-        AllocateTensor(dtype, *shapes.weights, message->mutable_weights());
+v1::ForwardRequest EncodeForwardRequest(std::string_view module,
+                                        const AttentionInputs& inputs) {
+  v1::ForwardRequest message = EncodeForwardFields(module, inputs);
+  EncodeTensor(inputs.query, message.mutable_query());
+  if (inputs.key) EncodeTensor(*inputs.key, message.mutable_key());
+  if (inputs.value) EncodeTensor(*inputs.value, message.mutable_value());
+  if (inputs.attn_mask) {
+    EncodeTensor(*inputs.attn_mask, message.mutable_attn_mask());
   }
-  return outputs;
+  if (inputs.key_padding_mask) {
+    EncodeTensor(*inputs.key_padding_mask, message.mutable_key_padding_mask());
+  }
+  if (inputs.valid_lens) {
+    EncodeTensor(*inputs.valid_lens, message.mutable_valid_lens());
+  }
+  return message;
 }
 
 }  // namespace attention

@@ -14,15 +14,16 @@
 namespace attention {
 namespace {
 
-absl::Status CheckBools(std::string_view where, const std::string& data) {
-  unsigned char seen = 0;  // one pass the compiler can vectorise
-  for (const char element : data) seen |= static_cast<unsigned char>(element);
-  if (seen <= 1) return absl::OkStatus();
+absl::Status CheckBools(std::string_view where,
+                        std::span<const std::byte> elements) {
+  std::byte seen{0};  // one pass the compiler can vectorise
+  for (const std::byte element : elements) seen |= element;
+  if (seen <= std::byte{1}) return absl::OkStatus();
   const auto bad = std::ranges::find_if(
-      data, [](char element) { return element != 0 && element != 1; });
-  return absl::InvalidArgumentError(FormatText(
-      "{}: bool element {} is {}, expected 0 or 1", where, bad - data.begin(),
-      static_cast<unsigned>(static_cast<unsigned char>(*bad))));
+      elements, [](std::byte element) { return element > std::byte{1}; });
+  return absl::InvalidArgumentError(
+      FormatText("{}: bool element {} is {}, expected 0 or 1", where,
+                 bad - elements.begin(), std::to_integer<unsigned>(*bad)));
 }
 
 }  // namespace
@@ -75,42 +76,44 @@ v1::DataType EncodeDataType(DataType dtype) {
 
 absl::StatusOr<TensorView> DecodeTensor(const v1::Tensor& message,
                                         std::string_view where) {
+  return DecodeTensor(message, std::as_bytes(std::span(message.data())), where);
+}
+
+absl::StatusOr<TensorView> DecodeTensor(const v1::Tensor& message,
+                                        std::span<const std::byte> elements,
+                                        std::string_view where) {
+  ATTENTION_ASSIGN_OR_RETURN(TensorView view,
+                             DecodeTensorType(message, elements.size(), where));
+  if (view.dtype == DataType::kBool) {
+    ATTENTION_RETURN_IF_ERROR(CheckBools(where, elements));
+  }
+  view.data = elements.data();
+  return view;
+}
+
+absl::StatusOr<TensorView> DecodeTensorType(const v1::Tensor& message,
+                                            std::size_t num_bytes,
+                                            std::string_view where) {
   const absl::StatusOr<DataType> dtype = DecodeDataType(message.dtype());
   if (!dtype.ok()) return AnnotateStatus(where, dtype.status());
   const absl::StatusOr<Shape> shape = Shape::Create(std::span(
       message.shape().data(), static_cast<std::size_t>(message.shape_size())));
   if (!shape.ok()) return AnnotateStatus(where, shape.status());
-
-  const std::string& data = message.data();
-  const TensorView view{reinterpret_cast<const std::byte*>(data.data()), *dtype,
-                        *shape};
-  if (data.size() != view.num_bytes()) {
-    return absl::InvalidArgumentError(
-        FormatText("{}: data has {} bytes, expected {} for shape {} of {}",
-                   where, data.size(), view.num_bytes(), shape->ToString(),
-                   DataTypeName(*dtype)));
-  }
-  if (*dtype == DataType::kBool) {
-    ATTENTION_RETURN_IF_ERROR(CheckBools(where, data));
-  }
-  return view;
+  const TensorView view{nullptr, *dtype, *shape};
+  if (num_bytes == view.num_bytes()) return view;
+  return absl::InvalidArgumentError(FormatText(
+      "{}: data has {} bytes, expected {} for shape {} of {}", where, num_bytes,
+      view.num_bytes(), shape->ToString(), DataTypeName(*dtype)));
 }
 
-MutableTensorView AllocateTensor(DataType dtype, const Shape& shape,
-                                 v1::Tensor* message) {
-  message->set_dtype(EncodeDataType(dtype));
-  message->mutable_shape()->Assign(shape.dims().begin(), shape.dims().end());
-  MutableTensorView view{nullptr, dtype, shape};
-  std::string* data = message->mutable_data();
-  data->resize(view.num_bytes());
-  view.data = reinterpret_cast<std::byte*>(data->data());
-  return view;
-}
-
-void EncodeTensor(const TensorView& tensor, v1::Tensor* message) {
+void EncodeTensorType(const TensorView& tensor, v1::Tensor* message) {
   message->set_dtype(EncodeDataType(tensor.dtype));
   message->mutable_shape()->Assign(tensor.shape.dims().begin(),
                                    tensor.shape.dims().end());
+}
+
+void EncodeTensor(const TensorView& tensor, v1::Tensor* message) {
+  EncodeTensorType(tensor, message);
   // An empty tensor's pointer may be null.
   const std::size_t num_bytes = tensor.num_bytes();
   if (num_bytes == 0) {

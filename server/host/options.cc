@@ -29,6 +29,8 @@ constexpr std::int64_t kMaxThreads = 1024;
 constexpr std::uint64_t kMaxMessageBytes = (std::uint64_t{1} << 31) - 1;
 constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
 constexpr std::int64_t kMaxGraceSeconds = 86'400;
+constexpr std::int64_t kMaxBatchTokens = std::int64_t{1} << 24U;
+constexpr std::int64_t kMaxBatchDelay = 1'000'000;
 
 // The name of the flag's environment variable: --max-queue-bytes is
 // ATTENTION_MAX_QUEUE_BYTES.
@@ -177,6 +179,26 @@ void AddComputeOptions(CLI::App& app, ServerOptions& options) {
       ->check(AnyOf({"auto", "fused", "primitives"}));
 }
 
+void AddBatchOptions(CLI::App& app, BatchLimits& limits) {
+  AddFlag(
+      app, "--max-batch-tokens", limits.max_tokens,
+      "Tokens of requests to one module that are computed together at most; "
+      "a request of more is computed alone, in turns with smaller ones")
+      ->type_name("N")
+      ->check(InRange(1, kMaxBatchTokens));
+  app.add_option_function<std::int64_t>(
+         "--max-batch-delay",
+         [&limits](std::int64_t delay) {
+           limits.max_delay = std::chrono::microseconds(delay);
+         },
+         "Microseconds that a request may wait for others to be computed "
+         "with; 0: none waits, and those that are queued are computed together")
+      ->envname(EnvironmentName("--max-batch-delay"))
+      ->type_name("N")
+      ->default_str("0")
+      ->check(InRange(0, kMaxBatchDelay));
+}
+
 void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddFlag(app, "--listen", options.listen,
           "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
@@ -187,6 +209,7 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
       ->check(CheckListenAddress);
   AddModuleOptions(app, options);
   AddComputeOptions(app, options);
+  AddBatchOptions(app, options.batch);
   AddLimits(app, options);
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/module/compute_choice.h"
+#include "core/serving/task_lines.h"
 
 namespace attention {
 
@@ -21,6 +22,7 @@ struct ServerOptions {
   std::size_t threads = 1;        ///< ParseOptions' default: UsableCpus()
   bool pin_threads = false;       ///< each to a CPU of its own
   PathChoice compute_path = PathChoice::kAuto;
+  BatchLimits batch;
   std::size_t max_message_bytes = std::size_t{256} << 20;
   std::size_t max_module_bytes = std::size_t{4} << 30;
   /// ParseOptions' default: half of UsableMemory().

@@ -4,6 +4,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "core/module/module_registry.h"
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
+#include "core/tensor/buffer_pool.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
@@ -38,6 +40,9 @@ namespace attention {
 namespace {
 
 constexpr std::string_view kAllModules = "all";
+// Memory of requests and answers that is kept for those that come within a
+// second or two.
+constexpr std::size_t kMaxIdleBytes = std::size_t{256} << 20U;
 // How long new requests get UNAVAILABLE before the connections close: gRPC
 // answers those that cross with its closing with a bare CANCELLED.
 constexpr std::chrono::milliseconds kLameDuckTime{500};
@@ -95,13 +100,17 @@ struct Server::Parts {
           }
         }),
         admission(options.max_queue_bytes),
-        executor(options.threads,
-                 options.pin_threads ? Pinning::kPinned : Pinning::kNone,
-                 &observer),
+        buffers(std::min(kMaxIdleBytes, options.max_queue_bytes / 4)),
+        executor(
+            {.num_threads = options.threads,
+             .pinning = options.pin_threads ? Pinning::kPinned : Pinning::kNone,
+             .batch = options.batch},
+            &observer),
         door({.state = state, .admission = admission, .observer = observer}),
         handler({.door = door,
                  .registry = registry,
                  .executor = executor,
+                 .buffers = buffers,
                  .max_message_bytes = options.max_message_bytes}),
         manager(registry, std::move(repository),
                 {.max_loaded_bytes = options.max_loaded_bytes,
@@ -116,12 +125,15 @@ struct Server::Parts {
         ticker(TickPeriod(timeouts), [this, timeouts] {
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
+          // What the allocator holds of it, too.
+          if (buffers.Trim() > 0) malloc_trim(/*pad=*/0);
         }) {}
 
   std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
   LogObserver observer;
   ModuleRegistry registry;
   AdmissionController admission;
+  BufferPool buffers;
   Executor executor;
   FrontDoor door;
   ForwardHandler handler;

@@ -32,7 +32,7 @@ class AttentionServiceImpl final
     return ServeForward(
         handler_,
         {"/attention.v1.AttentionService/Forward", context, request, response},
-        std::make_unique<AttentionCodec>());
+        std::make_unique<AttentionCodec>(handler_.buffers()));
   }
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* ForwardStream(

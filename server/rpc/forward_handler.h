@@ -8,6 +8,7 @@
 #include "core/module/module_registry.h"
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
+#include "core/tensor/buffer_pool.h"
 #include "server/rpc/forward_call.h"
 #include "server/rpc/front_door.h"
 
@@ -22,6 +23,7 @@ class ForwardHandler {
     FrontDoor& door;
     const ModuleRegistry& registry;
     Executor& executor;
+    BufferPool& buffers;
     /// Longest answer.
     std::size_t max_message_bytes;
   };
@@ -40,6 +42,8 @@ class ForwardHandler {
   void Cancel(ForwardCall& call) const;
 
   [[nodiscard]] FrontDoor& door() const { return parts_.door; }
+  /// Memory for requests and answers.
+  [[nodiscard]] BufferPool& buffers() const { return parts_.buffers; }
 
  private:
   [[nodiscard]] absl::StatusOr<ForwardTask::Work> Prepare(

@@ -128,7 +128,7 @@ void ForwardStreamReactor::OnReadDone(bool ok) {
 void ForwardStreamReactor::Take() {
   FrontDoor& door = handler_.door();
   Visit visit = door.EnterRequest(visit_, incoming_);
-  auto codec = std::make_unique<AttentionStreamCodec>();
+  auto codec = std::make_unique<AttentionStreamCodec>(handler_.buffers());
   auto admitted = door.Admit(*codec, &incoming_);
 
   std::shared_ptr<ForwardCall> call;

@@ -11,20 +11,27 @@
 
 namespace attention {
 
+absl::Status NoMessageError(const google::protobuf::Message& message) {
+  return absl::InvalidArgumentError(FormatText(
+      "the call has no whole message, expected {}", message.GetTypeName()));
+}
+
+absl::Status MalformedError(std::size_t num_bytes,
+                            const google::protobuf::Message& message) {
+  return absl::InvalidArgumentError(
+      FormatText("the message of {} bytes is not a well-formed {}", num_bytes,
+                 message.GetTypeName()));
+}
+
 absl::Status ParseMessage(grpc::ByteBuffer* bytes,
                           google::protobuf::Message* message) {
-  if (!bytes->Valid()) {
-    return absl::InvalidArgumentError(FormatText(
-        "the call has no whole message, expected {}", message->GetTypeName()));
-  }
+  if (!bytes->Valid()) return NoMessageError(*message);
   const absl::Status parsed = CatchBadAlloc([&]() -> absl::Status {
     grpc::ProtoBufferReader reader(bytes);
     if (reader.status().ok() && message->ParseFromZeroCopyStream(&reader)) {
       return absl::OkStatus();
     }
-    return absl::InvalidArgumentError(
-        FormatText("the message of {} bytes is not a well-formed {}",
-                   bytes->Length(), message->GetTypeName()));
+    return MalformedError(bytes->Length(), *message);
   });
   bytes->Clear();
   return parsed;

@@ -16,6 +16,12 @@ inline constexpr std::size_t kMaxManagementBytes = std::size_t{64} << 10U;
 /// Longest message of an upload.
 inline constexpr std::size_t kMaxUploadMessageBytes = std::size_t{16} << 20U;
 
+/// Say that a call has no message of this type, or bytes that are none.
+[[nodiscard]] absl::Status NoMessageError(
+    const google::protobuf::Message& message);
+[[nodiscard]] absl::Status MalformedError(
+    std::size_t num_bytes, const google::protobuf::Message& message);
+
 /// Parse a message and free its bytes.
 /// \return INVALID_ARGUMENT naming the message's type when they are not one,
 ///   RESOURCE_EXHAUSTED when memory is.

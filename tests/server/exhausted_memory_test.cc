@@ -151,7 +151,8 @@ enum class Step : std::uint8_t { kParsingBytes, kParse, kSerialize };
 // Has no memory for one step.
 class ExhaustedCodec final : public AttentionCodec {
  public:
-  explicit ExhaustedCodec(Step step) : step_(step) {}
+  ExhaustedCodec(BufferPool& buffers, Step step)
+      : AttentionCodec(buffers), step_(step) {}
 
   absl::StatusOr<std::size_t> ParsingBytes(grpc::ByteBuffer* message) override {
     ThrowAt(Step::kParsingBytes);
@@ -182,7 +183,9 @@ TEST_P(ExhaustedCodecTest, EndsARequest) {
   grpc::ByteBuffer message = SerializeMessage(MakeRequest("m"));
 
   ExpectExhausted(service_.Handle(
-      CallRecord(), std::make_unique<ExhaustedCodec>(GetParam()), &message));
+      CallRecord(),
+      std::make_unique<ExhaustedCodec>(service_.buffers(), GetParam()),
+      &message));
 
   EXPECT_FALSE(message.Valid());
   EXPECT_EQ(service_.admission().reserved_bytes(), 0U);
@@ -194,7 +197,8 @@ TEST(ExhaustedStreamCodecTest, KeepsTheIdOfARequestThatCannotBeParsed) {
   request.set_id(7);
   *request.mutable_request() = MakeRequest("m");
   grpc::ByteBuffer message = SerializeMessage(request);
-  AttentionStreamCodec codec;
+  BufferPool buffers(/*max_idle_bytes=*/0);
+  AttentionStreamCodec codec(buffers);
   ASSERT_TRUE(codec.ParsingBytes(&message).ok());
 
   AllocationCounter::FailNextHere();

@@ -5,11 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <future>
 #include <string>
 #include <utility>
 
 #include "proto/wire/tensor_codec.h"
+#include "tests/server/async_forward.h"
 #include "tests/server/gated_service.h"
 #include "tests/server/raw_call.h"
 #include "tests/server/test_module.h"
@@ -20,22 +20,6 @@ namespace attention::testing {
 namespace {
 
 using ::testing::HasSubstr;
-
-// A call whose outcome is waited for elsewhere.
-struct AsyncForward {
-  AsyncForward(v1::AttentionService::Stub& stub, v1::ForwardRequest message)
-      : request(std::move(message)) {
-    stub.async()->Forward(
-        &context, &request, &response,
-        [this](const grpc::Status& status) { outcome.set_value(status); });
-  }
-  grpc::Status Wait() { return outcome.get_future().get(); }
-
-  grpc::ClientContext context;
-  v1::ForwardRequest request;
-  v1::ForwardResponse response;
-  std::promise<grpc::Status> outcome;
-};
 
 TEST(ForwardTest, AnswersWhatTheReferenceComputes) {
   TestServer server;

@@ -174,8 +174,8 @@ TEST_F(FrontDoorTest, SeesWhatIsPastItsDeadline) {
   record.deadline = CallRecord::Clock::now() - std::chrono::seconds(1);
   grpc::ByteBuffer message = SerializeMessage(MakeRequest("m"));
 
-  const grpc::Status status =
-      service_.Handle(record, std::make_unique<AttentionCodec>(), &message);
+  const grpc::Status status = service_.Handle(
+      record, std::make_unique<AttentionCodec>(service_.buffers()), &message);
 
   EXPECT_EQ(status.error_code(), grpc::DEADLINE_EXCEEDED);
   EXPECT_THAT(Seen(), ElementsAre("call Forward DEADLINE_EXCEEDED"));
@@ -204,8 +204,10 @@ TEST_F(FrontDoorTest, KeepsReservedWhatAnAnswerTakesAsLongAsItsBytes) {
     grpc::ByteBuffer message = in_a_stream
                                    ? SerializeMessage(request)
                                    : SerializeMessage(request.request());
-    std::unique_ptr<RequestCodec> codec = std::make_unique<AttentionCodec>();
-    if (in_a_stream) codec = std::make_unique<AttentionStreamCodec>();
+    std::unique_ptr<RequestCodec> codec =
+        std::make_unique<AttentionCodec>(service_.buffers());
+    if (in_a_stream)
+      codec = std::make_unique<AttentionStreamCodec>(service_.buffers());
 
     ASSERT_TRUE(service_.Handle(CallRecord(), std::move(codec), &message).ok());
 

@@ -66,11 +66,12 @@ class Blocker final : public ForwardTask::Caller {
 
 GatedService::GatedService(std::size_t budget_bytes)
     : admission_(budget_bytes),
-      executor_(/*num_threads=*/1, Pinning::kNone, &observer_),
+      executor_({.num_threads = 1}, &observer_),
       door_({.state = state_, .admission = admission_, .observer = observer_}),
       handler_({.door = door_,
                 .registry = registry_,
                 .executor = executor_,
+                .buffers = buffers_,
                 .max_message_bytes = kMaxMessageBytes}),
       manager_(registry_, /*repository=*/nullptr,
                {.max_loaded_bytes = kMaxModuleBytes}),

@@ -41,6 +41,7 @@ class GatedService {
   [[nodiscard]] AdmissionController& admission() { return admission_; }
   [[nodiscard]] CallTracker& calls() { return door_.calls(); }
   [[nodiscard]] RecordingObserver& observer() { return observer_; }
+  [[nodiscard]] BufferPool& buffers() { return buffers_; }
   [[nodiscard]] FrontDoor& door() { return door_; }
   [[nodiscard]] const ForwardHandler& handler() const { return handler_; }
 
@@ -73,6 +74,7 @@ class GatedService {
   RecordingObserver observer_;
   ModuleRegistry registry_;
   AdmissionController admission_;
+  BufferPool buffers_{/*max_idle_bytes=*/0};
   Executor executor_;
   FrontDoor door_;
   ForwardHandler handler_;

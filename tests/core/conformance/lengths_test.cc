@@ -74,5 +74,50 @@ INSTANTIATE_TEST_SUITE_P(Paths, LengthsTest,
                          ::testing::Values(1, 15, 16, 17, 63, 64, 65, 511, 512,
                                            513, 1023, 1024, 1025, 1100));
 
+// Many keys and heads: tiles of queries go side by side through the blocks of
+// keys, three of 64 rows and less, or four and one, or two where rows end
+// early.
+TEST(ManyKeysTest, AgreeWithTheReference) {
+  constexpr std::int64_t kHeads = 64;
+  constexpr std::int64_t kHeadDim = 3;
+  constexpr std::int64_t kKeys = 1100;
+  const ScaledDotProductAttentionConfig config = {
+      .num_heads = kHeads, .head_dim = kHeadDim, .dropout = 0.25};
+  ComputePool pool(2, Pinning::kNone, kNoReserve);
+  for (const std::int64_t length : {130, 320}) {
+    const auto random = [](const Shape& shape, std::uint64_t seed) {
+      return RandomTensor(DataType::kFloat32, shape, seed);
+    };
+    const Tensor query = random({1, length, kHeads * kHeadDim}, 1);
+    const Tensor key = random({1, kKeys, kHeads * kHeadDim}, 2);
+    const Tensor value = random({1, kKeys, kHeads * kHeadDim}, 3);
+    const Tensor mask = random({length, kKeys}, 4);
+    AttentionInputs inputs;
+    inputs.query = query.view();
+    inputs.key = key.view();
+    inputs.value = value.view();
+    inputs.need_weights = false;
+    for (const bool is_masked : {false, true}) {
+      if (is_masked) inputs.attn_mask = mask.view();
+      inputs.training = is_masked;
+      for (const Causal causal :
+           {Causal::kNone, Causal::kTopLeft, Causal::kBottomRight}) {
+        inputs.causal = causal;
+        const auto compute = [&](const ImplementationKind& kind) {
+          return Compute(
+              *kind.make(config, MakeWeights(config, DataType::kFloat32, 7)),
+              config, inputs, pool);
+        };
+        const Answer want = compute(ReferenceKind());
+        for (const ImplementationKind& kind : AllKinds()) {
+          if (kind.name == "Reference") continue;
+          SCOPED_TRACE(kind.name);
+          EXPECT_TRUE(IsClose(compute(kind).output.view(), want.output.view()));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace attention::testing

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <xmmintrin.h>
 
 #include <algorithm>
 #include <array>
@@ -58,6 +59,90 @@ TEST(ComputePoolTest, OneThreadRunsItemsInOrderOnTheCaller) {
     items.push_back(item);
   });
   EXPECT_EQ(items, (std::vector<std::int64_t>{0, 1, 2, 3}));
+}
+
+// An interlude due behind each of the caller's items, which runs others.
+class CountingInterlude final : public ComputePool::Interlude {
+ public:
+  explicit CountingInterlude(ComputePool& pool) : pool_(pool) {}
+
+  bool IsDue() override {
+    ++num_due;
+    return true;
+  }
+  void Play() override {
+    ++num_played;
+    found_items_under_way |= under_way != 0;
+    pool_.Run(3, [this](std::int64_t, std::size_t) { ++num_items; });
+  }
+
+  std::atomic<int> under_way = 0;  // items of the call it interrupts
+  bool found_items_under_way = false;
+  int num_due = 0;
+  int num_played = 0;
+  std::atomic<int> num_items = 0;
+
+ private:
+  ComputePool& pool_;
+};
+
+TEST(ComputePoolTest, InterludesComeBetweenItems) {
+  for (const std::size_t num_threads : {1U, 2U, 5U}) {
+    ComputePool pool(num_threads);
+    CountingInterlude interlude(pool);
+    pool.SetInterlude(&interlude);
+    std::array<std::atomic<int>, 100> calls = {};
+    std::atomic<bool> caller_had_one = false;
+    pool.Run(calls.size(), [&](std::int64_t item, std::size_t thread) {
+      ++interlude.under_way;
+      ++calls[static_cast<std::size_t>(item)];
+      if (thread == 0) caller_had_one = true;
+      while (!caller_had_one) std::this_thread::yield();
+      for (int i = 0; i < 100; ++i) _mm_pause();  // as work would take
+      --interlude.under_way;
+    });
+    pool.SetInterlude(nullptr);
+    pool.Run(1, [](std::int64_t, std::size_t) {});
+
+    for (const std::atomic<int>& count : calls) EXPECT_EQ(count, 1);
+    EXPECT_FALSE(interlude.found_items_under_way);
+    EXPECT_GE(interlude.num_played, 1) << "the caller's first item at least";
+    EXPECT_EQ(interlude.num_played, interlude.num_due)
+        << "none within an interlude";
+    EXPECT_EQ(interlude.num_items, 3 * interlude.num_played);
+    if (num_threads == 1) {
+      EXPECT_EQ(interlude.num_played, 100);
+    }
+  }
+}
+
+// Whether the calling thread flushes denormals.
+bool Flushes() {
+  const volatile float denormal = 1e-40F;
+  return denormal * 1.0F == 0.0F;
+}
+
+class FlushingInterlude final : public ComputePool::Interlude {
+ public:
+  bool IsDue() override { return true; }
+  void Play() override { flushes = Flushes(); }
+
+  bool flushes = true;
+};
+
+TEST(ComputePoolTest, InterludesHaveTheDefaultFloatingPointEnvironment) {
+  ComputePool pool(1);
+  FlushingInterlude interlude;
+  pool.SetInterlude(&interlude);
+  const unsigned control = _mm_getcsr();
+  _mm_setcsr(control | 0x8040U);  // FTZ and DAZ
+  std::vector<bool> items_flush;
+  pool.Run(
+      2, [&](std::int64_t, std::size_t) { items_flush.push_back(Flushes()); });
+  _mm_setcsr(control);
+
+  EXPECT_FALSE(interlude.flushes);
+  EXPECT_EQ(items_flush, (std::vector<bool>{true, true}));
 }
 
 // The CPUs that a pool's threads may run on.

@@ -14,106 +14,57 @@
 #include <variant>
 #include <vector>
 
-#include "core/tensor/random_tensor.h"
+#include "core/serving/forward_batch.h"
+#include "tests/core/serving/fake_caller.h"
 #include "tests/testing/allocation_counter.h"
-#include "tests/testing/attention_case.h"
 #include "tests/testing/tensor_compare.h"
 
 namespace attention {
 namespace {
 
-MultiHeadAttentionConfig Config() {
-  MultiHeadAttentionConfig config;
-  config.embed_dim = 8;
-  config.num_heads = 2;
-  return config;
-}
+using testing::FakeCaller;
+using testing::MakeSmallModule;
+using testing::MakeTask;
 
-std::shared_ptr<const AttentionModule> MakeModule() {
-  return AttentionModule::Create(
-             {.name = "m", .version = 1, .weights_digest = ""}, Config(),
-             testing::MakeWeights(Config(), DataType::kFloat32, /*seed=*/1))
-      .value();
-}
-
-// A caller that owns its query and waits for its outcome.
-class FakeCaller : public ForwardTask::Caller {
- public:
-  [[nodiscard]] bool IsCancelled() const override { return cancelled; }
-
-  [[nodiscard]] AttentionOutputs AllocateOutputs(const OutputShapes& shapes,
-                                                 DataType dtype) override {
-    allocated = true;
-    if (on_allocate) on_allocate();
-    output.emplace(dtype, shapes.output);
-    return {.output = output->mutable_view(), .weights = std::nullopt};
-  }
-
-  void Complete(const absl::Status& status,
-                const ForwardTask::Times& times) override {
-    measured = times;
-    ++num_completions;
-    outcome.set_value(status);
-  }
-
-  ForwardTask::Work MakeWork(std::shared_ptr<const AttentionModule> module) {
-    AttentionInputs inputs;
-    inputs.query = query.view();
-    inputs.need_weights = false;
-    ForwardTask::Work work;
-    work.module = std::move(module);
-    work.request = ResolveRequest(Config(), inputs).value();
-    return work;
-  }
-
-  Tensor query = RandomTensor(DataType::kFloat32, {3, 1, 8}, /*seed=*/2);
-  std::atomic<bool> cancelled = false;
-  std::function<void()> on_allocate;
-  bool allocated = false;
-  std::optional<Tensor> output;
-  ForwardTask::Times measured;
-  std::atomic<int> num_completions = 0;
-  std::promise<absl::Status> outcome;
-};
-
-std::unique_ptr<ForwardTask> MakeTask(
-    const std::shared_ptr<FakeCaller>& caller) {
-  return std::make_unique<ForwardTask>(caller->MakeWork(MakeModule()), caller);
+// Compute a task alone and complete it.
+void ComputeAlone(std::unique_ptr<ForwardTask> task, ComputePool& pool) {
+  TaskLines::Tasks one;
+  one.push_back(std::move(task));
+  ComputeTogether(std::move(one), pool);
 }
 
 TEST(ExecutorTest, ComputesWhatTheModuleComputes) {
   const auto caller = std::make_shared<FakeCaller>();
-  ForwardTask::Work work = caller->MakeWork(MakeModule());
+  ForwardTask::Work work = caller->MakeWork(MakeSmallModule());
   ComputePool pool(1);
   Tensor want(DataType::kFloat32, {3, 1, 8});
   ASSERT_TRUE(testing::Forward(work.module->implementation(DataType::kFloat32),
                                *work.request,
                                {want.mutable_view(), std::nullopt}, pool)
                   .ok());
-  Executor executor(/*num_threads=*/2);
+  Executor executor({.num_threads = 2});
 
   executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));
 
-  ASSERT_TRUE(caller->outcome.get_future().get().ok());
+  ASSERT_TRUE(caller->Outcome().ok());
   EXPECT_TRUE(testing::IsIdentical(caller->output->view(), want.view()));
 }
 
 TEST(ExecutorTest, ARequestCancelledWhileItIsComputedIsNotAnswered) {
-  Executor executor(/*num_threads=*/2);
+  Executor executor({.num_threads = 2});
   const auto caller = std::make_shared<FakeCaller>();
   FakeCaller& fake = *caller;
   caller->on_allocate = [&fake] { fake.cancelled = true; };
 
   executor.Submit(MakeTask(caller));
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kCancelled);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kCancelled);
   EXPECT_TRUE(caller->allocated);
 }
 
 TEST(ExecutorTest, ARequestWhoseDeadlinePassesWhileItIsComputedIsNotAnswered) {
-  Executor executor(/*num_threads=*/2);
-  const std::shared_ptr<const AttentionModule> module = MakeModule();
+  Executor executor({.num_threads = 2});
+  const std::shared_ptr<const AttentionModule> module = MakeSmallModule();
   bool is_computed = false;
   // A deadline that has passed before the computation begins proves nothing:
   // then once more with a later one.
@@ -129,24 +80,24 @@ TEST(ExecutorTest, ARequestWhoseDeadlinePassesWhileItIsComputedIsNotAnswered) {
 
     executor.Submit(std::make_unique<ForwardTask>(std::move(work), caller));
 
-    ASSERT_EQ(caller->outcome.get_future().get().code(),
-              absl::StatusCode::kDeadlineExceeded);
+    ASSERT_EQ(caller->Outcome().code(), absl::StatusCode::kDeadlineExceeded);
     is_computed = caller->allocated;
   }
   EXPECT_TRUE(is_computed);
 }
 
 TEST(ExecutorTest, CompletesInOrderOfSubmission) {
-  Executor executor(/*num_threads=*/1);
+  Executor executor({.num_threads = 1});
   std::vector<int> order;
   std::vector<std::shared_ptr<FakeCaller>> callers;
+  const std::shared_ptr<const AttentionModule> module = MakeSmallModule();
   for (int i = 0; i < 8; ++i) {
     callers.push_back(std::make_shared<FakeCaller>());
-    callers.back()->on_allocate = [&order, i] { order.push_back(i); };
-    executor.Submit(MakeTask(callers.back()));
+    callers.back()->on_complete = [&order, i] { order.push_back(i); };
+    executor.Submit(MakeTask(callers.back(), module));
   }
 
-  EXPECT_TRUE(callers.back()->outcome.get_future().get().ok());
+  EXPECT_TRUE(callers.back()->Outcome().ok());
 
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7}));
 }
@@ -160,41 +111,37 @@ TEST(ExecutorTest, FailsWhatIsQueuedWhenItStops) {
     started.set_value();
     release.get_future().wait();
   };
-  auto executor = std::make_unique<Executor>(/*num_threads=*/1);
+  auto executor =
+      std::make_unique<Executor>(Executor::Options{.num_threads = 1});
   executor->Submit(MakeTask(running));
   started.get_future().wait();
   executor->Submit(MakeTask(queued));
 
   std::jthread stopping([&executor] { executor.reset(); });
-  const absl::Status status = queued->outcome.get_future().get();
+  const absl::Status status = queued->Outcome();
   release.set_value();
   // ThreadSanitizer does not see who lets go of the status last.
   stopping.join();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
-  EXPECT_TRUE(running->outcome.get_future().get().ok());
+  EXPECT_TRUE(running->Outcome().ok());
 }
 
 TEST(RequestQueueTest, FailsTasksOnceClosed) {
   const auto caller = std::make_shared<FakeCaller>();
-  RequestQueue queue;
+  RequestQueue queue{BatchLimits()};
   queue.Close();
 
   queue.Push(MakeTask(caller));
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kUnavailable);
-}
-
-absl::Status Outcome(FakeCaller& caller) {
-  return caller.outcome.get_future().get();
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kUnavailable);
 }
 
 TEST(RequestQueueTest, DropsTheTaskOfACallerThatCancelled) {
   const auto first = std::make_shared<FakeCaller>();
   const auto second = std::make_shared<FakeCaller>();
   const auto third = std::make_shared<FakeCaller>();
-  RequestQueue queue;
+  RequestQueue queue{BatchLimits()};
   for (const auto& caller : {first, second, third}) {
     queue.Push(MakeTask(caller));
   }
@@ -202,38 +149,42 @@ TEST(RequestQueueTest, DropsTheTaskOfACallerThatCancelled) {
   second->cancelled = true;
   queue.DropCancelled(*second);
 
-  EXPECT_EQ(Outcome(*second).code(), absl::StatusCode::kCancelled);
-  EXPECT_EQ(&queue.Pop()->caller(), first.get());
-  EXPECT_EQ(&queue.Pop()->caller(), third.get());
+  EXPECT_EQ(second->Outcome().code(), absl::StatusCode::kCancelled);
+  const std::shared_ptr<FakeCaller> left[] = {first, third};
+  for (const auto& caller : left) {
+    const std::optional<RequestQueue::Turn> turn = queue.Take();
+    EXPECT_EQ(&turn->tasks.front()->caller(), caller.get());
+    queue.Return(turn->line, std::chrono::nanoseconds(1));
+  }
 }
 
 TEST(RequestQueueTest, DoesNotQueueForACallerThatHasCancelled) {
   const auto caller = std::make_shared<FakeCaller>();
-  RequestQueue queue;
+  RequestQueue queue{BatchLimits()};
   caller->cancelled = true;
   queue.DropCancelled(*caller);
 
   queue.Push(MakeTask(caller));
 
-  EXPECT_EQ(Outcome(*caller).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(RequestQueueTest, FailsATaskThereIsNoMemoryToQueue) {
   const auto caller = std::make_shared<FakeCaller>();
   std::unique_ptr<ForwardTask> task = MakeTask(caller);
-  RequestQueue queue;
+  RequestQueue queue{BatchLimits()};
 
   testing::AllocationCounter::FailNextHere();
   queue.Push(std::move(task));
 
-  EXPECT_EQ(Outcome(*caller).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(RequestQueueTest, LeavesATaskThatWasTakenToItsTaker) {
   const auto caller = std::make_shared<FakeCaller>();
-  RequestQueue queue;
+  RequestQueue queue{BatchLimits()};
   queue.Push(MakeTask(caller));
-  const std::unique_ptr<ForwardTask> task = queue.Pop();
+  const std::optional<RequestQueue::Turn> turn = queue.Take();
 
   queue.DropCancelled(*caller);
 
@@ -246,9 +197,9 @@ TEST(ExecutorTest, CompletesOnceHoweverCancellationAndComputationMeet) {
   for (int i = 0; i < kCallers; ++i) {
     callers.push_back(std::make_shared<FakeCaller>());
   }
-  const std::shared_ptr<const AttentionModule> module = MakeModule();
+  const std::shared_ptr<const AttentionModule> module = MakeSmallModule();
   {
-    Executor executor(/*num_threads=*/1);
+    Executor executor({.num_threads = 1});
     std::atomic<int> num_submitted = 0;
     const std::jthread cancelling([&] {
       for (int i = 0; i < kCallers; ++i) {
@@ -273,23 +224,21 @@ TEST(ForwardTaskTest, DoesNotComputeWhatWasCancelled) {
   caller->cancelled = true;
   ComputePool pool(1);
 
-  MakeTask(caller)->Run(pool);
+  ComputeAlone(MakeTask(caller), pool);
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kCancelled);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kCancelled);
   EXPECT_FALSE(caller->allocated);
 }
 
 TEST(ForwardTaskTest, DoesNotComputeWhatIsPastItsDeadline) {
   const auto caller = std::make_shared<FakeCaller>();
-  ForwardTask::Work work = caller->MakeWork(MakeModule());
+  ForwardTask::Work work = caller->MakeWork(MakeSmallModule());
   work.deadline = ForwardTask::Clock::now() - std::chrono::nanoseconds(1);
   ComputePool pool(1);
 
-  ForwardTask(std::move(work), caller).Run(pool);
+  ComputeAlone(std::make_unique<ForwardTask>(std::move(work), caller), pool);
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_FALSE(caller->allocated);
 }
 
@@ -298,10 +247,9 @@ TEST(ForwardTaskTest, ReportsExhaustedMemory) {
   caller->on_allocate = [] { throw std::bad_alloc(); };
   ComputePool pool(1);
 
-  MakeTask(caller)->Run(pool);
+  ComputeAlone(MakeTask(caller), pool);
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(ForwardTaskTest, CompletesWhenItIsDropped) {
@@ -309,31 +257,30 @@ TEST(ForwardTaskTest, CompletesWhenItIsDropped) {
 
   MakeTask(caller).reset();
 
-  EXPECT_EQ(caller->outcome.get_future().get().code(),
-            absl::StatusCode::kCancelled);
+  EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(ForwardTaskTest, CompletesOnce) {
   const auto caller = std::make_shared<FakeCaller>();
-  ComputePool pool(1);
 
   {
     const std::unique_ptr<ForwardTask> task = MakeTask(caller);
-    task->Run(pool);
+    ASSERT_TRUE(task->Begin(ForwardTask::Clock::now()));
+    task->Start(/*batch_size=*/1);
+    task->Finish(absl::OkStatus(), ForwardTask::Clock::now());
     task->Fail(absl::InternalError("late"));
   }
 
   EXPECT_EQ(caller->num_completions, 1);
-  EXPECT_TRUE(caller->outcome.get_future().get().ok());
+  EXPECT_TRUE(caller->Outcome().ok());
 }
 
 TEST(ForwardTaskTest, ReleasesTheModuleBeforeItCompletes) {
   const auto caller = std::make_shared<FakeCaller>();
-  const std::shared_ptr<const AttentionModule> module = MakeModule();
-  ForwardTask task(caller->MakeWork(module), caller);
+  const std::shared_ptr<const AttentionModule> module = MakeSmallModule();
   ComputePool pool(1);
 
-  task.Run(pool);
+  ComputeAlone(MakeTask(caller, module), pool);
 
   EXPECT_EQ(module.use_count(), 1);
 }

@@ -13,16 +13,32 @@
 namespace attention {
 namespace {
 
-std::shared_ptr<v1::ForwardResponse> MakeAnswer(const Shape& shape) {
-  auto answer = std::make_shared<v1::ForwardResponse>();
-  const Tensor tensor = RandomTensor(DataType::kFloat32, shape, /*seed=*/1);
-  EncodeTensor(tensor.view(), answer->mutable_output());
-  EncodeTensor(tensor.view(), answer->mutable_weights());
-  answer->set_module_version(3);
-  answer->set_batch_size(1);
-  answer->mutable_timing()->set_compute_time_ns(5);
-  return answer;
-}
+// An answer and what protobuf says it is.
+struct OwnedAnswer {
+  explicit OwnedAnswer(const Shape& shape)
+      : tensor(std::make_shared<Tensor>(
+            RandomTensor(DataType::kFloat32, shape, /*seed=*/1))) {
+    fields.set_module_version(3);
+    fields.set_batch_size(1);
+    fields.mutable_timing()->set_compute_time_ns(5);
+  }
+
+  [[nodiscard]] ForwardAnswer answer() const {
+    return {.fields = fields,
+            .outputs = {.output = tensor->mutable_view(),
+                        .weights = tensor->mutable_view()},
+            .owner = tensor};
+  }
+  [[nodiscard]] v1::ForwardResponse message() const {
+    v1::ForwardResponse message = fields;
+    EncodeTensor(tensor->view(), message.mutable_output());
+    EncodeTensor(tensor->view(), message.mutable_weights());
+    return message;
+  }
+
+  std::shared_ptr<Tensor> tensor;
+  v1::ForwardResponse fields;
+};
 
 std::string ToString(const grpc::ByteBuffer& bytes) {
   std::vector<grpc::Slice> slices;
@@ -37,31 +53,32 @@ std::string ToString(const grpc::ByteBuffer& bytes) {
 class ForwardAnswerTest : public ::testing::TestWithParam<Shape> {};
 
 TEST_P(ForwardAnswerTest, IsWhatProtobufParses) {
-  const std::shared_ptr<v1::ForwardResponse> answer = MakeAnswer(GetParam());
+  const OwnedAnswer owned(GetParam());
 
   v1::ForwardResponse parsed;
-  ASSERT_TRUE(parsed.ParseFromString(ToString(SerializeAnswer(answer))));
+  ASSERT_TRUE(
+      parsed.ParseFromString(ToString(SerializeAnswer(owned.answer()))));
 
-  EXPECT_EQ(parsed.SerializeAsString(), answer->SerializeAsString());
+  EXPECT_EQ(parsed.SerializeAsString(), owned.message().SerializeAsString());
 }
 
 TEST_P(ForwardAnswerTest, IsWhatProtobufParsesOnAStream) {
-  const std::shared_ptr<v1::ForwardResponse> answer = MakeAnswer(GetParam());
+  const OwnedAnswer owned(GetParam());
   v1::ForwardStreamResponse want;
   want.set_id(77);
-  *want.mutable_response() = *answer;
+  *want.mutable_response() = owned.message();
 
   v1::ForwardStreamResponse parsed;
-  ASSERT_TRUE(
-      parsed.ParseFromString(ToString(SerializeStreamAnswer(77, answer))));
+  ASSERT_TRUE(parsed.ParseFromString(
+      ToString(SerializeStreamAnswer(77, owned.answer()))));
 
   EXPECT_EQ(parsed.SerializeAsString(), want.SerializeAsString());
 }
 
 TEST_P(ForwardAnswerTest, FitsInTheBytesForeseen) {
-  const std::shared_ptr<v1::ForwardResponse> answer = MakeAnswer(GetParam());
+  const OwnedAnswer owned(GetParam());
 
-  EXPECT_LE(SerializeStreamAnswer(~0ULL, answer).Length(),
+  EXPECT_LE(SerializeStreamAnswer(~0ULL, owned.answer()).Length(),
             AnswerBytes({.output = GetParam(), .weights = GetParam()},
                         DataType::kFloat32));
 }
@@ -72,15 +89,17 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ForwardAnswerTest,
                                            Shape{300, 500}));
 
 TEST(ForwardAnswerLifetimeTest, LivesAsLongAsItsBytes) {
-  std::shared_ptr<v1::ForwardResponse> answer = MakeAnswer({300, 500});
-  const std::weak_ptr<v1::ForwardResponse> observer = answer;
-  grpc::ByteBuffer bytes = SerializeAnswer(answer);
+  for (const Shape& shape : {Shape{300, 500}, Shape{2, 3}}) {
+    OwnedAnswer owned(shape);
+    const std::weak_ptr<Tensor> observer = owned.tensor;
+    grpc::ByteBuffer bytes = SerializeAnswer(owned.answer());
 
-  answer.reset();
-  EXPECT_FALSE(observer.expired());
-  bytes.Clear();
+    owned.tensor.reset();
+    EXPECT_FALSE(observer.expired());
+    bytes.Clear();
 
-  EXPECT_TRUE(observer.expired());
+    EXPECT_TRUE(observer.expired());
+  }
 }
 
 }  // namespace

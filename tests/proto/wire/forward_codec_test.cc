@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <span>
 #include <string>
 
 #include "core/tensor/random_tensor.h"
@@ -110,17 +112,19 @@ TEST(ForwardCodecTest, NamesTheTensorThatIsBad) {
               HasSubstr("value: "));
 }
 
-TEST(ForwardCodecTest, AllocatesOutputsInsideTheMessage) {
-  v1::ForwardResponse response;
+TEST(ForwardCodecTest, TakesElementsThatLieElsewhere) {
+  v1::ForwardRequest request = Request();
+  const std::string data = request.query().data();
+  ForwardElements elements = ElementsOf(request);
+  elements[0] = std::as_bytes(std::span(data));
+  request.mutable_query()->clear_data();
 
-  const AttentionOutputs outputs =
-      AllocateOutputs({.output = {2, 3}, .weights = Shape{2, 2}},
-                      DataType::kBFloat16, &response);
+  const absl::StatusOr<AttentionInputs> inputs =
+      DecodeForwardRequest(request, elements);
 
-  EXPECT_EQ(response.output().data().size(), 12U);
-  EXPECT_EQ(response.weights().data().size(), 8U);
-  EXPECT_EQ(outputs.weights->data, reinterpret_cast<const std::byte*>(
-                                       response.weights().data().data()));
+  ASSERT_TRUE(inputs.ok()) << inputs.status();
+  EXPECT_EQ(inputs->query.data,
+            reinterpret_cast<const std::byte*>(data.data()));
 }
 
 }  // namespace

@@ -58,17 +58,6 @@ TEST(TensorCodecTest, EncodesAnEmptyTensor) {
   EXPECT_TRUE(DecodeTensor(message, "query").ok());
 }
 
-TEST(TensorCodecTest, AllocatesTheBytesOfTheShape) {
-  v1::Tensor message;
-
-  const MutableTensorView view =
-      AllocateTensor(DataType::kFloat16, {2, 5}, &message);
-
-  EXPECT_EQ(message.data().size(), 20U);
-  EXPECT_EQ(view.data,
-            reinterpret_cast<const std::byte*>(message.data().data()));
-}
-
 struct BadTensor {
   std::string name;
   v1::Tensor message;

@@ -63,6 +63,8 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_EQ(options.threads, UsableCpus());
   EXPECT_FALSE(options.pin_threads);
   EXPECT_EQ(options.compute_path, PathChoice::kAuto);
+  EXPECT_EQ(options.batch.max_tokens, 1024);
+  EXPECT_EQ(options.batch.max_delay, std::chrono::microseconds(0));
   EXPECT_EQ(options.max_message_bytes, 256U << 20);
   EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
   EXPECT_EQ(options.log_level, "info");
@@ -85,6 +87,10 @@ TEST(OptionsTest, TakesFlags) {
                                            "--pin-threads",
                                            "--compute-path",
                                            "primitives",
+                                           "--max-batch-tokens",
+                                           "64",
+                                           "--max-batch-delay",
+                                           "250",
                                            "--max-message-bytes",
                                            "1MiB",
                                            "--max-module-bytes",
@@ -106,6 +112,8 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_EQ(options.threads, 3U);
   EXPECT_TRUE(options.pin_threads);
   EXPECT_EQ(options.compute_path, PathChoice::kPrimitives);
+  EXPECT_EQ(options.batch.max_tokens, 64);
+  EXPECT_EQ(options.batch.max_delay, std::chrono::microseconds(250));
   EXPECT_EQ(options.max_message_bytes, 1U << 20);
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
   EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);
@@ -233,6 +241,12 @@ INSTANTIATE_TEST_SUITE_P(
         Mistake{{"--drain-grace", "1.5"},
                 "--drain-grace: got '1.5', expected a whole number from 0 to "
                 "86400"},
+        Mistake{{"--max-batch-tokens", "0"},
+                "--max-batch-tokens: got '0', expected a whole number from 1 "
+                "to 16777216"},
+        Mistake{{"--max-batch-delay", "-1"},
+                "--max-batch-delay: got '-1', expected a whole number from 0 "
+                "to 1000000"},
         Mistake{{"--max-message-bytes", "2GiB"},
                 "--max-message-bytes: got '2GiB', expected bytes from 1 to "
                 "2147483647, such as 512MiB"},

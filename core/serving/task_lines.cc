@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/serving/task_lines.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace attention {
+
+using std::chrono::nanoseconds;
+
+void TaskLines::Append(std::unique_ptr<ForwardTask>& task) {
+  const ForwardTask::Caller& caller = task->caller();
+  const ForwardTask::Size size = task->size();
+  const ModuleImplementation& implementation = task->implementation();
+  const bool is_large = !limits_.Fits(size) ||
+                        implementation.compute_dtype() == DataType::kFloat64;
+  Tasks one;
+  one.push_back(nullptr);
+  const auto [line, is_new] =
+      lines_.try_emplace(Key{&implementation, is_large});
+  places_.emplace(&caller, Place{line, one.begin()});
+  // Nothing fails from here on.
+  Line& joined = line->second;
+  if (!joined.is_active())
+    joined.served = std::max(joined.served, LeastServed());
+  one.front() = std::move(task);
+  joined.tasks.splice(joined.tasks.end(), one);  // keeps the iterator valid
+  joined.size += size;
+}
+
+// Of the lines that wait or are computed; 0 if there is none.
+nanoseconds TaskLines::LeastServed() const {
+  nanoseconds least = nanoseconds::max();
+  for (const auto& [key, line] : lines_) {
+    if (line.is_active()) least = std::min(least, line.served);
+  }
+  return least == nanoseconds::max() ? nanoseconds(0) : least;
+}
+
+std::optional<TaskLines::Turn> TaskLines::Take(Clock::time_point now) {
+  return BeginOneOf([&](const Key& key, const Line& line) {
+    return key.is_large || limits_.AreFull(line.size) ||
+           line.oldest() + limits_.max_delay <= now;
+  });
+}
+
+std::optional<TaskLines::Turn> TaskLines::TakeSmall(nanoseconds served) {
+  return BeginOneOf([&](const Key& key, const Line& line) {
+    return !key.is_large && line.served < served;
+  });
+}
+
+bool TaskLines::HasSmall(nanoseconds served) const {
+  return std::ranges::any_of(lines_, [served](const auto& entry) {
+    const auto& [key, line] = entry;
+    return !key.is_large && !line.tasks.empty() && line.served < served;
+  });
+}
+
+template <typename MayBegin>
+std::optional<TaskLines::Turn> TaskLines::BeginOneOf(
+    const MayBegin& may_begin) {
+  auto next = lines_.end();
+  const auto order = [](const Line& line) {
+    return std::pair(line.served, line.oldest());
+  };
+  for (auto line = lines_.begin(); line != lines_.end(); ++line) {
+    if (line->second.tasks.empty()) continue;
+    if (!may_begin(line->first, line->second)) continue;
+    if (next == lines_.end() || order(line->second) < order(next->second)) {
+      next = line;
+    }
+  }
+  if (next == lines_.end()) return std::nullopt;
+  return Begin(next->first, next->second);
+}
+
+TaskLines::Clock::time_point TaskLines::NextReady() const {
+  auto next = Clock::time_point::max();
+  for (const auto& [key, line] : lines_) {
+    if (line.tasks.empty()) continue;
+    next = std::min(next, line.oldest() + limits_.max_delay);
+  }
+  return next;
+}
+
+TaskLines::Turn TaskLines::Begin(const Key& key, Line& line) {
+  line.in_turn = true;
+  Turn turn{.line = key, .served = line.served, .tasks = {}};
+  ForwardTask::Size size;
+  do {
+    const ForwardTask& task = *line.tasks.front();
+    size += task.size();
+    if (!turn.tasks.empty() && !limits_.Fits(size)) break;
+    places_.erase(&task.caller());
+    line.size -= task.size();
+    turn.tasks.splice(turn.tasks.end(), line.tasks, line.tasks.begin());
+  } while (!key.is_large && !line.tasks.empty());
+  return turn;
+}
+
+void TaskLines::Return(const Key& key, nanoseconds took) {
+  Line& line = lines_.find(key)->second;
+  line.served += took;
+  line.in_turn = false;
+  ForgetIdleLines();
+}
+
+std::unique_ptr<ForwardTask> TaskLines::Remove(
+    const ForwardTask::Caller& caller) {
+  const auto place = places_.find(&caller);
+  if (place == places_.end()) return nullptr;
+  Line& line = place->second.line->second;
+  std::unique_ptr<ForwardTask> task = std::move(*place->second.task);
+  line.size -= task->size();
+  line.tasks.erase(place->second.task);
+  places_.erase(place);
+  return task;
+}
+
+TaskLines::Tasks TaskLines::RemoveAll() {
+  Tasks all;
+  for (auto& [key, line] : lines_) {
+    all.splice(all.end(), line.tasks);
+    line.size = {};
+  }
+  places_.clear();
+  return all;
+}
+
+// One that has been computed for longer than a new line would count from is
+// remembered: else it would get another turn by coming anew.
+void TaskLines::ForgetIdleLines() {
+  const bool is_idle = std::ranges::none_of(
+      lines_, [](const auto& entry) { return entry.second.is_active(); });
+  const nanoseconds least = is_idle ? nanoseconds::max() : LeastServed();
+  std::erase_if(lines_, [least](const auto& entry) {
+    const Line& line = entry.second;
+    return !line.is_active() && line.served <= least;
+  });
+}
+
+}  // namespace attention
