@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real server and the real client as processes, for measuring."""
+
+import json
+import math
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "pytorch"))
+import attention_server  # noqa: E402  (found by the line above)
+
+
+def _safetensors(tensors, config):
+    """A file of float32 tensors with a module's configuration."""
+    header = {"__metadata__": {"config": json.dumps(config)}}
+    offset = 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape),
+                        "data_offsets": [offset, offset + tensor.nbytes]}
+        offset += tensor.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    parts = [tensor.tobytes() for tensor in tensors.values()]
+    return struct.pack("<Q", len(text)) + text + b"".join(parts)
+
+
+def write_multi_head_attention(directory, name, embed_dim, num_heads):
+    """Put a module of torch's kind, batch_first, into a repository."""
+    random = np.random.default_rng(7)
+
+    def uniform(*shape):
+        bound = 1 / math.sqrt(embed_dim)
+        return random.uniform(-bound, bound, shape).astype(np.float32)
+
+    tensors = {
+        "in_proj_bias": uniform(3 * embed_dim),
+        "in_proj_weight": uniform(3 * embed_dim, embed_dim),
+        "out_proj.bias": uniform(embed_dim),
+        "out_proj.weight": uniform(embed_dim, embed_dim),
+    }
+    config = {"multi_head_attention": {"embed_dim": embed_dim,
+                                       "num_heads": num_heads,
+                                       "bias": True, "batch_first": True}}
+    path = pathlib.Path(directory) / f"{name}.safetensors"
+    path.write_bytes(_safetensors(tensors, config))
+
+
+def write_attention_alone(directory, name, head_dim):
+    """Put a module of one head without projections into a repository."""
+    config = {"scaled_dot_product_attention": {"num_heads": 1,
+                                               "head_dim": head_dim}}
+    path = pathlib.Path(directory) / f"{name}.safetensors"
+    path.write_bytes(_safetensors({}, config))
+
+
+class Server(attention_server.AttentionServer):
+    """The server on a socket of its own, serving a whole repository."""
+
+    def __init__(self, bin_dir, modules, socket, *options):
+        self.target = f"unix:{socket}"
+        super().__init__(bin_dir / "attention-server", "--listen", self.target,
+                         "--modules", modules, "--load", "all", *options)
+
+
+class EchoServer(attention_server.AttentionServer):
+    """What answers every call with the bytes it came with."""
+
+    def __init__(self, bin_dir, socket):
+        super().__init__(bin_dir / "echo_server")
+        self.target = f"unix:{socket}"
+        self._command = [bin_dir / "echo_server", "127.0.0.1:0", self.target]
+
+
+class Load:
+    """One attention-client bench under way; ended with the context."""
+
+    def __init__(self, bin_dir, server, module, shape, *options):
+        command = [bin_dir / "attention-client", "--target", server.target,
+                   "bench", module, "--random", ",".join(map(str, shape)),
+                   "--json", *map(str, options)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.communicate()
+
+    def result(self):
+        """Wait for its report."""
+        out, err = self._process.communicate()
+        if self._process.returncode != 0:
+            raise RuntimeError(f"attention-client bench exited with "
+                               f"{self._process.returncode}:\n{err}{out}")
+        return json.loads(out)
+
+    def stop(self):
+        """End it early and wait for its report."""
+        self._process.terminate()
+        out, err = self._process.communicate()
+        if self._process.returncode != 128 + signal.SIGTERM:
+            raise RuntimeError(f"attention-client bench exited with "
+                               f"{self._process.returncode}:\n{err}{out}")
+        return json.loads(out)
