@@ -299,9 +299,8 @@ void ComputeFusedItem(const FusedTileComputer::Task& task,
   std::array<std::optional<FusedTileComputer>, kMaxTiles> computers;
   std::size_t num_tiles = 0;
   for (std::int64_t row = 0; row < item.rows.num_rows; row += item.tile_rows) {
-    const QueryTile tile = {
-        item.rows.place, item.rows.first_row + row,
-        std::min(item.tile_rows, item.rows.num_rows - row)};
+    const QueryTile tile = {item.rows.place, item.rows.first_row + row,
+                            std::min(item.tile_rows, item.rows.num_rows - row)};
     computers[num_tiles].emplace(task, item, tile, *memory.tiles[num_tiles]);
     ++num_tiles;
   }

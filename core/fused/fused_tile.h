@@ -82,8 +82,8 @@ struct ItemMemory {
   std::array<std::optional<TileMemory>, kMaxTiles> tiles;
 };
 
-/// Computes fused attention of some heads of one tile, without ever holding a matrix of L x
-/// S:
+/// Computes fused attention of some heads of one tile, without ever holding a
+/// matrix of L x S:
 ///
 ///   context_h = dropout(softmax(scale Q_h K_g^T + M)) V_g,  g = h / (H / Hkv)
 ///

@@ -23,7 +23,7 @@ inline constexpr std::int64_t kFewKeys = 8;
 /// sequence its pages one after the other, in each page one key head after the
 /// other, of each head
 ///
-///   keys    K^T  [D, w]   w = page_width(), a row key_stride() behind the other
+///   keys    K^T  [D, w]   w = page_width(), rows key_stride() apart
 ///   values  V    [w, Dv]  Dv rounded up to kKeyLanes
 ///
 /// in float32, where a row of K^T may begin within the padding of the one
