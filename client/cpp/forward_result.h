@@ -81,8 +81,6 @@ class ForwardReply {
       : bytes_(std::move(bytes)) {}
   /// As ForwardResult::Parse.
   [[nodiscard]] absl::StatusOr<ForwardResult> Decode() const;
-  [[nodiscard]] absl::StatusOr<ForwardResult> DecodeInto(
-      const AttentionOutputs& outputs) const;
 
  private:
   std::shared_ptr<grpc::ByteBuffer> bytes_;
