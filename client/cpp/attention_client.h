@@ -94,9 +94,10 @@ class AttentionClient {
   /// \return INVALID_ARGUMENT beyond 2 GiB.
   [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
       std::string_view module, const AttentionInputs& inputs);
-  /// The same without copying the tensors, beyond 4 KiB each, which live and stay as they are as
-  /// long as `owner`: the request shares it, and so does gRPC until the last
-  /// byte has left, which may be after a call that failed has returned.
+  /// The same without copying the tensors, beyond 4 KiB each, which live and
+  /// stay as they are as long as `owner`: the request shares it, and so does
+  /// gRPC until the last byte has left, which may be after a call that failed
+  /// has returned.
   [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
       std::string_view module, const AttentionInputs& inputs,
       const std::shared_ptr<const void>& owner);

@@ -2,18 +2,26 @@
 #include "core/serving/admission_controller.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
 
+using std::chrono::milliseconds;
+
+// A status carries the delay here, in milliseconds.
 constexpr char kOverloadPayload[] = "attention/overload";
+
+constexpr milliseconds kLeastRetryDelay{10};
+constexpr milliseconds kMostRetryDelay{10'000};
 
 }  // namespace
 
@@ -120,13 +128,20 @@ absl::Status AdmissionController::Reservation::Resize(std::size_t num_bytes) {
   return absl::OkStatus();
 }
 
-bool IsOverload(const absl::Status& status) {
-  return status.GetPayload(kOverloadPayload).has_value();
+std::optional<milliseconds> RetryDelay(const absl::Status& status) {
+  const auto payload = status.GetPayload(kOverloadPayload);
+  if (!payload) return std::nullopt;
+  std::int64_t count = 0;
+  if (!absl::SimpleAtoi(std::string(*payload), &count)) return std::nullopt;
+  return milliseconds(count);
 }
 
-absl::Status OverloadError(std::string_view text) {
+absl::Status OverloadError(std::string_view text, milliseconds retry_delay) {
+  const milliseconds delay =
+      std::clamp(retry_delay, kLeastRetryDelay, kMostRetryDelay);
   absl::Status status = absl::ResourceExhaustedError(std::string(text));
-  status.SetPayload(kOverloadPayload, absl::Cord());
+  status.SetPayload(kOverloadPayload,
+                    absl::Cord(std::to_string(delay.count())));
   return status;
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,7 +40,7 @@ class AdmissionController {
 
     /// Add bytes, and scratch beside them.
     /// \return RESOURCE_EXHAUSTED, with the reservation as it was, when the
-    ///   budget does not have them; IsOverload tells whether it might later.
+    ///   budget does not have them; with a RetryDelay if it might later.
     [[nodiscard]] absl::Status Extend(std::size_t num_bytes,
                                       std::size_t scratch_bytes = 0);
 
@@ -68,11 +70,19 @@ class AdmissionController {
   std::shared_ptr<Ledger> ledger_;
 };
 
-/// Return whether a refusal is due to other requests, so that trying again
-/// later makes sense.
-[[nodiscard]] bool IsOverload(const absl::Status& status);
+/// When a refusal is due to other requests, return after how long trying again
+/// makes sense; else nothing.
+[[nodiscard]] std::optional<std::chrono::milliseconds> RetryDelay(
+    const absl::Status& status);
+[[nodiscard]] inline bool IsOverload(const absl::Status& status) {
+  return RetryDelay(status).has_value();
+}
 
-/// Make a RESOURCE_EXHAUSTED status for which IsOverload holds.
-[[nodiscard]] absl::Status OverloadError(std::string_view text);
+/// Make a RESOURCE_EXHAUSTED status with a RetryDelay: within 10 ms and 10 s.
+/// By default long enough for some requests to finish, short enough not to
+/// idle.
+[[nodiscard]] absl::Status OverloadError(
+    std::string_view text,
+    std::chrono::milliseconds retry_delay = std::chrono::milliseconds(100));
 
 }  // namespace attention

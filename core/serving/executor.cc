@@ -63,7 +63,7 @@ class Executor::SmallTurns final : public ComputePool::Interlude {
 Executor::Executor(const Options& options, ServingObserver* observer)
     : observer_(observer),
       pool_(options.num_threads, options.pinning),
-      queue_(options.batch),
+      queue_(options.batch, options.time),
       thread_([this, pinning = options.pinning] { RunLoop(pinning); }) {}
 
 Executor::~Executor() { queue_.Close(); }
@@ -90,18 +90,20 @@ void Executor::RunLoop(Pinning pinning) {
 
 void Executor::Compute(RequestQueue::Turn turn) {
   const Clock::time_point start = Clock::now();
-  ComputeTogether(std::move(turn.tasks), pool_);
-  queue_.Return(turn.line, Clock::now() - start);
+  const std::optional<ComputedWork> computed =
+      ComputeTogether(std::move(turn.tasks), pool_);
+  queue_.Return(turn.line, Clock::now() - start, computed);
 }
 
 void Executor::ComputeLarge(RequestQueue::Turn turn) {
   nanoseconds took{0};
+  std::optional<ComputedWork> computed;
   {
     SmallTurns small(*this, turn.served);
-    ComputeTogether(std::move(turn.tasks), pool_);
+    computed = ComputeTogether(std::move(turn.tasks), pool_);
     took = small.Elapsed(Clock::now());
   }
-  queue_.Return(turn.line, took);
+  queue_.Return(turn.line, took, computed);
 }
 
 }  // namespace attention

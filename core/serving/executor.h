@@ -31,6 +31,7 @@ class Executor {
     std::size_t num_threads = 1;  ///< its own included; [1, 1024]
     Pinning pinning = Pinning::kNone;
     BatchLimits batch = {};
+    TimeLimits time = {};
   };
 
   /// \param observer of every task; borrowed, null for none.
@@ -44,12 +45,17 @@ class Executor {
   [[nodiscard]] std::size_t num_threads() const { return pool_.num_threads(); }
 
   /// Queue a task; it completes on the executor's thread, or here when its
-  /// caller has cancelled. Never blocks.
+  /// caller has cancelled or the queue refuses it. Never blocks.
   void Submit(std::unique_ptr<ForwardTask> task);
 
   /// Complete the task of a caller that has cancelled, here and now, if it is
   /// queued. One that is being computed stops by itself. O(1).
   void DropCancelled(const ForwardTask::Caller& caller);
+
+  /// What waits and is computed, as far as it can be foreseen.
+  [[nodiscard]] RequestQueue::Outlook LookAhead() const {
+    return queue_.LookAhead();
+  }
 
  private:
   class SmallTurns;

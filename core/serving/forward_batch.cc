@@ -53,28 +53,39 @@ void Start(const TaskLines::Tasks& tasks, std::uint32_t batch_size) {
   for (const auto& task : tasks) task->Start(batch_size);
 }
 
-void Finish(TaskLines::Tasks& tasks, const absl::Status& status) {
+// \return what was computed, in one pass.
+ComputedWork Finish(TaskLines::Tasks& tasks, const absl::Status& status) {
   const Clock::time_point now = Clock::now();
-  for (; !tasks.empty(); tasks.pop_front()) tasks.front()->Finish(status, now);
+  ComputedWork computed;
+  for (; !tasks.empty(); tasks.pop_front()) {
+    computed.size += tasks.front()->size();
+    if (!tasks.front()->Finish(status, now)) computed.is_whole = false;
+  }
+  return computed;
 }
 
 }  // namespace
 
-void ComputeTogether(TaskLines::Tasks tasks, ComputePool& pool) {
+std::optional<ComputedWork> ComputeTogether(TaskLines::Tasks tasks,
+                                            ComputePool& pool) {
   const Clock::time_point now = Clock::now();
   std::erase_if(tasks, [now](const auto& task) { return !task->Begin(now); });
-  if (tasks.size() > 1) {
-    Start(tasks, static_cast<std::uint32_t>(tasks.size()));
+  const std::size_t num_tasks = tasks.size();
+  if (num_tasks > 1) {
+    Start(tasks, static_cast<std::uint32_t>(num_tasks));
     const absl::Status status = ComputeAll(tasks, pool);
     if (status.ok()) return Finish(tasks, status);
   }
+  std::optional<ComputedWork> computed;
   while (!tasks.empty()) {
     TaskLines::Tasks one;
     one.splice(one.end(), tasks, tasks.begin());
     const ForwardTask& task = *one.front();
     Start(one, 1);
-    Finish(one, Compute(task.implementation(), task.sequences(), pool));
+    computed =
+        Finish(one, Compute(task.implementation(), task.sequences(), pool));
   }
+  return num_tasks == 1 ? computed : std::nullopt;
 }
 
 }  // namespace attention

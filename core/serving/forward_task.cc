@@ -61,11 +61,15 @@ void ForwardTask::Start(std::uint32_t batch_size) {
   if (is_first && observer_ != nullptr) observer_->OnStarted(times_);
 }
 
-void ForwardTask::Finish(const absl::Status& status, Clock::time_point now) {
+bool ForwardTask::Finish(const absl::Status& status, Clock::time_point now) {
   times_.compute = now - begun_;
-  if (!status.ok() || !work_.request->was_stopped()) return Complete(status);
-  const absl::Status why = CheckWanted(now);
-  Complete(why.ok() ? absl::CancelledError("the request was stopped") : why);
+  if (status.ok() && work_.request->was_stopped()) {
+    const absl::Status why = CheckWanted(now);
+    Complete(why.ok() ? absl::CancelledError("the request was stopped") : why);
+    return false;
+  }
+  Complete(status);
+  return status.ok();
 }
 
 void ForwardTask::Fail(const absl::Status& status) { Complete(status); }

@@ -95,7 +95,8 @@ class ForwardTask {
   /// comes to nothing.
   void Start(std::uint32_t batch_size);
   /// Complete with what came of computing it: as Begin, if it was stopped.
-  void Finish(const absl::Status& status, Clock::time_point now);
+  /// \return whether all of it was computed.
+  bool Finish(const absl::Status& status, Clock::time_point now);
 
   /// Complete with a failure.
   void Fail(const absl::Status& status);
@@ -111,7 +112,11 @@ class ForwardTask {
     return work_.module->implementation(work_.request->dtype);
   }
 
+  [[nodiscard]] const std::shared_ptr<const AttentionModule>& module() const {
+    return work_.module;
+  }
   [[nodiscard]] const Size& size() const { return size_; }
+  [[nodiscard]] Clock::time_point deadline() const { return work_.deadline; }
   [[nodiscard]] Clock::time_point created() const { return created_; }
 
  private:

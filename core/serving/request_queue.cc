@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/tensor/catch_bad_alloc.h"
+#include "core/tensor/status_macros.h"
 
 namespace attention {
 namespace {
@@ -34,9 +35,25 @@ absl::Status RequestQueue::TryPush(std::unique_ptr<ForwardTask>& task) {
   // DropCancelled, one that did so earlier is seen here.
   const ForwardTask::Caller& caller = task->caller();
   if (caller.IsCancelled()) return Cancelled();
+  ATTENTION_RETURN_IF_ERROR(CheckTime(*task));
   lines_.Append(task);
   changed_.notify_one();
   return absl::OkStatus();
+}
+
+absl::Status RequestQueue::CheckTime(const ForwardTask& task) {
+  CostModel& cost = costs_.Of(task);
+  const Clock::time_point now = Clock::now();
+  const Forecast forecast{
+      .wait = lines_.ExpectedWait(lines_.LineOf(task), costs_, now),
+      .compute = cost.Predict(task.size()),
+      .error = cost.error()};
+  const auto left = task.deadline() == Clock::time_point::max()
+                        ? std::chrono::nanoseconds::max()
+                        : task.deadline() - now;
+  const absl::Status status = attention::CheckTime(time_, forecast, left);
+  if (!status.ok() && IsTooLong(time_, forecast, left)) cost.Doubt(task.size());
+  return status;
 }
 
 std::optional<RequestQueue::Turn> RequestQueue::Take() {
@@ -56,7 +73,7 @@ std::optional<RequestQueue::Turn> RequestQueue::Take() {
 std::optional<RequestQueue::Turn> RequestQueue::TakeSmall(
     std::chrono::nanoseconds served) {
   const std::lock_guard lock(mutex_);
-  return lines_.TakeSmall(served);
+  return lines_.TakeSmall(Clock::now(), served);
 }
 
 bool RequestQueue::HasSmall(std::chrono::nanoseconds served) {
@@ -65,9 +82,22 @@ bool RequestQueue::HasSmall(std::chrono::nanoseconds served) {
 }
 
 void RequestQueue::Return(const TaskLines::Key& line,
-                          std::chrono::nanoseconds took) {
+                          std::chrono::nanoseconds took,
+                          const std::optional<ComputedWork>& computed) {
   const std::lock_guard lock(mutex_);
   lines_.Return(line, took);
+  CostModel* const cost = costs_.Find(line.implementation);
+  if (!computed || cost == nullptr) return;
+  // What was given up on the way would have taken that long at least.
+  if (computed->is_whole || took > cost->Predict(computed->size)) {
+    cost->Learn(computed->size, took);
+  }
+}
+
+RequestQueue::Outlook RequestQueue::LookAhead() const {
+  const std::lock_guard lock(mutex_);
+  return {.predicted_time = lines_.PredictedTime(costs_, Clock::now()),
+          .prediction_error = costs_.error()};
 }
 
 void RequestQueue::DropCancelled(const ForwardTask::Caller& caller) {

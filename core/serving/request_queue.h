@@ -8,25 +8,37 @@
 #include <optional>
 
 #include "absl/status/status.h"
+#include "core/serving/cost_model.h"
+#include "core/serving/forward_batch.h"
 #include "core/serving/forward_task.h"
 #include "core/serving/task_lines.h"
+#include "core/serving/time_limits.h"
 
 namespace attention {
 
 /// Tasks waiting for the executor, who takes them in turns (TaskLines).
 ///
-/// Bounded by the AdmissionController, whose budget every task's caller has
-/// passed; so a push never blocks. A caller has one task in it at a time.
+/// Bounded in bytes by the AdmissionController, whose budget every task's
+/// caller has passed, and in time by what the tasks are predicted to take
+/// (CostModel); so a push never blocks. A caller has one task in it at a time.
 /// Thread-safe.
 class RequestQueue {
  public:
   using Turn = TaskLines::Turn;
 
-  explicit RequestQueue(const BatchLimits& limits) : lines_(limits) {}
+  /// What waits, as far as it can be foreseen.
+  struct Outlook {
+    std::chrono::nanoseconds predicted_time{0};  ///< to compute all of it
+    double prediction_error = 0;  ///< mean of |took / predicted - 1|, lately
+  };
+
+  explicit RequestQueue(const BatchLimits& batch, const TimeLimits& time = {})
+      : time_(time), lines_(batch) {}
 
   /// Append a task. Once closed, the task fails with UNAVAILABLE instead; when
-  /// its caller has cancelled, with CANCELLED; when there is no memory for its
-  /// place, with RESOURCE_EXHAUSTED.
+  /// its caller has cancelled, with CANCELLED; when it is predicted to take
+  /// longer than the limits allow, or to miss its deadline behind others, or
+  /// when there is no memory for its place, with RESOURCE_EXHAUSTED.
   void Push(std::unique_ptr<ForwardTask> task);
 
   /// Begin the next turn, waiting for one.
@@ -38,8 +50,11 @@ class RequestQueue {
   /// Whether there are any. Does not wait for others who use the queue: false
   /// then.
   [[nodiscard]] bool HasSmall(std::chrono::nanoseconds served);
-  /// End a turn, which took so long.
-  void Return(const TaskLines::Key& line, std::chrono::nanoseconds took);
+  /// End a turn, which took so long, and learn from what was computed in it.
+  void Return(const TaskLines::Key& line, std::chrono::nanoseconds took,
+              const std::optional<ComputedWork>& computed);
+
+  [[nodiscard]] Outlook LookAhead() const;
 
   /// Complete the task of a caller that has cancelled (IsCancelled holds), if
   /// it is here: what it holds is not kept until its turn comes. O(1).
@@ -51,9 +66,12 @@ class RequestQueue {
  private:
   // Append `task` and take it, or say why not.
   [[nodiscard]] absl::Status TryPush(std::unique_ptr<ForwardTask>& task);
+  [[nodiscard]] absl::Status CheckTime(const ForwardTask& task);
 
-  std::mutex mutex_;
+  const TimeLimits time_;
+  mutable std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
+  CostModels costs_;
   TaskLines lines_;
   bool closed_ = false;
 };

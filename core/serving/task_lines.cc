@@ -2,22 +2,27 @@
 #include "core/serving/task_lines.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <iterator>
 #include <utility>
 
 namespace attention {
 
 using std::chrono::nanoseconds;
 
+TaskLines::Key TaskLines::LineOf(const ForwardTask& task) const {
+  const ModuleImplementation& implementation = task.implementation();
+  return {.implementation = &implementation,
+          .is_large = !limits_.Fits(task.size()) ||
+                      implementation.compute_dtype() == DataType::kFloat64};
+}
+
 void TaskLines::Append(std::unique_ptr<ForwardTask>& task) {
   const ForwardTask::Caller& caller = task->caller();
   const ForwardTask::Size size = task->size();
-  const ModuleImplementation& implementation = task->implementation();
-  const bool is_large = !limits_.Fits(size) ||
-                        implementation.compute_dtype() == DataType::kFloat64;
   Tasks one;
   one.push_back(nullptr);
-  const auto [line, is_new] =
-      lines_.try_emplace(Key{&implementation, is_large});
+  const auto [line, is_new] = lines_.try_emplace(LineOf(*task));
   places_.emplace(&caller, Place{line, one.begin()});
   // Nothing fails from here on.
   Line& joined = line->second;
@@ -38,14 +43,15 @@ nanoseconds TaskLines::LeastServed() const {
 }
 
 std::optional<TaskLines::Turn> TaskLines::Take(Clock::time_point now) {
-  return BeginOneOf([&](const Key& key, const Line& line) {
+  return BeginOneOf(now, [&](const Key& key, const Line& line) {
     return key.is_large || limits_.AreFull(line.size) ||
            line.oldest() + limits_.max_delay <= now;
   });
 }
 
-std::optional<TaskLines::Turn> TaskLines::TakeSmall(nanoseconds served) {
-  return BeginOneOf([&](const Key& key, const Line& line) {
+std::optional<TaskLines::Turn> TaskLines::TakeSmall(Clock::time_point now,
+                                                    nanoseconds served) {
+  return BeginOneOf(now, [&](const Key& key, const Line& line) {
     return !key.is_large && line.served < served;
   });
 }
@@ -59,7 +65,7 @@ bool TaskLines::HasSmall(nanoseconds served) const {
 
 template <typename MayBegin>
 std::optional<TaskLines::Turn> TaskLines::BeginOneOf(
-    const MayBegin& may_begin) {
+    Clock::time_point now, const MayBegin& may_begin) {
   auto next = lines_.end();
   const auto order = [](const Line& line) {
     return std::pair(line.served, line.oldest());
@@ -72,7 +78,7 @@ std::optional<TaskLines::Turn> TaskLines::BeginOneOf(
     }
   }
   if (next == lines_.end()) return std::nullopt;
-  return Begin(next->first, next->second);
+  return Begin(now, next->first, next->second);
 }
 
 TaskLines::Clock::time_point TaskLines::NextReady() const {
@@ -84,19 +90,80 @@ TaskLines::Clock::time_point TaskLines::NextReady() const {
   return next;
 }
 
-TaskLines::Turn TaskLines::Begin(const Key& key, Line& line) {
+TaskLines::Turn TaskLines::Begin(Clock::time_point now, const Key& key,
+                                 Line& line) {
   line.in_turn = true;
-  Turn turn{.line = key, .served = line.served, .tasks = {}};
-  ForwardTask::Size size;
+  line.turn_begin = now;
+  Turn turn{.line = key, .served = line.served, .size = {}, .tasks = {}};
   do {
     const ForwardTask& task = *line.tasks.front();
+    ForwardTask::Size size = turn.size;
     size += task.size();
     if (!turn.tasks.empty() && !limits_.Fits(size)) break;
+    turn.size = size;
     places_.erase(&task.caller());
     line.size -= task.size();
     turn.tasks.splice(turn.tasks.end(), line.tasks, line.tasks.begin());
   } while (!key.is_large && !line.tasks.empty());
+  line.turn_size = turn.size;
   return turn;
+}
+
+// Until the line has been served as long as those before it will have been when
+// its tasks are done, they get their turns; and a turn is not cut short but for
+// small tasks.
+nanoseconds TaskLines::ExpectedWait(const Key& key, const CostModels& costs,
+                                    Clock::time_point now) const {
+  const auto own = lines_.find(key);
+  const bool is_new = own == lines_.end() || !own->second.is_active();
+  nanoseconds served = is_new ? LeastServed() : nanoseconds(0);
+  nanoseconds wait{0};
+  if (own != lines_.end()) {
+    served = std::max(served, own->second.served);
+    wait = Backlog(*own, costs) + LeftOfTurn(*own, costs, now);
+  }
+  served += wait;
+  for (auto other = lines_.begin(); other != lines_.end(); ++other) {
+    if (other == own || !other->second.is_active()) continue;
+    const nanoseconds left = LeftOfTurn(*other, costs, now);
+    const bool gives_way = other->first.is_large && !key.is_large;
+    const nanoseconds most = Backlog(*other, costs) + left;
+    wait += std::clamp(served - other->second.served,
+                       gives_way ? nanoseconds(0) : left, most);
+  }
+  return wait;
+}
+
+nanoseconds TaskLines::PredictedTime(const CostModels& costs,
+                                     Clock::time_point now) const {
+  nanoseconds sum{0};
+  for (const Lines::value_type& entry : lines_) {
+    sum += Backlog(entry, costs) + LeftOfTurn(entry, costs, now);
+  }
+  return sum;
+}
+
+nanoseconds TaskLines::Backlog(const Lines::value_type& entry,
+                               const CostModels& costs) const {
+  const auto& [key, line] = entry;
+  const CostModel* const cost = costs.Find(key.implementation);
+  if (line.tasks.empty() || cost == nullptr) return nanoseconds(0);
+  std::int64_t num_batches = std::ssize(line.tasks);
+  if (!key.is_large) {
+    num_batches = 1 + std::max(line.size.tokens / limits_.max_tokens,
+                               line.size.pairs / limits_.max_pairs());
+  }
+  return cost->Predict(line.size, num_batches);
+}
+
+nanoseconds TaskLines::LeftOfTurn(const Lines::value_type& entry,
+                                  const CostModels& costs,
+                                  Clock::time_point now) {
+  const auto& [key, line] = entry;
+  const CostModel* const cost = costs.Find(key.implementation);
+  if (!line.in_turn || cost == nullptr) return nanoseconds(0);
+  return std::max<nanoseconds>(
+      cost->Predict(line.turn_size) - (now - line.turn_begin), nanoseconds(1));
 }
 
 void TaskLines::Return(const Key& key, nanoseconds took) {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "core/serving/cost_model.h"
 #include "core/serving/forward_task.h"
 
 namespace attention {
@@ -62,10 +63,14 @@ class TaskLines {
   struct Turn {
     Key line;
     std::chrono::nanoseconds served{0};  ///< its line, before this turn
+    ForwardTask::Size size;              ///< of all tasks
     Tasks tasks;
   };
 
   explicit TaskLines(const BatchLimits& limits) : limits_(limits) {}
+
+  /// The line a task stands in.
+  [[nodiscard]] Key LineOf(const ForwardTask& task) const;
 
   /// Append `task`, which is not null, to its line and take it over. Throws
   /// std::bad_alloc, and leaves it then.
@@ -76,12 +81,23 @@ class TaskLines {
   [[nodiscard]] std::optional<Turn> Take(Clock::time_point now);
   /// Begin one of a line of small requests that has been computed for less than
   /// `served`, company or not.
-  [[nodiscard]] std::optional<Turn> TakeSmall(std::chrono::nanoseconds served);
+  [[nodiscard]] std::optional<Turn> TakeSmall(Clock::time_point now,
+                                              std::chrono::nanoseconds served);
   /// Whether there is one.
   [[nodiscard]] bool HasSmall(std::chrono::nanoseconds served) const;
   /// When the first task has waited for company long enough; the largest time
   /// if there is none.
   [[nodiscard]] Clock::time_point NextReady() const;
+
+  /// Return how long a task that joins a line now is predicted to wait for its
+  /// turn; company that comes later, and may be computed with it or before it,
+  /// is not foreseen.
+  [[nodiscard]] std::chrono::nanoseconds ExpectedWait(
+      const Key& line, const CostModels& costs, Clock::time_point now) const;
+
+  /// Return what all tasks here, and the turns begun, are predicted to take.
+  [[nodiscard]] std::chrono::nanoseconds PredictedTime(
+      const CostModels& costs, Clock::time_point now) const;
 
   /// End a turn, which took so long. Every turn is ended once.
   void Return(const Key& line, std::chrono::nanoseconds took);
@@ -98,6 +114,9 @@ class TaskLines {
     ForwardTask::Size size;  // of all tasks
     std::chrono::nanoseconds served{0};
     bool in_turn = false;
+    // Of the turn it is in.
+    ForwardTask::Size turn_size;
+    Clock::time_point turn_begin;
 
     [[nodiscard]] bool is_active() const { return in_turn || !tasks.empty(); }
     /// When the first task came; there is one.
@@ -113,8 +132,15 @@ class TaskLines {
 
   // Begin the turn of the line whose turn it is of those that may begin.
   template <typename MayBegin>
-  [[nodiscard]] std::optional<Turn> BeginOneOf(const MayBegin& may_begin);
-  [[nodiscard]] Turn Begin(const Key& key, Line& line);
+  [[nodiscard]] std::optional<Turn> BeginOneOf(Clock::time_point now,
+                                               const MayBegin& may_begin);
+  [[nodiscard]] Turn Begin(Clock::time_point now, const Key& key, Line& line);
+  // What a line's tasks, and what is left of its turn, are predicted to take.
+  [[nodiscard]] std::chrono::nanoseconds Backlog(const Lines::value_type& entry,
+                                                 const CostModels& costs) const;
+  [[nodiscard]] static std::chrono::nanoseconds LeftOfTurn(
+      const Lines::value_type& entry, const CostModels& costs,
+      Clock::time_point now);
   [[nodiscard]] std::chrono::nanoseconds LeastServed() const;
   void ForgetIdleLines();
 

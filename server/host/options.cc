@@ -31,6 +31,7 @@ constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
 constexpr std::int64_t kMaxGraceSeconds = 86'400;
 constexpr std::int64_t kMaxBatchTokens = std::int64_t{1} << 24U;
 constexpr std::int64_t kMaxBatchDelay = 1'000'000;
+constexpr std::int64_t kMaxMilliseconds = 86'400'000;
 
 // The name of the flag's environment variable: --max-queue-bytes is
 // ATTENTION_MAX_QUEUE_BYTES.
@@ -70,6 +71,17 @@ CLI::Option* AddFlag(CLI::App& app, const std::string& flag, T& value,
   return app.add_option(flag, value, help)
       ->envname(EnvironmentName(flag))
       ->capture_default_str();
+}
+
+// A whole number of the duration's units.
+template <typename Duration>
+CLI::Option* AddDuration(CLI::App& app, const std::string& flag,
+                         Duration& value, const std::string& help) {
+  return app
+      .add_option_function<std::int64_t>(
+          flag, [&value](std::int64_t count) { value = Duration(count); }, help)
+      ->envname(EnvironmentName(flag))
+      ->default_str(std::to_string(value.count()));
 }
 
 // Read a number of bytes with or without a unit, such as 512MiB or 2 g; units
@@ -186,20 +198,29 @@ void AddBatchOptions(CLI::App& app, BatchLimits& limits) {
       "a request of more is computed alone, in turns with smaller ones")
       ->type_name("N")
       ->check(InRange(1, kMaxBatchTokens));
-  app.add_option_function<std::int64_t>(
-         "--max-batch-delay",
-         [&limits](std::int64_t delay) {
-           limits.max_delay = std::chrono::microseconds(delay);
-         },
-         "Microseconds that a request may wait for others to be computed "
-         "with; 0: none waits, and those that are queued are computed together")
-      ->envname(EnvironmentName("--max-batch-delay"))
+  AddDuration(
+      app, "--max-batch-delay", limits.max_delay,
+      "Microseconds that a request may wait for others to be computed "
+      "with; 0: none waits, and those that are queued are computed together")
       ->type_name("N")
-      ->default_str("0")
       ->check(InRange(0, kMaxBatchDelay));
 }
 
-void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
+void AddTimeLimits(CLI::App& app, TimeLimits& limits) {
+  AddDuration(app, "--max-queue-time", limits.max_queue_time,
+              "Milliseconds that a request may be predicted to wait for its "
+              "turn, else it is refused at once; so is one that would miss its "
+              "deadline")
+      ->type_name("MS")
+      ->check(InRange(1, kMaxMilliseconds));
+  AddDuration(app, "--max-request-time", limits.max_request_time,
+              "Milliseconds that computing one request may be predicted to "
+              "take, else it is refused")
+      ->type_name("MS")
+      ->check(InRange(1, kMaxMilliseconds));
+}
+
+void AddOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--listen", options.listen,
           "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
           "unix:PATH (mode 0600). Repeatable")
@@ -210,6 +231,7 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddModuleOptions(app, options);
   AddComputeOptions(app, options);
   AddBatchOptions(app, options.batch);
+  AddTimeLimits(app, options.time);
   AddLimits(app, options);
   AddFlag(app, "--log-level", options.log_level, "Least severity logged")
       ->type_name("LEVEL")
@@ -217,8 +239,8 @@ void AddOptions(CLI::App& app, ServerOptions& options, std::int64_t& grace) {
   AddFlag(app, "--log-format", options.log_format, "Format of the log")
       ->type_name("FORMAT")
       ->check(AnyOf({"text", "json"}));
-  AddFlag(app, "--drain-grace", grace,
-          "Seconds that requests in flight have to finish after SIGTERM")
+  AddDuration(app, "--drain-grace", options.drain_grace,
+              "Seconds that requests in flight have to finish after SIGTERM")
       ->type_name("SECONDS")
       ->check(InRange(0, kMaxGraceSeconds));
 }
@@ -290,7 +312,6 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
   ServerOptions options;
   options.threads = UsableCpus();
   options.max_loaded_bytes = UsableMemory() / 2;
-  std::int64_t grace = options.drain_grace.count();
   CLI::App app("Serve multi-head attention modules over gRPC.",
                "attention-server");
   app.set_version_flag("--version", VersionText);
@@ -302,7 +323,7 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
       "under its own name, NOT_SERVING when 'all' could not load it.\n"
       "Example: attention-server --modules modules --load all "
       "--listen 127.0.0.1:50051");
-  AddOptions(app, options, grace);
+  AddOptions(app, options);
   try {
     app.parse(argc, argv);
     TakeInvalidEnvironment(app);
@@ -321,7 +342,6 @@ std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
                      .text = FormatText("attention-server: {}; see --help\n",
                                         Explain(app, error))};
   }
-  options.drain_grace = std::chrono::seconds(grace);
   return options;
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/module/compute_choice.h"
 #include "core/serving/task_lines.h"
+#include "core/serving/time_limits.h"
 
 namespace attention {
 
@@ -23,6 +24,7 @@ struct ServerOptions {
   bool pin_threads = false;       ///< each to a CPU of its own
   PathChoice compute_path = PathChoice::kAuto;
   BatchLimits batch;
+  TimeLimits time;
   std::size_t max_message_bytes = std::size_t{256} << 20;
   std::size_t max_module_bytes = std::size_t{4} << 30;
   /// ParseOptions' default: half of UsableMemory().

@@ -104,7 +104,8 @@ struct Server::Parts {
         executor(
             {.num_threads = options.threads,
              .pinning = options.pin_threads ? Pinning::kPinned : Pinning::kNone,
-             .batch = options.batch},
+             .batch = options.batch,
+             .time = options.time},
             &observer),
         door({.state = state, .admission = admission, .observer = observer}),
         handler({.door = door,

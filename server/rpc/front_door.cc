@@ -6,6 +6,7 @@
 #include <cassert>
 #include <chrono>
 #include <cstddef>
+#include <string>
 #include <utility>
 
 #include "core/tensor/catch_bad_alloc.h"
@@ -20,8 +21,6 @@ using Reservation = AdmissionController::Reservation;
 
 // What a request's bookkeeping takes beside its messages.
 constexpr std::size_t kCallBytes = 4096;
-// Long enough for some requests to finish, short enough not to idle.
-constexpr char kRetryPushbackMilliseconds[] = "100";
 
 // When the client stops waiting; the largest time if never.
 Clock::time_point Deadline(const grpc::CallbackServerContext& context) {
@@ -55,9 +54,10 @@ grpc::Status Visit::Leave(const absl::Status& status) {
   assert(observer_ != nullptr);
   record_.total = Clock::now() - record_.entered;
   std::exchange(observer_, nullptr)->OnLeft(record_, status);
-  if (context_ != nullptr && IsOverload(status)) {
+  if (context_ == nullptr) return ToGrpcStatus(status);
+  if (const auto delay = RetryDelay(status)) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms",
-                                  kRetryPushbackMilliseconds);
+                                  std::to_string(delay->count()));
   }
   return ToGrpcStatus(status);
 }

@@ -151,6 +151,10 @@ std::string BenchReportToJson(const BenchReport& report) {
   json["unanswered"] = load.num_unanswered;
   json["latency_ns"] = LatencyToJson(load.latency);
   json["service_ns"] = LatencyToJson(load.service);
+  json["failed_ns"] = nlohmann::ordered_json::object();
+  for (const auto& [code, service] : load.failed) {
+    json["failed_ns"][absl::StatusCodeToString(code)] = LatencyToJson(service);
+  }
   if (report.plan.rate) json["lateness_ns"] = LatencyToJson(load.lateness);
   json["verified"] = report.num_verified;
   json["mismatches"] = report.num_mismatches;

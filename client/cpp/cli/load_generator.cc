@@ -110,7 +110,10 @@ class LoadRun {
     }
     ++report_.codes[code];
     last_answer_ = std::max(last_answer_, times.answered);
-    if (code != absl::StatusCode::kOk) return;
+    if (code != absl::StatusCode::kOk) {
+      report_.failed[code].Record(times.answered - times.sent);
+      return;
+    }
     report_.latency.Record(times.answered - times.due);
     report_.service.Record(times.answered - times.sent);
   }

@@ -57,6 +57,8 @@ struct LoadReport {
   LatencyRecorder service;
   /// Open loop: how late the generator itself sent each request.
   LatencyRecorder lateness;
+  /// Of failed requests, from the time they were sent.
+  std::map<absl::StatusCode, LatencyRecorder> failed;
   std::map<absl::StatusCode, std::uint64_t> codes;
   std::uint64_t num_not_sent = 0;
   /// From the end of the warm-up to the last answer, at least the duration;

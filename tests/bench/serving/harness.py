@@ -4,6 +4,7 @@
 import json
 import math
 import pathlib
+import resource
 import signal
 import struct
 import subprocess
@@ -66,6 +67,11 @@ class Server(attention_server.AttentionServer):
         super().__init__(bin_dir / "attention-server", "--listen", self.target,
                          "--modules", modules, "--load", "all", *options)
 
+    def resident_bytes(self):
+        """The memory it holds now."""
+        pages = pathlib.Path(f"/proc/{self._process.pid}/statm").read_text()
+        return int(pages.split()[1]) * resource.getpagesize()
+
 
 class EchoServer(attention_server.AttentionServer):
     """What answers every call with the bytes it came with."""
@@ -79,8 +85,12 @@ class EchoServer(attention_server.AttentionServer):
 class Load:
     """One attention-client bench under way; ended with the context."""
 
-    def __init__(self, bin_dir, server, module, shape, *options):
-        command = [bin_dir / "attention-client", "--target", server.target,
+    def __init__(self, bin_dir, server, module, shape, *options, timeout=None,
+                 by_tcp=False):
+        """A request has `timeout` seconds, by default the client's own."""
+        command = [bin_dir / "attention-client", "--target",
+                   server.address if by_tcp else server.target,
+                   *([] if timeout is None else ["--timeout", str(timeout)]),
                    "bench", module, "--random", ",".join(map(str, shape)),
                    "--json", *map(str, options)]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE,
@@ -94,10 +104,15 @@ class Load:
             self._process.terminate()
             self._process.communicate()
 
-    def result(self):
-        """Wait for its report."""
+    def failed(self):
+        """Whether it has ended with an error."""
+        return self._process.poll() not in (None, 0)
+
+    def result(self, may_fail=False):
+        """Wait for its report; of a run some of whose requests failed, too, if
+        they may."""
         out, err = self._process.communicate()
-        if self._process.returncode != 0:
+        if self._process.returncode not in ((0, 1) if may_fail else (0,)):
             raise RuntimeError(f"attention-client bench exited with "
                                f"{self._process.returncode}:\n{err}{out}")
         return json.loads(out)

@@ -154,7 +154,7 @@ TEST(RequestQueueTest, DropsTheTaskOfACallerThatCancelled) {
   for (const auto& caller : left) {
     const std::optional<RequestQueue::Turn> turn = queue.Take();
     EXPECT_EQ(&turn->tasks.front()->caller(), caller.get());
-    queue.Return(turn->line, std::chrono::nanoseconds(1));
+    queue.Return(turn->line, std::chrono::nanoseconds(1), std::nullopt);
   }
 }
 

@@ -133,7 +133,7 @@ TEST_F(TaskLinesTest, SmallOnesAreNotChargedForATurnThatWasBeforeThem) {
   const std::optional<TaskLines::Turn> of_a = lines_.Take(now());
   const auto* small = Append(a_, 1);
   const std::optional<TaskLines::Turn> between =
-      lines_.TakeSmall(nanoseconds(1));
+      lines_.TakeSmall(now(), nanoseconds(1));
   ASSERT_THAT(CallersOf(between), ElementsAre(small));
   lines_.Return(between->line, nanoseconds(5000));
   lines_.Return(of_a->line, nanoseconds(9000));
@@ -144,14 +144,16 @@ TEST_F(TaskLinesTest, SmallOnesAreNotChargedForATurnThatWasBeforeThem) {
   const auto* late = Append(b_, 1);
 
   EXPECT_TRUE(lines_.HasSmall(nanoseconds(1)));
-  EXPECT_THAT(CallersOf(lines_.TakeSmall(nanoseconds(1))), ElementsAre(late));
+  EXPECT_THAT(CallersOf(lines_.TakeSmall(now(), nanoseconds(1))),
+              ElementsAre(late));
 }
 
 TEST_F(TaskLinesTest, ALineInItsTurnIsChargedOnce) {
   Append(a_, 9);
   const std::optional<TaskLines::Turn> of_a = lines_.Take(now());
   const auto* small = Append(b_, 1);
-  const std::optional<TaskLines::Turn> of_b = lines_.TakeSmall(nanoseconds(1));
+  const std::optional<TaskLines::Turn> of_b =
+      lines_.TakeSmall(now(), nanoseconds(1));
   ASSERT_THAT(CallersOf(of_b), ElementsAre(small));
   lines_.Return(of_b->line, nanoseconds(500));
   const auto* b_again = Append(b_, 1);
@@ -180,15 +182,16 @@ TEST_F(TaskLinesTest, SmallRequestsComeInBetweenUntilTheyHaveHadAsMuchTime) {
   ASSERT_TRUE(large && large->line.is_large);
   const auto* small = Append(a_, 2);
   Append(b_, 9);
-  EXPECT_FALSE(lines_.TakeSmall(nanoseconds(0)));
+  EXPECT_FALSE(lines_.TakeSmall(now(), nanoseconds(0)));
 
-  const std::optional<TaskLines::Turn> first = lines_.TakeSmall(nanoseconds(1));
+  const std::optional<TaskLines::Turn> first =
+      lines_.TakeSmall(now(), nanoseconds(1));
   EXPECT_THAT(CallersOf(first), ElementsAre(small));
   lines_.Return(first->line, nanoseconds(500));
   const auto* again = Append(a_, 2);
-  EXPECT_FALSE(lines_.TakeSmall(nanoseconds(500)));
+  EXPECT_FALSE(lines_.TakeSmall(now(), nanoseconds(500)));
   const std::optional<TaskLines::Turn> next =
-      lines_.TakeSmall(nanoseconds(501));
+      lines_.TakeSmall(now(), nanoseconds(501));
   EXPECT_THAT(CallersOf(next), ElementsAre(again));
   lines_.Return(next->line, nanoseconds(1));
   lines_.Return(large->line, nanoseconds(1000));
@@ -256,6 +259,80 @@ TEST_F(TaskLinesTest, GivesBackAll) {
 
   EXPECT_EQ(lines_.RemoveAll().size(), 3U);
   EXPECT_FALSE(lines_.Take(now()));
+}
+
+// Every batch takes 1 ms, whatever is in it.
+class ExpectedWaitTest : public TaskLinesTest {
+ protected:
+  // Let the costs know a module, and return the line of its requests.
+  TaskLines::Key Know(const Module& module, std::int64_t length) {
+    const auto task = MakeTask(std::make_shared<FakeCaller>(length), module);
+    CostModel& cost = costs_.Of(*task);
+    for (int i = 0; i < 1000; ++i) {
+      cost.Learn({.tokens = 1, .pairs = 1}, kBatch);
+      cost.Learn({.tokens = 100, .pairs = 100}, kBatch);
+    }
+    return lines_.LineOf(*task);
+  }
+
+  // In batches.
+  [[nodiscard]] double Wait(const TaskLines::Key& line,
+                            nanoseconds later = nanoseconds(0)) const {
+    return static_cast<double>(
+               lines_.ExpectedWait(line, costs_, now() + later).count()) /
+           static_cast<double>(kBatch.count());
+  }
+
+  static constexpr nanoseconds kBatch = std::chrono::milliseconds(1);
+  CostModels costs_;
+  const TaskLines::Key small_a_ = Know(a_, 1);
+  const TaskLines::Key large_a_ = Know(a_, 9);
+  const TaskLines::Key small_b_ = Know(b_, 1);
+};
+
+TEST_F(ExpectedWaitTest, ThereIsNoneBehindNothing) {
+  EXPECT_EQ(lines_.ExpectedWait(small_a_, costs_, now()), nanoseconds(0));
+  EXPECT_EQ(lines_.PredictedTime(costs_, now()), nanoseconds(0));
+}
+
+TEST_F(ExpectedWaitTest, IsThatOfTheBatchesAhead) {
+  for (int i = 0; i < 20; ++i) Append(a_, 4);  // two in a batch
+  EXPECT_NEAR(Wait(small_a_), 11, 0.5);
+  for (int i = 0; i < 3; ++i) Append(a_, 9);
+  EXPECT_NEAR(Wait(large_a_), 3 + 3, 0.5) << "in turns with small ones";
+}
+
+TEST_F(ExpectedWaitTest, ALineIsNotChargedForTheFloodOfAnother) {
+  for (int i = 0; i < 100; ++i) Append(a_, 8);
+
+  EXPECT_NEAR(Wait(small_a_), 101, 5);
+  EXPECT_NEAR(Wait(small_b_), 0, 0.1);
+  Append(b_, 8);
+  Append(b_, 8);
+  EXPECT_NEAR(Wait(small_b_), 3 + 3, 0.5);
+}
+
+TEST_F(ExpectedWaitTest, ATurnIsWaitedForUnlessItGivesWay) {
+  Append(a_, 9);
+  ASSERT_TRUE(lines_.Take(now()));
+
+  EXPECT_NEAR(Wait(small_a_), 0, 0.1) << "comes in between";
+  EXPECT_NEAR(Wait(large_a_), 1, 0.1);
+  EXPECT_NEAR(Wait(large_a_, kBatch / 2), 0.5, 0.1);
+  EXPECT_GT(Wait(large_a_, 2 * kBatch), 0) << "it is not done";
+
+  lines_.Return(large_a_, kBatch);
+  EXPECT_EQ(lines_.ExpectedWait(large_a_, costs_, now()), nanoseconds(0));
+}
+
+TEST_F(ExpectedWaitTest, AllThatWaitsAndIsComputedIsForeseen) {
+  Append(b_, 8);
+  ASSERT_TRUE(lines_.Take(now()));
+  Append(a_, 9);
+  Append(a_, 9);
+  EXPECT_NEAR(static_cast<double>(lines_.PredictedTime(costs_, now()).count()) /
+                  static_cast<double>(kBatch.count()),
+              3, 0.3);
 }
 
 }  // namespace
