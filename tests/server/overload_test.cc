@@ -118,7 +118,7 @@ TEST_F(OverloadTest, ARequestThatTakesTooLongByItselfIsRefused) {
 
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(status.error_message(),
-            "the request is predicted to take 1077 ms to compute, "
+            "the request is predicted to take 1107 ms to compute, "
             "expected at most 10 (--max-request-time)");
   EXPECT_EQ(Pushback(call), "none") << "it would be refused again";
 }
