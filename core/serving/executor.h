@@ -45,7 +45,9 @@ class Executor {
   [[nodiscard]] std::size_t num_threads() const { return pool_.num_threads(); }
 
   /// Queue a task; it completes on the executor's thread, or here when its
-  /// caller has cancelled or the queue refuses it. Never blocks.
+  /// caller has cancelled, when the queue refuses it, or when nothing else is
+  /// to be computed and it is small: waking a thread would take as long. Never
+  /// blocks longer.
   void Submit(std::unique_ptr<ForwardTask> task);
 
   /// Complete the task of a caller that has cancelled, here and now, if it is
@@ -65,6 +67,7 @@ class Executor {
   void ComputeLarge(RequestQueue::Turn turn);
 
   ServingObserver* const observer_;
+  const std::chrono::nanoseconds at_most_here_;  // Submit computes
   ComputePool pool_;
   RequestQueue queue_;
   std::jthread thread_;  ///< last: starts when the rest is there

@@ -10,6 +10,7 @@ namespace attention {
 namespace {
 
 using Clock = ForwardTask::Clock;
+using std::chrono::nanoseconds;
 
 absl::Status Closed() {
   return absl::UnavailableError("the server is shutting down");
@@ -23,25 +24,37 @@ absl::Status Cancelled() {
 
 // Tasks complete outside the lock everywhere: their callers are free to push.
 
-void RequestQueue::Push(std::unique_ptr<ForwardTask> task) {
-  const absl::Status pushed = CatchBadAlloc([&] { return TryPush(task); });
-  if (!pushed.ok()) task->Fail(pushed);
+std::optional<RequestQueue::Turn> RequestQueue::PushOrBegin(
+    std::unique_ptr<ForwardTask> task, nanoseconds at_most) {
+  absl::StatusOr<std::optional<Turn>> turn =
+      CatchBadAlloc([&] { return TryPush(task, at_most); });
+  if (turn.ok()) return *std::move(turn);
+  task->Fail(turn.status());
+  return std::nullopt;
 }
 
-absl::Status RequestQueue::TryPush(std::unique_ptr<ForwardTask>& task) {
+absl::StatusOr<std::optional<RequestQueue::Turn>> RequestQueue::TryPush(
+    std::unique_ptr<ForwardTask>& task, nanoseconds at_most) {
   const std::lock_guard lock(mutex_);
   if (closed_) return Closed();
   // Under the lock: a caller that cancels later finds its task by
   // DropCancelled, one that did so earlier is seen here.
   const ForwardTask::Caller& caller = task->caller();
   if (caller.IsCancelled()) return Cancelled();
-  ATTENTION_RETURN_IF_ERROR(CheckTime(*task));
+  ATTENTION_ASSIGN_OR_RETURN(const Forecast forecast, CheckTime(*task));
+  const bool may_begin = lines_.empty() && forecast.compute <= at_most;
   lines_.Append(task);
-  changed_.notify_one();
-  return absl::OkStatus();
+  if (may_begin) {
+    std::optional<Turn> turn = lines_.Take(Clock::now());
+    pusher_computes_ = turn.has_value();
+    if (turn) return turn;
+  }
+  // Else its turn's end is waited for.
+  if (!pusher_computes_) changed_.notify_one();
+  return std::nullopt;
 }
 
-absl::Status RequestQueue::CheckTime(const ForwardTask& task) {
+absl::StatusOr<Forecast> RequestQueue::CheckTime(const ForwardTask& task) {
   CostModel& cost = costs_.Of(task);
   const Clock::time_point now = Clock::now();
   const Forecast forecast{
@@ -52,13 +65,18 @@ absl::Status RequestQueue::CheckTime(const ForwardTask& task) {
                         ? std::chrono::nanoseconds::max()
                         : task.deadline() - now;
   const absl::Status status = attention::CheckTime(time_, forecast, left);
-  if (!status.ok() && IsTooLong(time_, forecast, left)) cost.Doubt(task.size());
+  if (status.ok()) return forecast;
+  if (IsTooLong(time_, forecast, left)) cost.Doubt(task.size());
   return status;
 }
 
 std::optional<RequestQueue::Turn> RequestQueue::Take() {
   std::unique_lock lock(mutex_);
   while (!closed_) {
+    if (pusher_computes_) {
+      changed_.wait(lock);
+      continue;
+    }
     if (std::optional<Turn> turn = lines_.Take(Clock::now())) return turn;
     const Clock::time_point ready = lines_.NextReady();
     if (ready == Clock::time_point::max()) {
@@ -86,6 +104,9 @@ void RequestQueue::Return(const TaskLines::Key& line,
                           const std::optional<ComputedWork>& computed) {
   const std::lock_guard lock(mutex_);
   lines_.Return(line, took);
+  if (std::exchange(pusher_computes_, false) && !lines_.empty()) {
+    changed_.notify_one();
+  }
   CostModel* const cost = costs_.Find(line.implementation);
   if (!computed || cost == nullptr) return;
   // What was given up on the way would have taken that long at least.

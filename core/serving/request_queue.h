@@ -6,8 +6,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/serving/cost_model.h"
 #include "core/serving/forward_batch.h"
 #include "core/serving/forward_task.h"
@@ -39,7 +41,14 @@ class RequestQueue {
   /// its caller has cancelled, with CANCELLED; when it is predicted to take
   /// longer than the limits allow, or to miss its deadline behind others, or
   /// when there is no memory for its place, with RESOURCE_EXHAUSTED.
-  void Push(std::unique_ptr<ForwardTask> task);
+  void Push(std::unique_ptr<ForwardTask> task) {
+    (void)PushOrBegin(std::move(task), std::chrono::nanoseconds(0));
+  }
+  /// The same, unless nothing else is here or computed and the task is
+  /// predicted to take no longer than `at_most`: then begin its turn, which is
+  /// for the caller to compute. Nobody else's begins until it is returned.
+  [[nodiscard]] std::optional<Turn> PushOrBegin(
+      std::unique_ptr<ForwardTask> task, std::chrono::nanoseconds at_most);
 
   /// Begin the next turn, waiting for one.
   /// \return none once the queue is closed.
@@ -65,14 +74,16 @@ class RequestQueue {
 
  private:
   // Append `task` and take it, or say why not.
-  [[nodiscard]] absl::Status TryPush(std::unique_ptr<ForwardTask>& task);
-  [[nodiscard]] absl::Status CheckTime(const ForwardTask& task);
+  [[nodiscard]] absl::StatusOr<std::optional<Turn>> TryPush(
+      std::unique_ptr<ForwardTask>& task, std::chrono::nanoseconds at_most);
+  [[nodiscard]] absl::StatusOr<Forecast> CheckTime(const ForwardTask& task);
 
   const TimeLimits time_;
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
   CostModels costs_;
   TaskLines lines_;
+  bool pusher_computes_ = false;  // a turn begun by PushOrBegin
   bool closed_ = false;
 };
 

@@ -173,6 +173,11 @@ void TaskLines::Return(const Key& key, nanoseconds took) {
   ForgetIdleLines();
 }
 
+bool TaskLines::empty() const {
+  return std::ranges::none_of(
+      lines_, [](const auto& entry) { return entry.second.is_active(); });
+}
+
 std::unique_ptr<ForwardTask> TaskLines::Remove(
     const ForwardTask::Caller& caller) {
   const auto place = places_.find(&caller);
@@ -198,9 +203,7 @@ TaskLines::Tasks TaskLines::RemoveAll() {
 // One that has been computed for longer than a new line would count from is
 // remembered: else it would get another turn by coming anew.
 void TaskLines::ForgetIdleLines() {
-  const bool is_idle = std::ranges::none_of(
-      lines_, [](const auto& entry) { return entry.second.is_active(); });
-  const nanoseconds least = is_idle ? nanoseconds::max() : LeastServed();
+  const nanoseconds least = empty() ? nanoseconds::max() : LeastServed();
   std::erase_if(lines_, [least](const auto& entry) {
     const Line& line = entry.second;
     return !line.is_active() && line.served <= least;

@@ -99,6 +99,9 @@ class TaskLines {
   [[nodiscard]] std::chrono::nanoseconds PredictedTime(
       const CostModels& costs, Clock::time_point now) const;
 
+  /// Whether no task waits and no turn is under way.
+  [[nodiscard]] bool empty() const;
+
   /// End a turn, which took so long. Every turn is ended once.
   void Return(const Key& line, std::chrono::nanoseconds took);
 

@@ -103,7 +103,8 @@ TEST(ExecutorTest, CompletesInOrderOfSubmission) {
 }
 
 TEST(ExecutorTest, FailsWhatIsQueuedWhenItStops) {
-  const auto running = std::make_shared<FakeCaller>();
+  // More than is computed on this thread.
+  const auto running = std::make_shared<FakeCaller>(/*length=*/1000);
   const auto queued = std::make_shared<FakeCaller>();
   std::promise<void> started;
   std::promise<void> release;
@@ -178,6 +179,73 @@ TEST(RequestQueueTest, FailsATaskThereIsNoMemoryToQueue) {
   queue.Push(std::move(task));
 
   EXPECT_EQ(caller->Outcome().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST(RequestQueueTest, WhoPushesASmallTaskToAnEmptyQueueComputesIt) {
+  const auto module = MakeSmallModule();
+  const auto first = std::make_shared<FakeCaller>();
+  const auto second = std::make_shared<FakeCaller>();
+  RequestQueue queue{BatchLimits()};
+
+  const std::optional<RequestQueue::Turn> turn =
+      queue.PushOrBegin(MakeTask(first, module), std::chrono::seconds(1));
+  ASSERT_TRUE(turn);
+  EXPECT_EQ(&turn->tasks.front()->caller(), first.get());
+  EXPECT_FALSE(
+      queue.PushOrBegin(MakeTask(second, module), std::chrono::seconds(1)))
+      << "another is computed";
+
+  std::optional<RequestQueue::Turn> taken;
+  std::jthread taking([&] { taken = queue.Take(); });
+  queue.Return(turn->line, std::chrono::nanoseconds(1), std::nullopt);
+  taking.join();
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(&taken->tasks.front()->caller(), second.get());
+}
+
+TEST(RequestQueueTest, ALargerTaskIsLeftToTheExecutor) {
+  const auto caller = std::make_shared<FakeCaller>();
+  RequestQueue queue{BatchLimits()};
+
+  EXPECT_FALSE(
+      queue.PushOrBegin(MakeTask(caller), std::chrono::nanoseconds(1)));
+
+  EXPECT_TRUE(queue.Take());
+}
+
+TEST(RequestQueueTest, ATaskThatMayHaveCompanyIsLeftToTheExecutor) {
+  const auto caller = std::make_shared<FakeCaller>();
+  RequestQueue queue{BatchLimits{.max_delay = std::chrono::microseconds(1)}};
+
+  EXPECT_FALSE(queue.PushOrBegin(MakeTask(caller), std::chrono::seconds(1)));
+
+  const std::optional<RequestQueue::Turn> turn = queue.Take();
+  ASSERT_TRUE(turn);
+  EXPECT_EQ(turn->tasks.size(), 1U);
+}
+
+TEST(ExecutorTest, ASmallRequestIsComputedByWhoSubmitsItIfNothingElseIs) {
+  Executor executor({.num_threads = 1});
+  const auto caller = std::make_shared<FakeCaller>(/*length=*/1);
+  std::thread::id computed_by;
+  caller->on_allocate = [&] { computed_by = std::this_thread::get_id(); };
+
+  executor.Submit(MakeTask(caller));
+
+  EXPECT_TRUE(caller->Outcome().ok());
+  EXPECT_EQ(computed_by, std::this_thread::get_id());
+}
+
+TEST(ExecutorTest, ThreadsThatArePinnedComputeAll) {
+  Executor executor({.num_threads = 1, .pinning = Pinning::kPinned});
+  const auto caller = std::make_shared<FakeCaller>(/*length=*/1);
+  std::thread::id computed_by;
+  caller->on_allocate = [&] { computed_by = std::this_thread::get_id(); };
+
+  executor.Submit(MakeTask(caller));
+
+  EXPECT_TRUE(caller->Outcome().ok());
+  EXPECT_NE(computed_by, std::this_thread::get_id());
 }
 
 TEST(RequestQueueTest, LeavesATaskThatWasTakenToItsTaker) {

@@ -78,7 +78,8 @@ TEST(ServingObserverTest, SeesATaskThatFails) {
 
 TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
   EventLog log;
-  const auto running = std::make_shared<FakeCaller>();
+  // More than is computed on this thread.
+  const auto running = std::make_shared<FakeCaller>(/*length=*/1000);
   const auto gone = std::make_shared<FakeCaller>();
   const auto cancelled = std::make_shared<FakeCaller>();
   const auto queued = std::make_shared<FakeCaller>();
