@@ -57,10 +57,9 @@ absl::StatusOr<std::optional<RequestQueue::Turn>> RequestQueue::TryPush(
 absl::StatusOr<Forecast> RequestQueue::CheckTime(const ForwardTask& task) {
   CostModel& cost = costs_.Of(task);
   const Clock::time_point now = Clock::now();
-  const Forecast forecast{
-      .wait = lines_.ExpectedWait(lines_.LineOf(task), costs_, now),
-      .compute = cost.Predict(task.size()),
-      .error = cost.error()};
+  const Forecast forecast{.wait = lines_.ExpectedWait(lines_.LineOf(task), now),
+                          .compute = cost.Predict(task.size()),
+                          .error = cost.error()};
   const auto left = task.deadline() == Clock::time_point::max()
                         ? std::chrono::nanoseconds::max()
                         : task.deadline() - now;
@@ -117,7 +116,7 @@ void RequestQueue::Return(const TaskLines::Key& line,
 
 RequestQueue::Outlook RequestQueue::LookAhead() const {
   const std::lock_guard lock(mutex_);
-  return {.predicted_time = lines_.PredictedTime(costs_, Clock::now()),
+  return {.predicted_time = lines_.PredictedTime(Clock::now()),
           .prediction_error = costs_.error()};
 }
 

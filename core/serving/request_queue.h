@@ -35,7 +35,7 @@ class RequestQueue {
   };
 
   explicit RequestQueue(const BatchLimits& batch, const TimeLimits& time = {})
-      : time_(time), lines_(batch) {}
+      : time_(time), lines_(batch, costs_) {}
 
   /// Append a task. Once closed, the task fails with UNAVAILABLE instead; when
   /// its caller has cancelled, with CANCELLED; when it is predicted to take

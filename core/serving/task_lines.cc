@@ -99,7 +99,7 @@ TaskLines::Turn TaskLines::Begin(Clock::time_point now, const Key& key,
     const ForwardTask& task = *line.tasks.front();
     ForwardTask::Size size = turn.size;
     size += task.size();
-    if (!turn.tasks.empty() && !limits_.Fits(size)) break;
+    if (!turn.tasks.empty() && IsTooMuch(key, size)) break;
     turn.size = size;
     places_.erase(&task.caller());
     line.size -= task.size();
@@ -109,10 +109,16 @@ TaskLines::Turn TaskLines::Begin(Clock::time_point now, const Key& key,
   return turn;
 }
 
+bool TaskLines::IsTooMuch(const Key& key, const ForwardTask::Size& size) const {
+  if (!limits_.Fits(size)) return true;
+  const CostModel* const cost = costs_.Find(key.implementation);
+  return cost != nullptr && cost->Predict(size) > limits_.max_time;
+}
+
 // Until the line has been served as long as those before it will have been when
 // its tasks are done, they get their turns; and a turn is not cut short but for
 // small tasks.
-nanoseconds TaskLines::ExpectedWait(const Key& key, const CostModels& costs,
+nanoseconds TaskLines::ExpectedWait(const Key& key,
                                     Clock::time_point now) const {
   const auto own = lines_.find(key);
   const bool is_new = own == lines_.end() || !own->second.is_active();
@@ -120,47 +126,46 @@ nanoseconds TaskLines::ExpectedWait(const Key& key, const CostModels& costs,
   nanoseconds wait{0};
   if (own != lines_.end()) {
     served = std::max(served, own->second.served);
-    wait = Backlog(*own, costs) + LeftOfTurn(*own, costs, now);
+    wait = Backlog(*own) + LeftOfTurn(*own, now);
   }
   served += wait;
   for (auto other = lines_.begin(); other != lines_.end(); ++other) {
     if (other == own || !other->second.is_active()) continue;
-    const nanoseconds left = LeftOfTurn(*other, costs, now);
+    const nanoseconds left = LeftOfTurn(*other, now);
     const bool gives_way = other->first.is_large && !key.is_large;
-    const nanoseconds most = Backlog(*other, costs) + left;
+    const nanoseconds most = Backlog(*other) + left;
     wait += std::clamp(served - other->second.served,
                        gives_way ? nanoseconds(0) : left, most);
   }
   return wait;
 }
 
-nanoseconds TaskLines::PredictedTime(const CostModels& costs,
-                                     Clock::time_point now) const {
+nanoseconds TaskLines::PredictedTime(Clock::time_point now) const {
   nanoseconds sum{0};
   for (const Lines::value_type& entry : lines_) {
-    sum += Backlog(entry, costs) + LeftOfTurn(entry, costs, now);
+    sum += Backlog(entry) + LeftOfTurn(entry, now);
   }
   return sum;
 }
 
-nanoseconds TaskLines::Backlog(const Lines::value_type& entry,
-                               const CostModels& costs) const {
+nanoseconds TaskLines::Backlog(const Lines::value_type& entry) const {
   const auto& [key, line] = entry;
-  const CostModel* const cost = costs.Find(key.implementation);
+  const CostModel* const cost = costs_.Find(key.implementation);
   if (line.tasks.empty() || cost == nullptr) return nanoseconds(0);
   std::int64_t num_batches = std::ssize(line.tasks);
   if (!key.is_large) {
-    num_batches = 1 + std::max(line.size.tokens / limits_.max_tokens,
-                               line.size.pairs / limits_.max_pairs());
+    num_batches = 1 + std::max<std::int64_t>(
+                          {line.size.tokens / limits_.max_tokens,
+                           line.size.pairs / limits_.max_pairs(),
+                           cost->Predict(line.size) / limits_.max_time});
   }
   return cost->Predict(line.size, num_batches);
 }
 
 nanoseconds TaskLines::LeftOfTurn(const Lines::value_type& entry,
-                                  const CostModels& costs,
-                                  Clock::time_point now) {
+                                  Clock::time_point now) const {
   const auto& [key, line] = entry;
-  const CostModel* const cost = costs.Find(key.implementation);
+  const CostModel* const cost = costs_.Find(key.implementation);
   if (!line.in_turn || cost == nullptr) return nanoseconds(0);
   return std::max<nanoseconds>(
       cost->Predict(line.turn_size) - (now - line.turn_begin), nanoseconds(1));

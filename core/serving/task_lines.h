@@ -22,6 +22,9 @@ struct BatchLimits {
   std::int64_t max_tokens = 1024;
   /// How long the first of a batch that is not full waits for company.
   std::chrono::microseconds max_delay{0};
+  /// What they are predicted to take together, unless one alone takes longer:
+  /// beyond it nothing is gained by company, and all wait for the last.
+  std::chrono::milliseconds max_time{10};
 
   /// Products of queries and keys, likewise: as if every token attended to
   /// 1,024 keys.
@@ -67,7 +70,9 @@ class TaskLines {
     Tasks tasks;
   };
 
-  explicit TaskLines(const BatchLimits& limits) : limits_(limits) {}
+  /// \param costs is borrowed.
+  TaskLines(const BatchLimits& limits, const CostModels& costs)
+      : limits_(limits), costs_(costs) {}
 
   /// The line a task stands in.
   [[nodiscard]] Key LineOf(const ForwardTask& task) const;
@@ -93,11 +98,11 @@ class TaskLines {
   /// turn; company that comes later, and may be computed with it or before it,
   /// is not foreseen.
   [[nodiscard]] std::chrono::nanoseconds ExpectedWait(
-      const Key& line, const CostModels& costs, Clock::time_point now) const;
+      const Key& line, Clock::time_point now) const;
 
   /// Return what all tasks here, and the turns begun, are predicted to take.
   [[nodiscard]] std::chrono::nanoseconds PredictedTime(
-      const CostModels& costs, Clock::time_point now) const;
+      Clock::time_point now) const;
 
   /// Whether no task waits and no turn is under way.
   [[nodiscard]] bool empty() const;
@@ -139,15 +144,18 @@ class TaskLines {
                                                const MayBegin& may_begin);
   [[nodiscard]] Turn Begin(Clock::time_point now, const Key& key, Line& line);
   // What a line's tasks, and what is left of its turn, are predicted to take.
-  [[nodiscard]] std::chrono::nanoseconds Backlog(const Lines::value_type& entry,
-                                                 const CostModels& costs) const;
-  [[nodiscard]] static std::chrono::nanoseconds LeftOfTurn(
-      const Lines::value_type& entry, const CostModels& costs,
-      Clock::time_point now);
+  [[nodiscard]] std::chrono::nanoseconds Backlog(
+      const Lines::value_type& entry) const;
+  [[nodiscard]] std::chrono::nanoseconds LeftOfTurn(
+      const Lines::value_type& entry, Clock::time_point now) const;
+  // Whether tasks of a line are too much for one batch.
+  [[nodiscard]] bool IsTooMuch(const Key& key,
+                               const ForwardTask::Size& size) const;
   [[nodiscard]] std::chrono::nanoseconds LeastServed() const;
   void ForgetIdleLines();
 
   const BatchLimits limits_;
+  const CostModels& costs_;
   Lines lines_;
   std::unordered_map<const ForwardTask::Caller*, Place> places_;
 };

@@ -30,23 +30,47 @@ def _safetensors(tensors, config):
     return struct.pack("<Q", len(text)) + text + b"".join(parts)
 
 
+def _uniform(embed_dim):
+    """What draws tensors as torch initialises them."""
+    random = np.random.default_rng(7)
+    bound = 1 / math.sqrt(embed_dim)
+    return lambda *shape: random.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def _attention_tensors(uniform, embed_dim, prefix=""):
+    return {
+        prefix + "in_proj_bias": uniform(3 * embed_dim),
+        prefix + "in_proj_weight": uniform(3 * embed_dim, embed_dim),
+        prefix + "out_proj.bias": uniform(embed_dim),
+        prefix + "out_proj.weight": uniform(embed_dim, embed_dim),
+    }
+
+
 def write_multi_head_attention(directory, name, embed_dim, num_heads):
     """Put a module of torch's kind, batch_first, into a repository."""
-    random = np.random.default_rng(7)
-
-    def uniform(*shape):
-        bound = 1 / math.sqrt(embed_dim)
-        return random.uniform(-bound, bound, shape).astype(np.float32)
-
-    tensors = {
-        "in_proj_bias": uniform(3 * embed_dim),
-        "in_proj_weight": uniform(3 * embed_dim, embed_dim),
-        "out_proj.bias": uniform(embed_dim),
-        "out_proj.weight": uniform(embed_dim, embed_dim),
-    }
+    tensors = _attention_tensors(_uniform(embed_dim), embed_dim)
     config = {"multi_head_attention": {"embed_dim": embed_dim,
                                        "num_heads": num_heads,
                                        "bias": True, "batch_first": True}}
+    path = pathlib.Path(directory) / f"{name}.safetensors"
+    path.write_bytes(_safetensors(tensors, config))
+
+
+def write_encoder_layer(directory, name, embed_dim, num_heads):
+    """Put a torch.nn.TransformerEncoderLayer, batch_first, into a repository."""
+    uniform, hidden = _uniform(embed_dim), 4 * embed_dim
+    tensors = _attention_tensors(uniform, embed_dim, "self_attn.") | {
+        "linear1.weight": uniform(hidden, embed_dim),
+        "linear1.bias": uniform(hidden),
+        "linear2.weight": uniform(embed_dim, hidden),
+        "linear2.bias": uniform(embed_dim),
+    }
+    for norm in ("norm1", "norm2"):
+        tensors |= {f"{norm}.weight": uniform(embed_dim),
+                    f"{norm}.bias": uniform(embed_dim)}
+    config = {"transformer_encoder_layer": {
+        "d_model": embed_dim, "nhead": num_heads, "dim_feedforward": hidden,
+        "batch_first": True}}
     path = pathlib.Path(directory) / f"{name}.safetensors"
     path.write_bytes(_safetensors(tensors, config))
 

@@ -59,7 +59,8 @@ class TaskLinesTest : public ::testing::Test {
 
   const Module a_ = MakeSmallModule();
   const Module b_ = MakeSmallModule();
-  TaskLines lines_{BatchLimits{.max_tokens = 8}};
+  CostModels costs_;
+  TaskLines lines_{BatchLimits{.max_tokens = 8}, costs_};
 
  private:
   ForwardTask::Clock::time_point created_;
@@ -201,7 +202,7 @@ TEST_F(TaskLinesTest, SmallRequestsComeInBetweenUntilTheyHaveHadAsMuchTime) {
 
 class DelayedTaskLinesTest : public TaskLinesTest {
  protected:
-  DelayedTaskLinesTest() : delayed_(limits_) {}
+  DelayedTaskLinesTest() : delayed_(limits_, costs_) {}
 
   std::shared_ptr<FakeCaller> Append(std::int64_t length) {
     auto caller = std::make_shared<FakeCaller>(length);
@@ -261,6 +262,21 @@ TEST_F(TaskLinesTest, GivesBackAll) {
   EXPECT_FALSE(lines_.Take(now()));
 }
 
+TEST_F(TaskLinesTest, TakesTogetherNoMoreThanTakesTenMilliseconds) {
+  const auto* one = Append(a_, 3);
+  const auto* two = Append(a_, 3);
+  CostModel& cost =
+      costs_.Of(*MakeTask(std::make_shared<FakeCaller>(/*length=*/3), a_));
+  for (int i = 0; i < 100; ++i) {
+    cost.Learn({.tokens = 3, .pairs = 9}, std::chrono::milliseconds(11));
+  }
+  ASSERT_GT(cost.Predict({.tokens = 6, .pairs = 18}),
+            std::chrono::milliseconds(10));
+
+  EXPECT_THAT(TurnOf(nanoseconds(1)), ElementsAre(one));
+  EXPECT_THAT(TurnOf(nanoseconds(1)), ElementsAre(two));
+}
+
 // Every batch takes 1 ms, whatever is in it.
 class ExpectedWaitTest : public TaskLinesTest {
  protected:
@@ -279,20 +295,19 @@ class ExpectedWaitTest : public TaskLinesTest {
   [[nodiscard]] double Wait(const TaskLines::Key& line,
                             nanoseconds later = nanoseconds(0)) const {
     return static_cast<double>(
-               lines_.ExpectedWait(line, costs_, now() + later).count()) /
+               lines_.ExpectedWait(line, now() + later).count()) /
            static_cast<double>(kBatch.count());
   }
 
   static constexpr nanoseconds kBatch = std::chrono::milliseconds(1);
-  CostModels costs_;
   const TaskLines::Key small_a_ = Know(a_, 1);
   const TaskLines::Key large_a_ = Know(a_, 9);
   const TaskLines::Key small_b_ = Know(b_, 1);
 };
 
 TEST_F(ExpectedWaitTest, ThereIsNoneBehindNothing) {
-  EXPECT_EQ(lines_.ExpectedWait(small_a_, costs_, now()), nanoseconds(0));
-  EXPECT_EQ(lines_.PredictedTime(costs_, now()), nanoseconds(0));
+  EXPECT_EQ(lines_.ExpectedWait(small_a_, now()), nanoseconds(0));
+  EXPECT_EQ(lines_.PredictedTime(now()), nanoseconds(0));
 }
 
 TEST_F(ExpectedWaitTest, IsThatOfTheBatchesAhead) {
@@ -322,7 +337,7 @@ TEST_F(ExpectedWaitTest, ATurnIsWaitedForUnlessItGivesWay) {
   EXPECT_GT(Wait(large_a_, 2 * kBatch), 0) << "it is not done";
 
   lines_.Return(large_a_, kBatch);
-  EXPECT_EQ(lines_.ExpectedWait(large_a_, costs_, now()), nanoseconds(0));
+  EXPECT_EQ(lines_.ExpectedWait(large_a_, now()), nanoseconds(0));
 }
 
 TEST_F(ExpectedWaitTest, AllThatWaitsAndIsComputedIsForeseen) {
@@ -330,7 +345,7 @@ TEST_F(ExpectedWaitTest, AllThatWaitsAndIsComputedIsForeseen) {
   ASSERT_TRUE(lines_.Take(now()));
   Append(a_, 9);
   Append(a_, 9);
-  EXPECT_NEAR(static_cast<double>(lines_.PredictedTime(costs_, now()).count()) /
+  EXPECT_NEAR(static_cast<double>(lines_.PredictedTime(now()).count()) /
                   static_cast<double>(kBatch.count()),
               3, 0.3);
 }
