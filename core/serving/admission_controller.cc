@@ -2,13 +2,12 @@
 #include "core/serving/admission_controller.h"
 
 #include <algorithm>
-#include <cstdint>
+#include <charconv>
 #include <mutex>
 #include <string>
 #include <utility>
 
 #include "absl/strings/cord.h"
-#include "absl/strings/numbers.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 
@@ -131,8 +130,9 @@ absl::Status AdmissionController::Reservation::Resize(std::size_t num_bytes) {
 std::optional<milliseconds> RetryDelay(const absl::Status& status) {
   const auto payload = status.GetPayload(kOverloadPayload);
   if (!payload) return std::nullopt;
-  std::int64_t count = 0;
-  if (!absl::SimpleAtoi(std::string(*payload), &count)) return std::nullopt;
+  const std::string digits(*payload);
+  milliseconds::rep count = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), count);
   return milliseconds(count);
 }
 

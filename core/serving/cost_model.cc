@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 namespace attention {
 namespace {
@@ -16,6 +17,7 @@ constexpr double kLeastRate = 0.2;
 // So many of the first count in full, those behind them less and less.
 constexpr double kNumFirst = 40;
 constexpr double kDoubtRate = 0.01;
+constexpr std::chrono::milliseconds kDoubtInterval{100};
 constexpr double kErrorRate = 0.05;
 
 constexpr double kLargestStep = 4;
@@ -31,8 +33,8 @@ double CostModel::Time(const Parts& coefficients, const Size& size,
   const double time = coefficients[0] * static_cast<double>(num_batches) +
                       coefficients[1] * static_cast<double>(size.tokens) +
                       coefficients[2] * static_cast<double>(size.pairs);
-  return std::clamp(time, std::max<double>(1, static_cast<double>(num_batches)),
-                    kLongest);
+  return std::min(std::max({time, 1.0, static_cast<double>(num_batches)}),
+                  kLongest);
 }
 
 CostModel::Nanoseconds CostModel::Predict(const Size& size,
@@ -51,22 +53,28 @@ void CostModel::Learn(const Size& size, Nanoseconds took) {
   Step(size, std::log(ratio), std::clamp(kNumFirst / count, kLeastRate, 1.0));
 }
 
-void CostModel::Doubt(const Size& size) {
+void CostModel::Doubt(const Size& size, Clock::time_point now) {
+  if (now - doubted_ < kDoubtInterval) return;
+  doubted_ = now;
   const double ratio =
       std::clamp(Time(kStart, size, 1) / Time(coefficients_, size, 1),
-                 1 / kLargestStep, kLargestStep);
+                 1 / kLargestStep, 1.0);
   Step(size, std::log(ratio), kDoubtRate);
 }
 
 void CostModel::Step(const Size& size, double log_ratio, double rate) {
   const Parts work = {1, static_cast<double>(size.tokens),
                       static_cast<double>(size.pairs)};
-  const double time = Time(coefficients_, size, 1);
   Parts shares{};
-  double squares = 0;
+  double time = 0;
   for (std::size_t i = 0; i < work.size(); ++i) {
-    shares[i] = coefficients_[i] * work[i] / time;
-    squares += shares[i] * shares[i];
+    shares[i] = coefficients_[i] * work[i];
+    time += shares[i];
+  }
+  double squares = 0;
+  for (double& share : shares) {
+    share /= time;
+    squares += share * share;
   }
   for (std::size_t i = 0; i < work.size(); ++i) {
     coefficients_[i] *= std::exp(rate * log_ratio * shares[i] / squares);

@@ -18,27 +18,31 @@ namespace attention {
 /// A coefficient is multiplied by (took / predicted)^g, where g goes by the
 /// part's share of the prediction: small requests teach nothing about what
 /// large ones take for their pairs. It starts from times that only a fast
-/// machine needs, so that nothing is refused by ignorance. Knows no clock. Not
-/// thread-safe.
-/// Source: Kivinen and Warmuth 1997, "Exponentiated gradient versus gradient
-/// descent for linear predictors", on the logarithm of the time, with the
-/// normalised step of Widrow and Hoff's LMS.
+/// machine needs for a small module, so that hardly anything is refused by
+/// ignorance. Not thread-safe. Source: Kivinen and Warmuth 1997, "Exponentiated
+/// gradient versus gradient descent for linear predictors", on the logarithm of
+/// the time, with the normalised step of Widrow and Hoff's LMS.
 class CostModel {
  public:
+  using Clock = ForwardTask::Clock;
   using Nanoseconds = std::chrono::nanoseconds;
 
   /// Predict work done in so many batches; at least 1 ns each.
   [[nodiscard]] Nanoseconds Predict(const ForwardTask::Size& size,
                                     std::int64_t num_batches = 1) const;
 
-  /// Take in what a batch took. One observation changes a prediction by a
-  /// factor of four at most.
+  /// Take in what a batch took: four times or a quarter of the prediction at
+  /// most.
   void Learn(const ForwardTask::Size& size, Nanoseconds took);
 
   /// A request of this size was refused for what it is predicted to take, which
   /// teaches nothing: forget a little of why, so that a wrong prediction does
   /// not stay for ever.
-  void Doubt(const ForwardTask::Size& size);
+  /// At most once in a while, so that many refusals do not unlearn it all.
+  void Doubt(const ForwardTask::Size& size, Clock::time_point now);
+
+  /// Whether it has been shown anything.
+  [[nodiscard]] bool has_learned() const { return num_learned_ > 0; }
 
   /// Mean of |took / predicted - 1|, lately; 0 before the first.
   [[nodiscard]] double error() const { return error_; }
@@ -46,8 +50,8 @@ class CostModel {
  private:
   using Parts = std::array<double, 3>;
 
-  // What a batch, a token and a pair take at the start, in nanoseconds: less
-  // than any module of some size needs.
+  // What a batch, a token and a pair take at the start, in nanoseconds: about
+  // what 32 channels need.
   static constexpr Parts kStart = {20'000, 1'000, 1};
 
   [[nodiscard]] static double Time(const Parts& coefficients,
@@ -58,6 +62,7 @@ class CostModel {
   Parts coefficients_ = kStart;
   double error_ = 0;
   std::int64_t num_learned_ = 0;
+  Clock::time_point doubted_{};
 };
 
 /// The models of all implementations that are served. Not thread-safe.

@@ -17,10 +17,6 @@ using std::chrono::nanoseconds;
 // nothing beside it.
 constexpr std::chrono::microseconds kLookInterval{100};
 
-// What is computed by whoever submits it, at most: a few times what it takes to
-// wake a thread.
-constexpr std::chrono::microseconds kTinyTime{200};
-
 }  // namespace
 
 /// The turns of small requests that come in between while a large one has its
@@ -66,19 +62,19 @@ class Executor::SmallTurns final : public ComputePool::Interlude {
 
 Executor::Executor(const Options& options, ServingObserver* observer)
     : observer_(observer),
-      // Another thread would not be pinned.
       at_most_here_(options.pinning == Pinning::kPinned ? nanoseconds(0)
-                                                        : kTinyTime),
+                                                        : options.tiny_time),
       pool_(options.num_threads, options.pinning),
       queue_(options.batch, options.time),
       thread_([this, pinning = options.pinning] { RunLoop(pinning); }) {}
 
 Executor::~Executor() { queue_.Close(); }
 
-void Executor::Submit(std::unique_ptr<ForwardTask> task) {
+void Executor::SubmitOrCompute(std::unique_ptr<ForwardTask> task,
+                               nanoseconds at_most) {
   if (observer_ != nullptr) task->Submit(*observer_);
   std::optional<RequestQueue::Turn> turn =
-      queue_.PushOrBegin(std::move(task), at_most_here_);
+      queue_.PushOrBegin(std::move(task), at_most);
   if (turn) Compute(*std::move(turn));
 }
 

@@ -19,7 +19,7 @@ struct ComputedWork {
 /// in reserve, each is computed alone, so that it fails alone and takes what it
 /// has reserved.
 /// \return what was computed; none if that was not in one pass.
-std::optional<ComputedWork> ComputeTogether(TaskLines::Tasks tasks,
-                                            ComputePool& pool);
+[[nodiscard]] std::optional<ComputedWork> ComputeTogether(
+    TaskLines::Tasks tasks, ComputePool& pool);
 
 }  // namespace attention

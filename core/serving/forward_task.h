@@ -96,7 +96,7 @@ class ForwardTask {
   void Start(std::uint32_t batch_size);
   /// Complete with what came of computing it: as Begin, if it was stopped.
   /// \return whether all of it was computed.
-  bool Finish(const absl::Status& status, Clock::time_point now);
+  [[nodiscard]] bool Finish(const absl::Status& status, Clock::time_point now);
 
   /// Complete with a failure.
   void Fail(const absl::Status& status);

@@ -41,8 +41,11 @@ absl::StatusOr<std::optional<RequestQueue::Turn>> RequestQueue::TryPush(
   // DropCancelled, one that did so earlier is seen here.
   const ForwardTask::Caller& caller = task->caller();
   if (caller.IsCancelled()) return Cancelled();
-  ATTENTION_ASSIGN_OR_RETURN(const Forecast forecast, CheckTime(*task));
-  const bool may_begin = lines_.empty() && forecast.compute <= at_most;
+  ATTENTION_ASSIGN_OR_RETURN(const Forecast forecast, Foresee(*task));
+  // A module of which nothing is known may take long.
+  const bool may_begin = lines_.empty() && forecast.compute <= at_most &&
+                         costs_.Of(*task).has_learned() &&
+                         !lines_.LineOf(*task).is_large;
   lines_.Append(task);
   if (may_begin) {
     std::optional<Turn> turn = lines_.Take(Clock::now());
@@ -54,7 +57,7 @@ absl::StatusOr<std::optional<RequestQueue::Turn>> RequestQueue::TryPush(
   return std::nullopt;
 }
 
-absl::StatusOr<Forecast> RequestQueue::CheckTime(const ForwardTask& task) {
+absl::StatusOr<Forecast> RequestQueue::Foresee(const ForwardTask& task) {
   CostModel& cost = costs_.Of(task);
   const Clock::time_point now = Clock::now();
   const Forecast forecast{.wait = lines_.ExpectedWait(lines_.LineOf(task), now),
@@ -63,9 +66,11 @@ absl::StatusOr<Forecast> RequestQueue::CheckTime(const ForwardTask& task) {
   const auto left = task.deadline() == Clock::time_point::max()
                         ? std::chrono::nanoseconds::max()
                         : task.deadline() - now;
-  const absl::Status status = attention::CheckTime(time_, forecast, left);
+  const absl::Status status = CheckTime(time_, forecast, left);
   if (status.ok()) return forecast;
-  if (IsTooLong(time_, forecast, left)) cost.Doubt(task.size());
+  if (left > nanoseconds(0) && IsTooLong(time_, forecast, left)) {
+    cost.Doubt(task.size(), now);
+  }
   return status;
 }
 
@@ -103,9 +108,13 @@ void RequestQueue::Return(const TaskLines::Key& line,
                           const std::optional<ComputedWork>& computed) {
   const std::lock_guard lock(mutex_);
   lines_.Return(line, took);
-  if (std::exchange(pusher_computes_, false) && !lines_.empty()) {
-    changed_.notify_one();
-  }
+  Learn(line, took, computed);
+  // Under the lock: Close waits for it.
+  if (std::exchange(pusher_computes_, false)) changed_.notify_all();
+}
+
+void RequestQueue::Learn(const TaskLines::Key& line, nanoseconds took,
+                         const std::optional<ComputedWork>& computed) {
   CostModel* const cost = costs_.Find(line.implementation);
   if (!computed || cost == nullptr) return;
   // What was given up on the way would have taken that long at least.
@@ -140,6 +149,8 @@ void RequestQueue::Close() {
   for (const std::unique_ptr<ForwardTask>& task : refused) {
     task->Fail(Closed());
   }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return !pusher_computes_; });
 }
 
 }  // namespace attention

@@ -69,14 +69,18 @@ class RequestQueue {
   /// it is here: what it holds is not kept until its turn comes. O(1).
   void DropCancelled(const ForwardTask::Caller& caller);
 
-  /// Refuse tasks from now on; those waiting fail with UNAVAILABLE.
+  /// Refuse tasks from now on; those waiting fail with UNAVAILABLE. Wait for
+  /// the end of a turn that PushOrBegin has begun.
   void Close();
 
  private:
-  // Append `task` and take it, or say why not.
+  // Append `task` and take it, or say why not. \return its turn, if it begins.
   [[nodiscard]] absl::StatusOr<std::optional<Turn>> TryPush(
       std::unique_ptr<ForwardTask>& task, std::chrono::nanoseconds at_most);
-  [[nodiscard]] absl::StatusOr<Forecast> CheckTime(const ForwardTask& task);
+  // What it is predicted to take, or why it is refused.
+  [[nodiscard]] absl::StatusOr<Forecast> Foresee(const ForwardTask& task);
+  void Learn(const TaskLines::Key& line, std::chrono::nanoseconds took,
+             const std::optional<ComputedWork>& computed);
 
   const TimeLimits time_;
   mutable std::mutex mutex_;  // guards all below

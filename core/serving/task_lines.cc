@@ -10,16 +10,23 @@ namespace attention {
 
 using std::chrono::nanoseconds;
 
+namespace {
+
+bool IsDouble(const ForwardTask& task) {
+  return task.implementation().compute_dtype() == DataType::kFloat64;
+}
+
+}  // namespace
+
 TaskLines::Key TaskLines::LineOf(const ForwardTask& task) const {
-  const ModuleImplementation& implementation = task.implementation();
-  return {.implementation = &implementation,
-          .is_large = !limits_.Fits(task.size()) ||
-                      implementation.compute_dtype() == DataType::kFloat64};
+  return {.implementation = &task.implementation(),
+          .is_large = !limits_.Fits(task.size()) || IsDouble(task)};
 }
 
 void TaskLines::Append(std::unique_ptr<ForwardTask>& task) {
   const ForwardTask::Caller& caller = task->caller();
   const ForwardTask::Size size = task->size();
+  const bool gives_way = LineOf(*task).is_large && !IsDouble(*task);
   Tasks one;
   one.push_back(nullptr);
   const auto [line, is_new] = lines_.try_emplace(LineOf(*task));
@@ -29,6 +36,7 @@ void TaskLines::Append(std::unique_ptr<ForwardTask>& task) {
   if (!joined.is_active())
     joined.served = std::max(joined.served, LeastServed());
   one.front() = std::move(task);
+  joined.gives_way = gives_way;
   joined.tasks.splice(joined.tasks.end(), one);  // keeps the iterator valid
   joined.size += size;
 }
@@ -45,6 +53,7 @@ nanoseconds TaskLines::LeastServed() const {
 std::optional<TaskLines::Turn> TaskLines::Take(Clock::time_point now) {
   return BeginOneOf(now, [&](const Key& key, const Line& line) {
     return key.is_large || limits_.AreFull(line.size) ||
+           TimeOf(key, line.size) >= limits_.max_time ||
            line.oldest() + limits_.max_delay <= now;
   });
 }
@@ -94,25 +103,28 @@ TaskLines::Turn TaskLines::Begin(Clock::time_point now, const Key& key,
                                  Line& line) {
   line.in_turn = true;
   line.turn_begin = now;
-  Turn turn{.line = key, .served = line.served, .size = {}, .tasks = {}};
+  line.turn_size = {};
+  Turn turn{.line = key, .served = line.served, .tasks = {}};
   do {
     const ForwardTask& task = *line.tasks.front();
-    ForwardTask::Size size = turn.size;
+    ForwardTask::Size size = line.turn_size;
     size += task.size();
-    if (!turn.tasks.empty() && IsTooMuch(key, size)) break;
-    turn.size = size;
+    const bool is_too_much =
+        !limits_.Fits(size) || TimeOf(key, size) > limits_.max_time;
+    if (!turn.tasks.empty() && is_too_much) break;
+    line.turn_size = size;
     places_.erase(&task.caller());
     line.size -= task.size();
     turn.tasks.splice(turn.tasks.end(), line.tasks, line.tasks.begin());
   } while (!key.is_large && !line.tasks.empty());
-  line.turn_size = turn.size;
   return turn;
 }
 
-bool TaskLines::IsTooMuch(const Key& key, const ForwardTask::Size& size) const {
-  if (!limits_.Fits(size)) return true;
+nanoseconds TaskLines::TimeOf(const Key& key,
+                              const ForwardTask::Size& size) const {
   const CostModel* const cost = costs_.Find(key.implementation);
-  return cost != nullptr && cost->Predict(size) > limits_.max_time;
+  if (cost == nullptr) return nanoseconds(0);
+  return cost->Predict(size) - cost->Predict({});
 }
 
 // Until the line has been served as long as those before it will have been when
@@ -125,16 +137,16 @@ nanoseconds TaskLines::ExpectedWait(const Key& key,
   nanoseconds served = is_new ? LeastServed() : nanoseconds(0);
   nanoseconds wait{0};
   if (own != lines_.end()) {
-    served = std::max(served, own->second.served);
+    served = std::max(served, own->second.ServedBy(now));
     wait = Backlog(*own) + LeftOfTurn(*own, now);
   }
   served += wait;
   for (auto other = lines_.begin(); other != lines_.end(); ++other) {
     if (other == own || !other->second.is_active()) continue;
     const nanoseconds left = LeftOfTurn(*other, now);
-    const bool gives_way = other->first.is_large && !key.is_large;
+    const bool gives_way = other->second.gives_way && !key.is_large;
     const nanoseconds most = Backlog(*other) + left;
-    wait += std::clamp(served - other->second.served,
+    wait += std::clamp(served - other->second.ServedBy(now),
                        gives_way ? nanoseconds(0) : left, most);
   }
   return wait;
@@ -154,10 +166,10 @@ nanoseconds TaskLines::Backlog(const Lines::value_type& entry) const {
   if (line.tasks.empty() || cost == nullptr) return nanoseconds(0);
   std::int64_t num_batches = std::ssize(line.tasks);
   if (!key.is_large) {
-    num_batches = 1 + std::max<std::int64_t>(
-                          {line.size.tokens / limits_.max_tokens,
-                           line.size.pairs / limits_.max_pairs(),
-                           cost->Predict(line.size) / limits_.max_time});
+    num_batches =
+        1 + std::max<std::int64_t>({line.size.tokens / limits_.max_tokens,
+                                    line.size.pairs / limits_.max_pairs(),
+                                    TimeOf(key, line.size) / limits_.max_time});
   }
   return cost->Predict(line.size, num_batches);
 }
@@ -175,6 +187,9 @@ void TaskLines::Return(const Key& key, nanoseconds took) {
   Line& line = lines_.find(key)->second;
   line.served += took;
   line.in_turn = false;
+  for (auto& [other_key, other] : lines_) {
+    if (other.in_turn) other.turn_begin += took;  // it came in between
+  }
   ForgetIdleLines();
 }
 

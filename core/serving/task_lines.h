@@ -22,8 +22,9 @@ struct BatchLimits {
   std::int64_t max_tokens = 1024;
   /// How long the first of a batch that is not full waits for company.
   std::chrono::microseconds max_delay{0};
-  /// What they are predicted to take together, unless one alone takes longer:
-  /// beyond it nothing is gained by company, and all wait for the last.
+  /// What their tokens and pairs are predicted to take together, unless one
+  /// alone takes longer: beyond it little is gained by company, and all wait
+  /// for the last.
   std::chrono::milliseconds max_time{10};
 
   /// Products of queries and keys, likewise: as if every token attended to
@@ -66,7 +67,6 @@ class TaskLines {
   struct Turn {
     Key line;
     std::chrono::nanoseconds served{0};  ///< its line, before this turn
-    ForwardTask::Size size;              ///< of all tasks
     Tasks tasks;
   };
 
@@ -121,12 +121,18 @@ class TaskLines {
     Tasks tasks;
     ForwardTask::Size size;  // of all tasks
     std::chrono::nanoseconds served{0};
+    bool gives_way = false;  // a turn of it, to smaller ones
     bool in_turn = false;
     // Of the turn it is in.
     ForwardTask::Size turn_size;
-    Clock::time_point turn_begin;
+    Clock::time_point turn_begin;  // later by what has come in between
 
     [[nodiscard]] bool is_active() const { return in_turn || !tasks.empty(); }
+    [[nodiscard]] std::chrono::nanoseconds ServedBy(
+        Clock::time_point now) const {
+      return served +
+             (in_turn ? now - turn_begin : std::chrono::nanoseconds(0));
+    }
     /// When the first task came; there is one.
     [[nodiscard]] Clock::time_point oldest() const {
       return tasks.front()->created();
@@ -148,9 +154,9 @@ class TaskLines {
       const Lines::value_type& entry) const;
   [[nodiscard]] std::chrono::nanoseconds LeftOfTurn(
       const Lines::value_type& entry, Clock::time_point now) const;
-  // Whether tasks of a line are too much for one batch.
-  [[nodiscard]] bool IsTooMuch(const Key& key,
-                               const ForwardTask::Size& size) const;
+  // What tokens and pairs are predicted to take, beside what a batch does.
+  [[nodiscard]] std::chrono::nanoseconds TimeOf(
+      const Key& key, const ForwardTask::Size& size) const;
   [[nodiscard]] std::chrono::nanoseconds LeastServed() const;
   void ForgetIdleLines();
 

@@ -2,6 +2,7 @@
 #include "core/serving/time_limits.h"
 
 #include <algorithm>
+#include <string>
 
 #include "core/serving/admission_controller.h"
 #include "core/tensor/format_text.h"
@@ -37,6 +38,10 @@ absl::Status TooLate(nanoseconds by, const std::string& text) {
 
 absl::Status CheckTime(const TimeLimits& limits, const Forecast& forecast,
                        nanoseconds left) {
+  if (left <= nanoseconds(0)) {
+    return absl::DeadlineExceededError(
+        "the deadline passed before the request was queued");
+  }
   if (forecast.compute > limits.max_request_time) {
     return absl::ResourceExhaustedError(FormatText(
         "the request is predicted to take {:.0f} ms to compute, expected at "

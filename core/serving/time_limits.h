@@ -23,7 +23,8 @@ struct Forecast {
 /// Say whether a request is worth queuing: it waits no longer than it may, and
 /// has its answer by its deadline, unless nothing else is there to be computed.
 /// \param left until its deadline; the largest time for none.
-/// \return RESOURCE_EXHAUSTED; IsOverload where it might be later.
+/// \return DEADLINE_EXCEEDED; RESOURCE_EXHAUSTED, for which IsOverload holds
+///   where it might be worth it later.
 [[nodiscard]] absl::Status CheckTime(const TimeLimits& limits,
                                      const Forecast& forecast,
                                      std::chrono::nanoseconds left);

@@ -33,6 +33,10 @@ class ForwardCall final : public ForwardTask::Caller {
   ForwardCall(Visit visit, std::unique_ptr<RequestCodec> codec, Done done);
 
   [[nodiscard]] const RequestCodec& codec() const { return *exchange_->codec; }
+  /// Whether more of its caller's may follow at once.
+  [[nodiscard]] bool is_stream_request() const {
+    return visit_.record().is_stream_request;
+  }
   [[nodiscard]] ForwardTask::Clock::time_point deadline() const {
     return visit_.record().deadline;
   }

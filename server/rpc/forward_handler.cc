@@ -25,7 +25,11 @@ void ForwardHandler::Handle(
     call->Complete(task.status(), ForwardTask::Times());
     return;
   }
-  parts_.executor.Submit(*std::move(task));
+  if (call->is_stream_request()) {
+    parts_.executor.Submit(*std::move(task));
+  } else {
+    parts_.executor.ComputeOrSubmit(*std::move(task));
+  }
 }
 
 void ForwardHandler::Cancel(ForwardCall& call) const {

@@ -31,8 +31,8 @@ class ForwardHandler {
   explicit ForwardHandler(const Parts& parts) : parts_(parts) {}
 
   /// Take charge of a call, which completes exactly once: here when it is
-  /// refused, in Cancel, or on the executor's thread. Does not block or
-  /// compute.
+  /// refused, or computed at once (Executor::ComputeOrSubmit), in Cancel, or on
+  /// the executor's thread.
   /// \param admitted what the door said to the call's message: the memory it
   ///   holds, or why it is refused.
   void Handle(const std::shared_ptr<ForwardCall>& call,

@@ -53,6 +53,7 @@ def point(arguments, server, capacity, factor, seconds):
         "codes": report["codes"],
         "latency_p50_ms": report["latency_ns"]["p50"] / 1e6,
         "latency_p99_ms": report["latency_ns"]["p99"] / 1e6,
+        "refused": refused["count"],
         "refused_p99_ms": refused["p99"] / 1e6,
         "rss_mib": server.resident_bytes() / 2**20,
     }
@@ -116,6 +117,7 @@ def bars(points, storm, share_after, queue_ms):
     return [
         {"name": f"goodput at {last['rate']:.0f} x, of the best",
          "value": last["goodput"] / best, "least": 0.9},
+        {"name": "refusals", "value": last["refused"], "least": 1},
         {"name": "refusals, p99, ms", "value": last["refused_p99_ms"],
          "most": 5},
         {"name": "wait of what is accepted without a deadline, p99, ms",

@@ -33,6 +33,8 @@ nanoseconds TrueTime(const Size& size) {
          size.pairs * nanoseconds(34);
 }
 
+constexpr CostModel::Clock::time_point kLater{std::chrono::hours(1)};
+
 double Ratio(nanoseconds got, nanoseconds expected) {
   return static_cast<double>(got.count()) /
          static_cast<double>(expected.count());
@@ -42,11 +44,12 @@ class CostModelTest : public ::testing::Test {
  protected:
   void LearnRandomSizes(int count, double noise = 0) {
     std::uniform_real_distribution<double> exponent(0, 13);
-    std::lognormal_distribution<double> factor(0, noise);
+    std::normal_distribution<double> logarithm;
     for (int i = 0; i < count; ++i) {
       const Size size = Sequence(std::lround(std::exp2(exponent(random_))));
-      model_.Learn(size, std::chrono::duration_cast<nanoseconds>(
-                             TrueTime(size) * factor(random_)));
+      model_.Learn(size,
+                   std::chrono::duration_cast<nanoseconds>(
+                       TrueTime(size) * std::exp(noise * logarithm(random_))));
     }
   }
 
@@ -126,12 +129,33 @@ TEST_F(CostModelTest, OneOutlierHardlyCounts) {
   EXPECT_GT(Ratio(model_.Predict(size), before), 0.5);
 }
 
+TEST_F(CostModelTest, ManyDoubtsAtOnceAreOne) {
+  LearnRandomSizes(500);
+  const Size size = Sequence(64);
+  const nanoseconds before = model_.Predict(size);
+
+  for (int i = 0; i < 10'000; ++i) model_.Doubt(size, kLater);
+
+  EXPECT_LT(model_.Predict(size), before);
+  EXPECT_GT(Ratio(model_.Predict(size), before), 0.98);
+}
+
+TEST_F(CostModelTest, DoubtRaisesNothing) {
+  const Size size = Sequence(64);
+  for (int i = 0; i < 100; ++i) model_.Learn(size, microseconds(1));
+  const nanoseconds before = model_.Predict(size);
+
+  model_.Doubt(size, kLater);
+
+  EXPECT_EQ(model_.Predict(size), before);
+}
+
 TEST_F(CostModelTest, DoubtLeadsBackToTheStart) {
   const Size size = Sequence(64);
   for (int i = 0; i < 100; ++i) model_.Learn(size, seconds(100));
   ASSERT_GT(model_.Predict(size), seconds(60));
 
-  for (int i = 0; i < 1000; ++i) model_.Doubt(size);
+  for (int i = 0; i < 1000; ++i) model_.Doubt(size, kLater + seconds(i));
 
   EXPECT_LT(model_.Predict(size), milliseconds(100));
 }

@@ -51,7 +51,7 @@ class ForwardBatchTest : public ::testing::Test {
     for (const Caller& caller : callers_) {
       tasks.push_back(MakeTask(caller, module_));
     }
-    ComputeTogether(std::move(tasks), pool);
+    (void)ComputeTogether(std::move(tasks), pool);
   }
 
   // Whether a caller has the answer it would have alone.

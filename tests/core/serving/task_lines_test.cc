@@ -262,19 +262,30 @@ TEST_F(TaskLinesTest, GivesBackAll) {
   EXPECT_FALSE(lines_.Take(now()));
 }
 
-TEST_F(TaskLinesTest, TakesTogetherNoMoreThanTakesTenMilliseconds) {
+class TimedTaskLinesTest : public TaskLinesTest {
+ protected:
+  // Have requests of module a take so long.
+  void Learn(ForwardTask::Size size, nanoseconds time) {
+    CostModel& cost = costs_.Of(*MakeTask(std::make_shared<FakeCaller>(), a_));
+    for (int i = 0; i < 1000; ++i) cost.Learn(size, time);
+  }
+};
+
+TEST_F(TimedTaskLinesTest, TakesTogetherNoMoreThanTakesTenMilliseconds) {
   const auto* one = Append(a_, 3);
   const auto* two = Append(a_, 3);
-  CostModel& cost =
-      costs_.Of(*MakeTask(std::make_shared<FakeCaller>(/*length=*/3), a_));
-  for (int i = 0; i < 100; ++i) {
-    cost.Learn({.tokens = 3, .pairs = 9}, std::chrono::milliseconds(11));
-  }
-  ASSERT_GT(cost.Predict({.tokens = 6, .pairs = 18}),
-            std::chrono::milliseconds(10));
+  Learn({.tokens = 3000, .pairs = 0}, std::chrono::seconds(6));
 
   EXPECT_THAT(TurnOf(nanoseconds(1)), ElementsAre(one));
   EXPECT_THAT(TurnOf(nanoseconds(1)), ElementsAre(two));
+}
+
+TEST_F(TimedTaskLinesTest, TakesTogetherWhatTakesLongWhateverIsInIt) {
+  const auto* one = Append(a_, 3);
+  const auto* two = Append(a_, 3);
+  Learn({.tokens = 0, .pairs = 0}, std::chrono::milliseconds(50));
+
+  EXPECT_THAT(TurnOf(nanoseconds(1)), ElementsAre(one, two));
 }
 
 // Every batch takes 1 ms, whatever is in it.
@@ -348,6 +359,39 @@ TEST_F(ExpectedWaitTest, AllThatWaitsAndIsComputedIsForeseen) {
   EXPECT_NEAR(static_cast<double>(lines_.PredictedTime(now()).count()) /
                   static_cast<double>(kBatch.count()),
               3, 0.3);
+}
+
+TEST_F(ExpectedWaitTest, ALongTurnIsChargedAsItGoesOn) {
+  Append(b_, 9);
+  ASSERT_TRUE(lines_.Take(now()));
+  for (int i = 0; i < 10; ++i) Append(a_, 8);
+  for (int i = 0; i < 10; ++i) Append(b_, 9);
+
+  EXPECT_NEAR(Wait(small_a_), 11 + 11, 1.5) << "in turns with large ones of b";
+  EXPECT_NEAR(Wait(small_a_, 20 * kBatch), 11, 1) << "b has had its time";
+}
+
+TEST_F(ExpectedWaitTest, WhatComesInBetweenIsNotPartOfATurn) {
+  Append(a_, 9);
+  ASSERT_TRUE(lines_.Take(now()));
+  Append(a_, 1);
+  const auto between = lines_.TakeSmall(now(), nanoseconds(1));
+  ASSERT_TRUE(between);
+  lines_.Return(between->line, 5 * kBatch);
+
+  EXPECT_NEAR(Wait(large_a_, 5 * kBatch), 1, 0.1);
+}
+
+TEST_F(ExpectedWaitTest, WhatIsComputedInDoubleDoesNotGiveWay) {
+  Append(b_, 1, DataType::kFloat64);
+  const auto exact = MakeTask(
+      std::make_shared<FakeCaller>(1, /*seed=*/1, DataType::kFloat64), b_);
+  for (int i = 0; i < 1000; ++i) {
+    costs_.Of(*exact).Learn({.tokens = 1, .pairs = 1}, kBatch);
+  }
+  ASSERT_TRUE(lines_.Take(now()));
+
+  EXPECT_NEAR(Wait(small_a_), 1, 0.1);
 }
 
 }  // namespace

@@ -70,6 +70,13 @@ TEST(TimeLimitsTest, WithNothingElseToComputeADeadlineIsTried) {
       CheckTime(kLimits, {.compute = milliseconds(300)}, milliseconds(1)).ok());
 }
 
+TEST(TimeLimitsTest, ADeadlineThatHasPassedIsSaidSo) {
+  EXPECT_EQ(CheckTime(kLimits, {}, nanoseconds(0)).code(),
+            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(CheckTime(kLimits, {.wait = seconds(9)}, nanoseconds(-1)).code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
 TEST(TimeLimitsTest, ALongerComputationIsRefusedForGood) {
   const absl::Status status =
       CheckTime(kLimits, {.compute = seconds(6)}, kNoDeadline);
