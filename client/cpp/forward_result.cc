@@ -35,7 +35,8 @@ ServerTiming ForwardResult::timing() const {
   const v1::Timing& timing = answer_->fields.timing();
   return {std::chrono::nanoseconds(timing.decode_time_ns()),
           std::chrono::nanoseconds(timing.queue_time_ns()),
-          std::chrono::nanoseconds(timing.compute_time_ns())};
+          std::chrono::nanoseconds(timing.compute_time_ns()),
+          std::chrono::nanoseconds(timing.total_time_ns())};
 }
 
 std::size_t PreparedForward::num_bytes() const { return bytes_->Length(); }

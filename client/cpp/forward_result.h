@@ -26,6 +26,9 @@ struct ServerTiming {
   std::chrono::nanoseconds queue{};   ///< waiting for the executor
   /// Computing, together with the other requests of the batch.
   std::chrono::nanoseconds compute{};
+  /// From the message's arrival until the answer is ready to be
+  /// written.
+  std::chrono::nanoseconds total{};
 };
 
 /// Answer of one forward pass.

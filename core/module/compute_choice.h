@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "core/engine/compute_path.h"
@@ -16,5 +17,15 @@ namespace attention {
 /// Thread-safe.
 [[nodiscard]] absl::StatusOr<std::string> DescribeComputeChoice(
     PathChoice choice, DataType asked);
+
+/// What modules that ask for nothing are computed by, for whoever compares
+/// machines. Thread-safe.
+struct ComputeEnvironment {
+  std::string_view instructions;  ///< such as "AVX2"
+  std::string onednn_version;     ///< such as "3.7.0"
+};
+/// \return FAILED_PRECONDITION where the machine lacks what is chosen.
+[[nodiscard]] absl::StatusOr<ComputeEnvironment> DescribeComputeEnvironment(
+    PathChoice choice);
 
 }  // namespace attention

@@ -3,6 +3,8 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
+#include "core/tensor/format_text.h"
+
 namespace attention {
 namespace {
 
@@ -24,6 +26,11 @@ std::string_view OneDnnInstructions(DataType dtype) {
   }
   if (MayUse(dnnl::cpu_isa::avx512_core)) return "AVX-512";
   return MayUseAvx2() ? "AVX2" : "SSE4.1";
+}
+
+std::string OneDnnVersion() {
+  const dnnl::version_t* const version = dnnl::version();
+  return FormatText("{}.{}.{}", version->major, version->minor, version->patch);
 }
 
 }  // namespace attention

@@ -96,7 +96,7 @@ void Executor::RunLoop(Pinning pinning) {
 void Executor::Compute(RequestQueue::Turn turn) {
   const Clock::time_point start = Clock::now();
   const std::optional<ComputedWork> computed =
-      ComputeTogether(std::move(turn.tasks), pool_);
+      ComputeTogether(std::move(turn.tasks), pool_, observer_);
   queue_.Return(turn.line, Clock::now() - start, computed);
 }
 
@@ -105,7 +105,7 @@ void Executor::ComputeLarge(RequestQueue::Turn turn) {
   std::optional<ComputedWork> computed;
   {
     SmallTurns small(*this, turn.served);
-    computed = ComputeTogether(std::move(turn.tasks), pool_);
+    computed = ComputeTogether(std::move(turn.tasks), pool_, observer_);
     took = small.Elapsed(Clock::now());
   }
   queue_.Return(turn.line, took, computed);

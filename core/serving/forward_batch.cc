@@ -49,7 +49,13 @@ absl::Status ComputeAll(const TaskLines::Tasks& tasks, ComputePool& pool) {
   });
 }
 
-void Start(const TaskLines::Tasks& tasks, std::uint32_t batch_size) {
+void Start(const TaskLines::Tasks& tasks, ServingObserver* observer) {
+  if (observer != nullptr) {
+    ForwardTask::Size size;
+    for (const auto& task : tasks) size += task->size();
+    observer->OnBatchStarted(tasks.size(), size);
+  }
+  const auto batch_size = static_cast<std::uint32_t>(tasks.size());
   for (const auto& task : tasks) task->Start(batch_size);
 }
 
@@ -67,12 +73,13 @@ ComputedWork Finish(TaskLines::Tasks& tasks, const absl::Status& status) {
 }  // namespace
 
 std::optional<ComputedWork> ComputeTogether(TaskLines::Tasks tasks,
-                                            ComputePool& pool) {
+                                            ComputePool& pool,
+                                            ServingObserver* observer) {
   const Clock::time_point now = Clock::now();
   std::erase_if(tasks, [now](const auto& task) { return !task->Begin(now); });
   const std::size_t num_tasks = tasks.size();
   if (num_tasks > 1) {
-    Start(tasks, static_cast<std::uint32_t>(num_tasks));
+    Start(tasks, observer);
     const absl::Status status = ComputeAll(tasks, pool);
     if (status.ok()) return Finish(tasks, status);
   }
@@ -81,7 +88,7 @@ std::optional<ComputedWork> ComputeTogether(TaskLines::Tasks tasks,
     TaskLines::Tasks one;
     one.splice(one.end(), tasks, tasks.begin());
     const ForwardTask& task = *one.front();
-    Start(one, 1);
+    Start(one, observer);
     computed =
         Finish(one, Compute(task.implementation(), task.sequences(), pool));
   }

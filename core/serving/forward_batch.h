@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/parallel/compute_pool.h"
+#include "core/serving/serving_observer.h"
 #include "core/serving/task_lines.h"
 
 namespace attention {
@@ -18,8 +19,10 @@ struct ComputedWork {
 /// complete them. Where that fails, or takes more scratch than the pool holds
 /// in reserve, each is computed alone, so that it fails alone and takes what it
 /// has reserved.
+/// \param observer is told what is computed together; null for none.
 /// \return what was computed; none if that was not in one pass.
 [[nodiscard]] std::optional<ComputedWork> ComputeTogether(
-    TaskLines::Tasks tasks, ComputePool& pool);
+    TaskLines::Tasks tasks, ComputePool& pool,
+    ServingObserver* observer = nullptr);
 
 }  // namespace attention

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 #include "core/serving/forward_task.h"
 
@@ -17,6 +19,11 @@ class ServingObserver {
   virtual ~ServingObserver() = default;
   /// A task was handed to the executor.
   virtual void OnSubmitted() = 0;
+  /// Requests of one module are computed together from now on, each of which
+  /// is told by OnStarted next; again of each alone, if that comes to nothing.
+  /// \param size of all of them.
+  virtual void OnBatchStarted(std::size_t /*num_requests*/,
+                              const ForwardTask::Size& /*size*/) {}
   /// It is computed from now on, `times.batch_size` requests together.
   virtual void OnStarted(const ForwardTask::Times& times) = 0;
   /// It has its outcome, which its caller takes next. Not started when

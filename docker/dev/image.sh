@@ -79,7 +79,8 @@ adapt_to_networks() {
   say "This kernel has no bridge networks: the container uses the host's, on port 50051."
   ATTENTION_PORT=50051
   RUN_OPTIONS=(--network host)
-  sed -i -e 's|^    ports:|    network_mode: host|' -e '/127\.0\.0\.1:.*:50051"$/d' "$file"
+  sed -i -e 's|^    ports:|    network_mode: host|' -e '/127\.0\.0\.1:.*:[0-9]*"$/d' \
+    -e 's|0\.0\.0\.0:9464|127.0.0.1:9464|' "$file"
 }
 
 # The container must exist before its volume can be filled, and be filled before the server looks for modules.

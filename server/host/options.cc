@@ -19,6 +19,7 @@
 #include "core/usage/usage_text.h"
 #include "server/host/cpu_count.h"
 #include "server/host/memory_size.h"
+#include "server/metrics/metrics_address.h"
 #include "server/rpc/listen_address.h"
 
 namespace attention {
@@ -48,6 +49,10 @@ std::string EnvironmentName(const std::string& flag) {
 
 std::string CheckListenAddress(const std::string& address) {
   return std::string(StatusText(ValidateListenAddress(address)));
+}
+
+std::string CheckMetricsAddress(const std::string& address) {
+  return std::string(StatusText(MetricsAddress(address).status()));
 }
 
 // Checks of an option's value; see CLI::Option::check.
@@ -220,6 +225,30 @@ void AddTimeLimits(CLI::App& app, TimeLimits& limits) {
       ->check(InRange(1, kMaxMilliseconds));
 }
 
+void AddWatchOptions(CLI::App& app, ServerOptions& options) {
+  AddFlag(app, "--log-level", options.log_level, "Least severity logged")
+      ->type_name("LEVEL")
+      ->check(AnyOf({"debug", "info", "warning", "error", "off"}));
+  AddFlag(app, "--log-format", options.log_format, "Format of the log")
+      ->type_name("FORMAT")
+      ->check(AnyOf({"text", "json"}));
+  app.add_option_function<std::int64_t>(
+         "--log-slow",
+         [&options](std::int64_t slow) {
+           options.log_slow = std::chrono::milliseconds(slow);
+         },
+         "Log, at info and at most 10 a second, each request that takes so "
+         "many milliseconds or fails; 0: each request")
+      ->envname(EnvironmentName("--log-slow"))
+      ->type_name("MILLISECONDS")
+      ->check(InRange(0, kMaxMilliseconds));
+  AddFlag(app, "--metrics-listen", options.metrics_listen,
+          "Address to serve metrics on, for Prometheus at /metrics: HOST:PORT, "
+          "or PORT on loopback (0: any free one, logged); by default none")
+      ->type_name("ADDRESS")
+      ->check(CheckMetricsAddress);
+}
+
 void AddOptions(CLI::App& app, ServerOptions& options) {
   AddFlag(app, "--listen", options.listen,
           "Address to listen on: HOST:PORT (port 0: any free one, logged) or "
@@ -233,12 +262,7 @@ void AddOptions(CLI::App& app, ServerOptions& options) {
   AddBatchOptions(app, options.batch);
   AddTimeLimits(app, options.time);
   AddLimits(app, options);
-  AddFlag(app, "--log-level", options.log_level, "Least severity logged")
-      ->type_name("LEVEL")
-      ->check(AnyOf({"debug", "info", "warning", "error", "off"}));
-  AddFlag(app, "--log-format", options.log_format, "Format of the log")
-      ->type_name("FORMAT")
-      ->check(AnyOf({"text", "json"}));
+  AddWatchOptions(app, options);
   AddDuration(app, "--drain-grace", options.drain_grace,
               "Seconds that requests in flight have to finish after SIGTERM")
       ->type_name("SECONDS")

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -32,6 +33,8 @@ struct ServerOptions {
   std::size_t max_queue_bytes = std::size_t{1} << 30;
   std::string log_level = "info";
   std::string log_format = "text";
+  std::optional<std::chrono::milliseconds> log_slow;  ///< unset: none is
+  std::string metrics_listen;  ///< as MetricsAddress; empty: nowhere
   std::chrono::seconds drain_grace{30};
 };
 

@@ -24,6 +24,11 @@
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
 #include "server/host/log.h"
+#include "server/metrics/metrics_address.h"
+#include "server/metrics/metrics_endpoint.h"
+#include "server/metrics/metrics_observer.h"
+#include "server/metrics/metrics_page.h"
+#include "server/metrics/server_metrics.h"
 #include "server/modules/module_manager.h"
 #include "server/repository/module_repository.h"
 #include "server/rpc/attention_service.h"
@@ -32,6 +37,7 @@
 #include "server/rpc/listener.h"
 #include "server/rpc/log_observer.h"
 #include "server/rpc/module_service.h"
+#include "server/rpc/observer_fan_out.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/ticker.h"
 #include "server/rpc/unknown_methods.h"
@@ -93,11 +99,16 @@ struct Server::Parts {
   Parts(const ServerOptions& options, const ServerTimeouts& timeouts,
         const SharedServerState& state,
         std::unique_ptr<ModuleRepository> repository)
-      : registry([this](std::string_view name, bool serving) {
+      : log(options.log_slow),
+        metrics(options.metrics_listen.empty()
+                    ? nullptr
+                    : std::make_unique<MetricsObserver>()),
+        registry([this](std::string_view name, bool serving) {
           grpc::HealthCheckServiceInterface* service = health.load();
           if (service != nullptr) {
             service->SetServingStatus(std::string(name), serving);
           }
+          if (metrics != nullptr) metrics->OnModuleChanged(name, serving);
         }),
         admission(options.max_queue_bytes),
         buffers(std::min(kMaxIdleBytes, options.max_queue_bytes / 4)),
@@ -128,10 +139,16 @@ struct Server::Parts {
           module_service.EndIdleUploads(timeouts.upload_idle);
           // What the allocator holds of it, too.
           if (buffers.Trim() > 0) malloc_trim(/*pad=*/0);
-        }) {}
+          log.Tick(std::chrono::steady_clock::now());
+        }) {
+    observer.Add(log);
+    if (metrics != nullptr) observer.Add(*metrics);
+  }
 
   std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
-  LogObserver observer;
+  LogObserver log;
+  std::unique_ptr<MetricsObserver> metrics;  ///< null: nobody looks at them
+  ObserverFanOut observer;
   ModuleRegistry registry;
   AdmissionController admission;
   BufferPool buffers;
@@ -147,6 +164,8 @@ struct Server::Parts {
   UnknownMethods unknown_methods;
   Ticker ticker;
   std::unique_ptr<grpc::Server> grpc_server;
+  std::unique_ptr<MetricsPage> metrics_page;
+  std::unique_ptr<MetricsEndpoint> metrics_endpoint;
 };
 
 Server::Server(ServerOptions options, const ServerTimeouts& timeouts)
@@ -161,6 +180,11 @@ Server::~Server() {
 }
 
 const std::vector<std::string>& Server::addresses() const { return addresses_; }
+
+std::string Server::metrics_address() const {
+  if (parts_ == nullptr || parts_->metrics_endpoint == nullptr) return "";
+  return parts_->metrics_endpoint->address();
+}
 
 ServerState Server::state() const { return state_; }
 
@@ -178,6 +202,7 @@ absl::Status Server::Start(const std::stop_token& stop) {
   parts_ = std::make_unique<Parts>(options_, timeouts_, state_,
                                    std::move(repository));
   ATTENTION_RETURN_IF_ERROR(Listen());
+  ATTENTION_RETURN_IF_ERROR(ServeMetrics());
   ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
@@ -204,6 +229,28 @@ absl::Status Server::Listen() {
                              StartListening(&builder, &addresses_));
   parts_->health = parts_->grpc_server->GetHealthCheckService();
   SetHealth(/*name=*/"", false);
+  return absl::OkStatus();
+}
+
+absl::Status Server::ServeMetrics() {
+  if (parts_->metrics == nullptr) return absl::OkStatus();
+  ATTENTION_ASSIGN_OR_RETURN(const std::string address,
+                             MetricsAddress(options_.metrics_listen));
+  parts_->metrics_page = std::make_unique<MetricsPage>(
+      *parts_->metrics,
+      ServerMetrics({.executor = parts_->executor,
+                     .admission = parts_->admission,
+                     .max_queue_bytes = options_.max_queue_bytes,
+                     .registry = parts_->registry,
+                     .max_loaded_bytes = options_.max_loaded_bytes,
+                     .compute_path = options_.compute_path}));
+  auto endpoint = MetricsEndpoint::Listen(
+      address, [&page = *parts_->metrics_page] { return page.Write(); });
+  if (!endpoint.ok()) {
+    return AnnotateStatus("--metrics-listen", endpoint.status());
+  }
+  parts_->metrics_endpoint = *std::move(endpoint);
+  spdlog::info("metrics at http://{}/metrics", metrics_address());
   return absl::OkStatus();
 }
 
@@ -255,6 +302,7 @@ void Server::Drain() {
   }
   parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);
   state_ = ServerState::kStopped;
+  parts_->log.Flush();
   spdlog::info("stopped");
 }
 

@@ -16,7 +16,8 @@ namespace attention {
 // The room `server/host`: what makes a process of the parts: options, log,
 // signals, limits of the machine, and the server that owns the other rooms'
 // objects. Enters: command lines and signals, no call and no message. Uses
-// server/rpc and what lies below it; asks core/module what it computes with.
+// server/metrics and what lies below it; asks core/module what it computes
+// with.
 
 /// The whole server: kCreated → kStarting → kServing → kDraining → kStopped.
 ///
@@ -42,6 +43,9 @@ class Server {
   /// Addresses listened on, as in the options but with the ports chosen.
   [[nodiscard]] const std::vector<std::string>& addresses() const;
 
+  /// Where metrics are served, as HOST:PORT; empty if they are not.
+  [[nodiscard]] std::string metrics_address() const;
+
   [[nodiscard]] ServerState state() const;
 
   /// Refuse new requests, finish those in flight within the grace of the
@@ -52,6 +56,7 @@ class Server {
   struct Parts;
 
   [[nodiscard]] absl::Status Listen();
+  [[nodiscard]] absl::Status ServeMetrics();
   [[nodiscard]] absl::Status LoadModules(const std::stop_token& stop);
   void SetHealth(const std::string& name, bool serving);
 

@@ -155,6 +155,8 @@ ForwardAnswer AttentionCodec::Finish(const CallRecord& call,
   timing.set_decode_time_ns(Nanoseconds(call.decode));
   timing.set_queue_time_ns(Nanoseconds(call.times.queue));
   timing.set_compute_time_ns(Nanoseconds(call.times.compute));
+  timing.set_total_time_ns(
+      Nanoseconds(CallRecord::Clock::now() - call.entered));
   return {response_, outputs_, self};
 }
 

@@ -22,11 +22,13 @@ struct Caller {
 struct CallRecord {
   using Clock = ForwardTask::Clock;
 
-  // Known when it enters.
+  // Known when it enters, is_stream soon after.
   std::string_view method;  ///< "/SERVICE/METHOD", or kUnknownMethod
   Caller caller;
   /// Whether it is one request of the call `method`, which is on record itself.
   bool is_stream_request = false;
+  /// Whether it is a stream that lasts as long as its client likes.
+  bool is_stream = false;
   Clock::time_point entered;
   Clock::time_point deadline = Clock::time_point::max();
 

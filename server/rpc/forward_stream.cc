@@ -51,7 +51,9 @@ class ForwardStreamReactor final
         handler_(streams->handler_),
         token_(handler_.door().calls()),
         visit_(handler_.door().Enter(
-            "/attention.v1.AttentionService/ForwardStream", context)) {}
+            "/attention.v1.AttentionService/ForwardStream", context)) {
+    visit_.record().is_stream = true;
+  }
 
   void Start() {
     const std::lock_guard lock(mutex_);

@@ -119,6 +119,7 @@ class ReflectionReactor final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   explicit ReflectionReactor(Visit visit) : visit_(std::move(visit)) {
+    visit_.record().is_stream = true;
     StartRead(&request_);
   }
 

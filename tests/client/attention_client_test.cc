@@ -54,6 +54,7 @@ TEST_F(AttentionClientTest, ForwardReturnsVersionBatchAndTiming) {
   EXPECT_EQ(result->timing().decode.count(), 10);
   EXPECT_EQ(result->timing().queue.count(), 20);
   EXPECT_EQ(result->timing().compute.count(), 30);
+  EXPECT_EQ(result->timing().total.count(), 70);
 }
 
 TEST_F(AttentionClientTest, ForwardReturnsWeightsWhenAsked) {

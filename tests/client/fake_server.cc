@@ -71,6 +71,7 @@ grpc::Status FakeAttentionService::Forward(grpc::ServerContext* /*context*/,
   response->mutable_timing()->set_decode_time_ns(10);
   response->mutable_timing()->set_queue_time_ns(20);
   response->mutable_timing()->set_compute_time_ns(30);
+  response->mutable_timing()->set_total_time_ns(70);
   return grpc::Status::OK;
 }
 

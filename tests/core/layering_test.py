@@ -3,7 +3,8 @@
 
 A folder may include itself, the folders named beside it, and what lies below
 those. core/ may include neither gRPC, protobuf, spdlog, CLI11, Prometheus nor
-OpenSSL; only core/onednn sees oneDNN, and only core/simd sees Highway. server/ does not see what computes a module.
+OpenSSL; only core/onednn sees oneDNN, only core/simd sees Highway, and only
+server/metrics sees Prometheus. server/ does not see what computes a module.
 """
 
 import pathlib
@@ -29,7 +30,8 @@ EDGES = {
     "server/repository": ["server/weights", "core/module", "proto/wire"],
     "server/modules": ["server/repository", "core/serving"],
     "server/rpc": ["server/modules", "proto/wire"],
-    "server/host": ["server/rpc", "core/usage"],
+    "server/metrics": ["server/rpc"],
+    "server/host": ["server/metrics", "core/usage"],
     "server": ["server/host"],
     "client/cpp": ["proto/wire", "core/safetensors"],
     "client/cpp/cli": ["client/cpp", "core/usage"],
@@ -39,6 +41,7 @@ FORBIDDEN_IN_CORE = re.compile(
     r"^(grpc|grpcpp/|google/protobuf|attention/v1/|spdlog|CLI/|prometheus|openssl)"
 )
 COMPUTING = re.compile(r"^core/(engine|fused|onednn|reference|simd)/")
+PROMETHEUS = re.compile(r"^prometheus/")
 HIGHWAY = re.compile(r"^hwy/")
 ONEDNN = re.compile(r"^(oneapi/|dnnl|omp\.h)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
@@ -71,6 +74,8 @@ def violation(source, include):
         return "only core/onednn may include it"
     if folder != "core/simd" and HIGHWAY.match(include):
         return "only core/simd may include it"
+    if folder != "server/metrics" and PROMETHEUS.match(include):
+        return "only server/metrics may include it"
     if include.startswith(("attention/v1/", "grpc/health/", "grpc/reflection/")):
         target = "proto"
     elif include.split("/")[0] in PRODUCT:
@@ -113,6 +118,8 @@ def self_test():
     assert violation(path("proto/wire/x.cc"), "core/safetensors/safetensors.h")
     assert violation(path("client/cpp/x.cc"), "server/host/options.h")
     assert violation(path("server/host/x.cc"), "core/engine/compute_path.h")
+    assert violation(path("server/rpc/x.cc"), "server/metrics/metrics_page.h")
+    assert violation(path("server/host/x.cc"), "prometheus/counter.h")
     assert violation(path("server/weights/x.cc"), "server/repository/x.h")
     assert not violation(path("server/x.cc"), "core/attention/config.h")
 

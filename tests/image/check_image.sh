@@ -77,6 +77,15 @@ has_licences() {
     docker exec "$container" sh -c 'set -- /usr/share/doc/libgrpc*/copyright; [ -s "$1" ]'
 }
 
+# The image has no client for HTTP but bash.
+serves_metrics() {
+  # shellcheck disable=SC2016  # expands in the container
+  docker exec "$container" bash -c '
+    exec 3<>/dev/tcp/127.0.0.1/9464
+    printf "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" >&3
+    cat <&3' | grep '^attention_build_info{version="'
+}
+
 stops_gracefully() {
   docker stop --time 40 "$container"
   local code
@@ -97,6 +106,7 @@ check "every demo module is listed" lists_demo_modules
 for name in $(demo_modules); do
   check "$name gives PyTorch's answer" check_forward "$name"
 done
+check "metrics are served to other containers" serves_metrics
 check "the server is not root" runs_unprivileged
 check "the root filesystem is read-only" has_read_only_root
 check "no compiler, build tool or header is inside" has_no_toolchain

@@ -36,7 +36,11 @@ TEST(ForwardTest, AnswersWhatTheReferenceComputes) {
   EXPECT_FALSE(response.has_weights());
   EXPECT_EQ(response.module_version(), 1U);
   EXPECT_EQ(response.batch_size(), 1U);
-  EXPECT_GT(response.timing().compute_time_ns(), 0U);
+  const v1::Timing& timing = response.timing();
+  EXPECT_GT(timing.compute_time_ns(), 0U);
+  EXPECT_GE(timing.total_time_ns(), timing.decode_time_ns() +
+                                        timing.queue_time_ns() +
+                                        timing.compute_time_ns());
 }
 
 TEST(ForwardTest, ReturnsWeightsPerHead) {

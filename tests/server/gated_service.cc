@@ -57,8 +57,7 @@ class Blocker final : public ForwardTask::Caller {
   void Complete(const absl::Status&, const ForwardTask::Times&) override {}
 
  private:
-  // More than would be computed on the thread that submits it.
-  const Tensor query_ = RandomTensor(DataType::kFloat32, {1000, 8}, /*seed=*/1);
+  const Tensor query_ = RandomTensor(DataType::kFloat32, {1, 8}, /*seed=*/1);
   std::promise<void>* const started_;
   const std::shared_future<void> released_;
 };

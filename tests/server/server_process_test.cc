@@ -47,6 +47,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Failure{"BadFlag", {"--no-such-flag"}, kExitUsageError},
         Failure{"BadValue", {"--threads", "none"}, kExitUsageError},
+        Failure{"BadMetricsAddress",
+                {"--metrics-listen", "unix:/s"},
+                kExitUsageError},
         Failure{"NoRepository",
                 {"--listen", "127.0.0.1:0", "--modules", "/nonexistent"},
                 kExitRuntimeError},
@@ -68,6 +71,19 @@ TEST(ServerProcessTest, SaysThatAPortIsInUse) {
   EXPECT_THAT(second.log(),
               StartsWith("attention-server: cannot listen on " + address));
   EXPECT_EQ(std::ranges::count(second.log(), '\n'), 1) << second.log();
+}
+
+TEST(ServerProcessTest, SaysThatThePortOfMetricsIsInUse) {
+  ServerProcess first(kAnyPort);
+  const std::string address = first.WaitForAddress();
+
+  ServerProcess second({"--log-level", "error", "--listen", "127.0.0.1:0",
+                        "--metrics-listen", address});
+
+  EXPECT_EQ(second.WaitForExit(), kExitRuntimeError);
+  EXPECT_EQ(second.log(),
+            "attention-server: --metrics-listen: cannot listen on " + address +
+                ": Address already in use\n");
 }
 
 TEST(ServerProcessTest, SaysThatTheMachineLacksThePathItIsToComputeWith) {

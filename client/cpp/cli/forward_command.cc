@@ -52,10 +52,10 @@ void PrintSummary(const ForwardResult& result, Milliseconds round_trip,
   out << FormatText(
       "module version {}, computed with {} request(s) in its batch\n"
       "round trip {:.3f} ms; in the server: decode {:.3f}, queue {:.3f}, "
-      "compute {:.3f} ms\n",
+      "compute {:.3f}, in all {:.3f} ms\n",
       result.module_version(), result.batch_size(), round_trip.count(),
       Milliseconds(timing.decode).count(), Milliseconds(timing.queue).count(),
-      Milliseconds(timing.compute).count());
+      Milliseconds(timing.compute).count(), Milliseconds(timing.total).count());
 }
 
 // Compare one tensor; false when it is not what the file expects.

@@ -103,8 +103,7 @@ TEST(ExecutorTest, CompletesInOrderOfSubmission) {
 }
 
 TEST(ExecutorTest, FailsWhatIsQueuedWhenItStops) {
-  // More than is computed on this thread.
-  const auto running = std::make_shared<FakeCaller>(/*length=*/1000);
+  const auto running = std::make_shared<FakeCaller>();
   const auto queued = std::make_shared<FakeCaller>();
   std::promise<void> started;
   std::promise<void> release;

@@ -27,6 +27,11 @@ using testing::MakeTask;
 class EventLog final : public ServingObserver {
  public:
   void OnSubmitted() override { Add("submitted"); }
+  void OnBatchStarted(std::size_t num_requests,
+                      const ForwardTask::Size& size) override {
+    Add("batch of " + std::to_string(num_requests) + " with " +
+        std::to_string(size.tokens) + " tokens");
+  }
   void OnStarted(const ForwardTask::Times& times) override {
     Add("started " + std::to_string(times.batch_size));
   }
@@ -59,8 +64,8 @@ TEST(ServingObserverTest, SeesATaskThatIsComputed) {
   executor.Submit(MakeTask(caller));
   (void)caller->Outcome();
 
-  EXPECT_THAT(log.events(),
-              ElementsAre("submitted", "started 1", "completed 1 OK"));
+  EXPECT_THAT(log.events(), ElementsAre("submitted", "batch of 1 with 3 tokens",
+                                        "started 1", "completed 1 OK"));
 }
 
 TEST(ServingObserverTest, SeesATaskThatFails) {
@@ -78,8 +83,7 @@ TEST(ServingObserverTest, SeesATaskThatFails) {
 
 TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
   EventLog log;
-  // More than is computed on this thread.
-  const auto running = std::make_shared<FakeCaller>(/*length=*/1000);
+  const auto running = std::make_shared<FakeCaller>();
   const auto gone = std::make_shared<FakeCaller>();
   const auto cancelled = std::make_shared<FakeCaller>();
   const auto queued = std::make_shared<FakeCaller>();
@@ -102,11 +106,12 @@ TEST(ServingObserverTest, SeesTasksThatAreNeverStarted) {
   }
 
   EXPECT_THAT(log.events(),
-              ElementsAre("submitted",                             // running
-                          "submitted", "completed 0 CANCELLED",    // gone
-                          "submitted", "completed 0 CANCELLED",    // cancelled
-                          "submitted", "completed 0 UNAVAILABLE",  // queued
-                          "started 1", "completed 1 OK"));         // running
+              ElementsAre("submitted",                              // running
+                          "submitted", "completed 0 CANCELLED",     // gone
+                          "submitted", "completed 0 CANCELLED",     // cancelled
+                          "submitted", "completed 0 UNAVAILABLE",   // queued
+                          "batch of 1 with 3 tokens", "started 1",  // running
+                          "completed 1 OK"));
 }
 
 }  // namespace

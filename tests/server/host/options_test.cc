@@ -69,6 +69,8 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
   EXPECT_EQ(options.log_level, "info");
   EXPECT_EQ(options.log_format, "text");
+  EXPECT_FALSE(options.log_slow.has_value());
+  EXPECT_EQ(options.metrics_listen, "");
   EXPECT_EQ(options.drain_grace, std::chrono::seconds(30));
 }
 
@@ -103,6 +105,10 @@ TEST(OptionsTest, TakesFlags) {
                                            "debug",
                                            "--log-format",
                                            "json",
+                                           "--log-slow",
+                                           "50",
+                                           "--metrics-listen",
+                                           "9464",
                                            "--drain-grace",
                                            "5"});
 
@@ -120,6 +126,8 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_EQ(options.max_queue_bytes, 4096U);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_format, "json");
+  EXPECT_EQ(options.log_slow, std::chrono::milliseconds(50));
+  EXPECT_EQ(options.metrics_listen, "9464");
   EXPECT_EQ(options.drain_grace, std::chrono::seconds(5));
 }
 
@@ -151,6 +159,8 @@ TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
                                  {"ATTENTION_MAX_QUEUE_BYTES", "4096"},
                                  {"ATTENTION_LOG_LEVEL", "debug"},
                                  {"ATTENTION_LOG_FORMAT", "json"},
+                                 {"ATTENTION_LOG_SLOW", "50"},
+                                 {"ATTENTION_METRICS_LISTEN", "9464"},
                                  {"ATTENTION_DRAIN_GRACE", "5"}});
 
   const ServerOptions options = ParseGood({});
@@ -165,6 +175,8 @@ TEST(OptionsTest, TakesEveryOptionFromTheEnvironment) {
   EXPECT_EQ(options.max_queue_bytes, 4096U);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_format, "json");
+  EXPECT_EQ(options.log_slow, std::chrono::milliseconds(50));
+  EXPECT_EQ(options.metrics_listen, "9464");
   EXPECT_EQ(options.drain_grace, std::chrono::seconds(5));
 }
 
@@ -264,6 +276,12 @@ INSTANTIATE_TEST_SUITE_P(
                 "or off"},
         Mistake{{"--log-format", "xml"},
                 "--log-format: got 'xml', expected text or json"},
+        Mistake{{"--log-slow", "-1"},
+                "--log-slow: got '-1', expected a whole number from 0 to "
+                "86400000"},
+        Mistake{{"--metrics-listen", "unix:/s"},
+                "--metrics-listen: 'unix:/s': expected HOST:PORT or PORT, with "
+                "a port from 0 to 65535"},
         Mistake{{"--compute-path", "fast"},
                 "--compute-path: got 'fast', expected auto, fused or "
                 "primitives"},

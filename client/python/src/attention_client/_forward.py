@@ -102,11 +102,16 @@ class ForwardRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Where the server spent its time on one request, in seconds."""
+    """Where the server spent its time on one request, in seconds.
+
+    `total` is from the message's arrival until the answer is ready to be
+    written.
+    """
 
     decode: float
     queue: float
     compute: float
+    total: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -226,6 +231,7 @@ def to_result(
             timing.decode_time_ns / 1e9,
             timing.queue_time_ns / 1e9,
             timing.compute_time_ns / 1e9,
+            timing.total_time_ns / 1e9,
         ),
     )
 
