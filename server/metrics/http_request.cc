@@ -14,11 +14,12 @@ constexpr std::string_view kPageType =
 
 std::string Answer(std::string_view status, std::string_view type,
                    std::string_view body) {
-  return FormatText(
+  std::string answer = FormatText(
       "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}"
-      "Connection: close\r\n\r\n{}",
+      "Connection: close\r\n\r\n",
       status, type, body.size(),
-      status.starts_with("405") ? "Allow: GET\r\n" : "", body);
+      status.starts_with("405") ? "Allow: GET\r\n" : "");
+  return answer.append(body);
 }
 
 std::string Refuse(std::string_view status, std::string_view why) {
