@@ -14,6 +14,7 @@
 
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_text.h"
+#include "server/host/descriptor_limit.h"
 #include "server/host/log.h"
 #include "server/host/options.h"
 #include "server/host/server.h"
@@ -51,7 +52,8 @@ int Serve(const ServerOptions& options) {
 }  // namespace attention
 
 int main(int argc, char** argv) {
-  const auto parsed = attention::ParseOptions(argc, argv);
+  const auto parsed =
+      attention::ParseOptions(argc, argv, attention::RaiseDescriptorLimit());
   if (const auto* exit = std::get_if<attention::EarlyExit>(&parsed)) {
     attention::Print(exit->code == 0 ? stdout : stderr, exit->text);
     return exit->code;

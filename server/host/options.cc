@@ -18,9 +18,10 @@
 #include "core/tensor/status_text.h"
 #include "core/usage/usage_text.h"
 #include "server/host/cpu_count.h"
+#include "server/host/descriptor_limit.h"
 #include "server/host/memory_size.h"
 #include "server/metrics/metrics_address.h"
-#include "server/rpc/listen_address.h"
+#include "server/net/listen_address.h"
 
 namespace attention {
 namespace {
@@ -32,6 +33,7 @@ constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 50;
 constexpr std::int64_t kMaxGraceSeconds = 86'400;
 constexpr std::int64_t kMaxBatchTokens = std::int64_t{1} << 24U;
 constexpr std::int64_t kMaxBatchDelay = 1'000'000;
+constexpr std::int64_t kMaxConnections = 1'000'000;
 constexpr std::int64_t kMaxMilliseconds = 86'400'000;
 
 // The name of the flag's environment variable: --max-queue-bytes is
@@ -170,6 +172,12 @@ void AddLimits(CLI::App& app, ServerOptions& options) {
   AddSize(app, "--max-queue-bytes", options.max_queue_bytes,
           "Memory for requests and answers in flight, scratch included; a "
           "request counts twice while it is parsed");
+  AddFlag(app, "--max-connections", options.max_connections,
+          "Connections open at one time, two descriptors each; one more is "
+          "closed at once. By default a quarter of the descriptors permitted "
+          "(RLIMIT_NOFILE, hard), at most 10000")
+      ->type_name("N")
+      ->check(InRange(1, kMaxConnections));
 }
 
 void AddComputeOptions(CLI::App& app, ServerOptions& options) {
@@ -331,11 +339,12 @@ std::string VersionText() {
 
 }  // namespace
 
-std::variant<ServerOptions, EarlyExit> ParseOptions(int argc,
-                                                    const char* const* argv) {
+std::variant<ServerOptions, EarlyExit> ParseOptions(
+    int argc, const char* const* argv, std::size_t num_descriptors) {
   ServerOptions options;
   options.threads = UsableCpus();
   options.max_loaded_bytes = UsableMemory() / 2;
+  options.max_connections = DefaultMaxConnections(num_descriptors);
   CLI::App app("Serve multi-head attention modules over gRPC.",
                "attention-server");
   app.set_version_flag("--version", VersionText);

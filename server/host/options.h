@@ -31,6 +31,8 @@ struct ServerOptions {
   /// ParseOptions' default: half of UsableMemory().
   std::size_t max_loaded_bytes = std::size_t{1} << 50;
   std::size_t max_queue_bytes = std::size_t{1} << 30;
+  /// ParseOptions' default: DefaultMaxConnections().
+  std::size_t max_connections = 1000;
   std::string log_level = "info";
   std::string log_format = "text";
   std::optional<std::chrono::milliseconds> log_slow;  ///< unset: none is
@@ -52,7 +54,8 @@ inline constexpr int kExitUsageError = 2;
 /// Read options. A flag goes before its environment variable (ATTENTION_ and
 /// the flag's name in capitals; lists separated by commas), which goes before
 /// the default.
+/// \param num_descriptors that the process may open.
 [[nodiscard]] std::variant<ServerOptions, EarlyExit> ParseOptions(
-    int argc, const char* const* argv);
+    int argc, const char* const* argv, std::size_t num_descriptors);
 
 }  // namespace attention

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <set>
 #include <string_view>
 #include <thread>
@@ -76,6 +77,12 @@ absl::StatusOr<std::vector<std::string>> DescribeComputing(
                                DataTypeName(asked), *what, options.threads));
   }
   return lines;
+}
+
+// Nobody can reach the server any more: it is to be started again.
+void ExitDeaf(std::string_view why) {
+  spdlog::error("cannot accept connections any more, exiting: {}", why);
+  std::_Exit(kExitRuntimeError);
 }
 
 // What became of all modules of the repository.
@@ -163,7 +170,7 @@ struct Server::Parts {
       reflection_v1alpha;
   UnknownMethods unknown_methods;
   Ticker ticker;
-  std::unique_ptr<grpc::Server> grpc_server;
+  Listening listening;
   std::unique_ptr<MetricsPage> metrics_page;
   std::unique_ptr<MetricsEndpoint> metrics_endpoint;
 };
@@ -173,8 +180,8 @@ Server::Server(ServerOptions options, const ServerTimeouts& timeouts)
 
 Server::~Server() {
   if (parts_ == nullptr) return;
-  if (parts_->grpc_server != nullptr && state_ != ServerState::kStopped) {
-    parts_->grpc_server->Shutdown(std::chrono::system_clock::now());
+  if (parts_->listening.server != nullptr && state_ != ServerState::kStopped) {
+    ShutDown(std::chrono::milliseconds(0));
   }
   parts_->health = nullptr;
 }
@@ -225,9 +232,12 @@ absl::Status Server::Listen() {
   builder.RegisterService(&parts_->reflection_v1alpha);
   builder.RegisterCallbackGenericService(&parts_->unknown_methods);
   addresses_ = options_.listen;
-  ATTENTION_ASSIGN_OR_RETURN(parts_->grpc_server,
-                             StartListening(&builder, &addresses_));
-  parts_->health = parts_->grpc_server->GetHealthCheckService();
+  ATTENTION_ASSIGN_OR_RETURN(
+      parts_->listening,
+      StartListening(
+          {.max_connections = options_.max_connections, .on_failure = ExitDeaf},
+          &builder, &addresses_));
+  parts_->health = parts_->listening.server->GetHealthCheckService();
   SetHealth(/*name=*/"", false);
   return absl::OkStatus();
 }
@@ -287,8 +297,14 @@ void Server::SetHealth(const std::string& name, bool serving) {
   parts_->health.load()->SetServingStatus(name, serving);
 }
 
+void Server::ShutDown(std::chrono::milliseconds linger) {
+  // First: gRPC, once shut down, takes charge of no connection.
+  parts_->listening.accept_loop->Stop();
+  parts_->listening.server->Shutdown(std::chrono::system_clock::now() + linger);
+}
+
 void Server::Drain() {
-  if (parts_ == nullptr || parts_->grpc_server == nullptr) return;
+  if (parts_ == nullptr || parts_->listening.server == nullptr) return;
   spdlog::info("draining, at most {} s", options_.drain_grace.count());
   parts_->health.load()->Shutdown();  // every name: NOT_SERVING
   state_ = ServerState::kDraining;
@@ -300,7 +316,7 @@ void Server::Drain() {
   if (!parts_->door.calls().WaitIdle(options_.drain_grace - lame_duck)) {
     spdlog::warn("requests in flight did not finish in time, cancelling them");
   }
-  parts_->grpc_server->Shutdown(std::chrono::system_clock::now() + kLingerTime);
+  ShutDown(kLingerTime);
   state_ = ServerState::kStopped;
   parts_->log.Flush();
   spdlog::info("stopped");

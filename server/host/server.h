@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -20,6 +21,8 @@ namespace attention {
 // with.
 
 /// The whole server: kCreated → kStarting → kServing → kDraining → kStopped.
+///
+/// When it can accept no connections any more, the process ends with code 1.
 ///
 /// Start once, Drain once. state() is thread-safe, the rest is not. Several may
 /// live in one process.
@@ -57,6 +60,7 @@ class Server {
 
   [[nodiscard]] absl::Status Listen();
   [[nodiscard]] absl::Status ServeMetrics();
+  void ShutDown(std::chrono::milliseconds linger);
   [[nodiscard]] absl::Status LoadModules(const std::stop_token& stop);
   void SetHealth(const std::string& name, bool serving);
 

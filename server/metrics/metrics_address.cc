@@ -5,7 +5,7 @@
 #include <cctype>
 
 #include "core/tensor/format_text.h"
-#include "server/rpc/listen_address.h"
+#include "server/net/listen_address.h"
 
 namespace attention {
 

@@ -16,7 +16,7 @@
 #include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
-#include "server/rpc/listen_address.h"
+#include "server/net/listen_address.h"
 
 namespace attention {
 namespace {

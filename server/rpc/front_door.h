@@ -19,8 +19,8 @@ namespace attention {
 
 // The room `server/rpc`: everything that sees a gRPC call: listeners, services,
 // streams, one codec per protocol, and the door all calls use. Enters: raw
-// messages. Leaves: statuses and bytes. Uses server/modules, proto/wire and
-// core/serving; what is computed, and on what, it does not know.
+// messages. Leaves: statuses and bytes. Uses server/modules, server/net,
+// proto/wire and core/serving; what is computed, and on what, it does not know.
 
 /// A call, or one request of a stream, from entering by the front door to
 /// leaving by it, which the observer is told. Move-only. Not thread-safe.

@@ -3,13 +3,14 @@
 
 #include <grpc/impl/codegen/grpc_types.h>
 #include <grpcpp/security/server_credentials.h>
-#include <sys/stat.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
+#include <utility>
 
-#include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
-#include "server/rpc/listen_address.h"
+#include "server/net/listening_socket.h"
 #include "server/rpc/timeouts.h"
 
 namespace attention {
@@ -22,24 +23,14 @@ constexpr milliseconds kHandshakeTimeout = std::chrono::seconds(10);
 // Finds clients that vanished, so that their requests are dropped.
 constexpr milliseconds kKeepaliveTime = std::chrono::minutes(1);
 constexpr milliseconds kKeepaliveTimeout = std::chrono::seconds(20);
+// Ends a connection whose peer acknowledges nothing of what is sent to it
+// (TCP_USER_TIMEOUT, which gRPC sets on its own listening sockets only).
+constexpr milliseconds kUnacknowledgedTimeout = std::chrono::seconds(30);
 // Clients may ping this often; a flood ends the connection.
 constexpr milliseconds kMinPingInterval = std::chrono::seconds(10);
 constexpr int kMaxMetadataBytes = 16 << 10;
 // What RFC 9113, 6.5.2 recommends at least.
 constexpr int kMaxStreamsPerConnection = 100;
-
-// Only the owner may connect to a socket file made while this lives. The mask
-// is the process's: nothing else may create files meanwhile.
-class PrivateFileMode {
- public:
-  PrivateFileMode() : previous_(umask(0177)) {}
-  ~PrivateFileMode() { umask(previous_); }
-  PrivateFileMode(const PrivateFileMode&) = delete;
-  PrivateFileMode& operator=(const PrivateFileMode&) = delete;
-
- private:
-  const mode_t previous_;
-};
 
 }  // namespace
 
@@ -64,38 +55,40 @@ void SetListenerArguments(std::size_t max_message_bytes,
   set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
       kMinPingInterval.count());
-  // Else two servers can share a port without noticing.
-  set(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> StartListening(
-    grpc::ServerBuilder* builder, std::vector<std::string>* addresses) {
-  std::vector<int> ports(addresses->size(), 0);
-  for (std::size_t i = 0; i < addresses->size(); ++i) {
-    const std::string& address = (*addresses)[i];
-    ATTENTION_RETURN_IF_ERROR(ValidateListenAddress(address));
-    if (const std::optional<std::string> path = UnixSocketPath(address)) {
-      ATTENTION_RETURN_IF_ERROR(ClearStaleSocket(*path));
-    }
-    builder->AddListeningPort(address, grpc::InsecureServerCredentials(),
-                              &ports[i]);
+absl::StatusOr<Listening> StartListening(ListenerOptions options,
+                                         grpc::ServerBuilder* builder,
+                                         std::vector<std::string>* addresses) {
+  using Acceptor = grpc::experimental::ExternalConnectionAcceptor;
+  using External = grpc::ServerBuilder::experimental_type;
+  std::vector<ListeningSocket> sockets;
+  for (std::string& address : *addresses) {
+    ATTENTION_ASSIGN_OR_RETURN(std::vector<ListeningSocket> added,
+                               ListenOn(kUnacknowledgedTimeout, &address));
+    std::ranges::move(added, std::back_inserter(sockets));
   }
-  std::unique_ptr<grpc::Server> server;
-  {
-    const PrivateFileMode owner_only;
-    server = builder->BuildAndStart();
+  const std::shared_ptr<Acceptor> acceptor =
+      builder->experimental().AddExternalConnectionAcceptor(
+          External::ExternalConnectionType::FROM_FD,
+          grpc::InsecureServerCredentials());
+  Listening listening;
+  listening.server = builder->BuildAndStart();
+  if (listening.server == nullptr) {
+    return absl::InternalError("cannot start gRPC");
   }
-  for (std::size_t i = 0; i < ports.size(); ++i) {
-    if (server == nullptr && ports[i] == 0) {
-      return absl::UnavailableError(FormatText(
-          "cannot listen on {}: in use, not an address of this machine, or not "
-          "permitted",
-          (*addresses)[i]));
-    }
-    (*addresses)[i] = WithPort((*addresses)[i], ports[i]);
-  }
-  if (server == nullptr) return absl::InternalError("cannot start gRPC");
-  return server;
+  ATTENTION_ASSIGN_OR_RETURN(
+      listening.accept_loop,
+      AcceptLoop::Create(std::move(sockets), options.max_connections,
+                         {.hand_over =
+                              [acceptor](int listening_socket, int connection) {
+                                Acceptor::NewConnectionParameters parameters;
+                                parameters.listener_fd = listening_socket;
+                                parameters.fd = connection;
+                                acceptor->HandleNewConnection(&parameters);
+                              },
+                          .on_failure = std::move(options.on_failure)}));
+  return listening;
 }
 
 }  // namespace attention

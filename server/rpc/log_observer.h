@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "core/serving/serving_observer.h"
+#include "server/net/line_limit.h"
 #include "server/rpc/call_observer.h"
 #include "server/rpc/failure_tally.h"
-#include "server/rpc/line_limit.h"
 
 namespace attention {
 
@@ -46,7 +46,7 @@ class LogObserver final : public CallObserver, public ServingObserver {
 
   const std::optional<std::chrono::milliseconds> slow_;
   std::mutex mutex_;
-  LineLimit limit_;        // guarded by mutex_
+  LineLimit limit_{10};    // guarded by mutex_
   FailureTally failures_;  // guarded by mutex_
 };
 

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +64,11 @@ std::string ServerProcess::WaitForAddress() {
     }
     if (!ReadLog()) return "";
   }
+}
+
+void ServerProcess::LimitDescriptors(std::size_t count) const {
+  const rlimit limit{.rlim_cur = count, .rlim_max = count};
+  prlimit(process_, RLIMIT_NOFILE, &limit, nullptr);
 }
 
 void ServerProcess::Signal(int signal) const { kill(process_, signal); }

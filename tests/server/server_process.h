@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ class ServerProcess {
   [[nodiscard]] std::string WaitForAddress();
 
   void Signal(int signal) const;
+
+  /// Let it open no more descriptors than so many.
+  void LimitDescriptors(std::size_t count) const;
 
   /// Wait for its end. \return its exit code, or -signal.
   int WaitForExit();

@@ -15,6 +15,7 @@
 
 #include "server/host/options.h"
 #include "tests/server/repository/temporary_directory.h"
+#include "tests/server/tcp.h"
 #include "tests/server/test_server.h"
 
 namespace attention::testing {
@@ -95,6 +96,32 @@ TEST(ServerProcessTest, SaysThatTheMachineLacksThePathItIsToComputeWith) {
 
   EXPECT_THAT(process.log(), StartsWith("attention-server: --compute-path: "));
   EXPECT_EQ(std::ranges::count(process.log(), '\n'), 1) << process.log();
+}
+
+TEST(ServerProcessTest, OutlivesMoreConnectionsThanItHasDescriptors) {
+  ServerProcess process(kAnyPort);
+  const std::string address = process.WaitForAddress();
+  ASSERT_NE(address, "");
+  constexpr std::size_t kDescriptors = 96;
+  process.LimitDescriptors(kDescriptors);
+  std::vector<UniqueFd> connections;
+  while (connections.size() < 2 * kDescriptors) {
+    connections.push_back(ConnectSocket(address));
+    ASSERT_TRUE(connections.back().valid());
+  }
+  // The last are not taken, but not left waiting either.
+  WaitUntilClosed(connections.back().get());
+  connections.clear();
+
+  grpc::ClientContext context;
+  context.set_wait_for_ready(true);  // until the others have gone
+  v1::ListModulesResponse response;
+  const auto stub = v1::ModuleService::NewStub(Connect(address));
+  const grpc::Status status = stub->ListModules(&context, {}, &response);
+
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.WaitForExit(), 0);
 }
 
 class StopSignalTest : public ::testing::TestWithParam<int> {};

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/host/cpu_count.h"
+#include "server/host/descriptor_limit.h"
 #include "server/host/memory_size.h"
 
 namespace attention {
@@ -39,10 +40,13 @@ class Environment {
   const std::map<std::string, std::string> variables_;
 };
 
+constexpr std::size_t kNumDescriptors = 4096;
+
 std::variant<ServerOptions, EarlyExit> Parse(
     std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "attention-server");
-  return ParseOptions(static_cast<int>(arguments.size()), arguments.data());
+  return ParseOptions(static_cast<int>(arguments.size()), arguments.data(),
+                      kNumDescriptors);
 }
 
 ServerOptions ParseGood(std::vector<const char*> arguments) {
@@ -67,6 +71,7 @@ TEST(OptionsTest, HasDefaults) {
   EXPECT_EQ(options.batch.max_delay, std::chrono::microseconds(0));
   EXPECT_EQ(options.max_message_bytes, 256U << 20);
   EXPECT_EQ(options.max_loaded_bytes, UsableMemory() / 2);
+  EXPECT_EQ(options.max_connections, DefaultMaxConnections(kNumDescriptors));
   EXPECT_EQ(options.log_level, "info");
   EXPECT_EQ(options.log_format, "text");
   EXPECT_FALSE(options.log_slow.has_value());
@@ -101,6 +106,8 @@ TEST(OptionsTest, TakesFlags) {
                                            "8GiB",
                                            "--max-queue-bytes",
                                            "4096",
+                                           "--max-connections",
+                                           "77",
                                            "--log-level",
                                            "debug",
                                            "--log-format",
@@ -124,6 +131,7 @@ TEST(OptionsTest, TakesFlags) {
   EXPECT_EQ(options.max_module_bytes, 2U << 30);
   EXPECT_EQ(options.max_loaded_bytes, std::size_t{8} << 30);
   EXPECT_EQ(options.max_queue_bytes, 4096U);
+  EXPECT_EQ(options.max_connections, 77U);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_format, "json");
   EXPECT_EQ(options.log_slow, std::chrono::milliseconds(50));
@@ -258,6 +266,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "to 16777216"},
         Mistake{{"--max-batch-delay", "-1"},
                 "--max-batch-delay: got '-1', expected a whole number from 0 "
+                "to 1000000"},
+        Mistake{{"--max-connections", "0"},
+                "--max-connections: got '0', expected a whole number from 1 "
                 "to 1000000"},
         Mistake{{"--max-message-bytes", "2GiB"},
                 "--max-message-bytes: got '2GiB', expected bytes from 1 to "

@@ -14,7 +14,8 @@ class LineLimit {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  static constexpr std::uint64_t kLinesPerSecond = 10;
+  explicit LineLimit(std::uint64_t lines_per_second)
+      : lines_per_second_(lines_per_second) {}
 
   /// Ask for a line.
   /// \return how many were refused since the last one; nothing when this one
@@ -24,7 +25,7 @@ class LineLimit {
       begin_ = now;
       num_lines_ = 0;
     }
-    if (num_lines_ == kLinesPerSecond) {
+    if (num_lines_ == lines_per_second_) {
       ++num_refused_;
       return std::nullopt;
     }
@@ -42,6 +43,7 @@ class LineLimit {
     return !begin_ || now - *begin_ >= std::chrono::seconds(1);
   }
 
+  const std::uint64_t lines_per_second_;
   std::optional<Time> begin_;
   std::uint64_t num_lines_ = 0;
   std::uint64_t num_refused_ = 0;

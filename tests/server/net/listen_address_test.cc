@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/rpc/listen_address.h"
+#include "server/net/listen_address.h"
 
 #include <gtest/gtest.h>
 
