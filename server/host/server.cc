@@ -253,6 +253,8 @@ absl::Status Server::ServeMetrics() {
                      .max_queue_bytes = options_.max_queue_bytes,
                      .registry = parts_->registry,
                      .max_loaded_bytes = options_.max_loaded_bytes,
+                     .accept_loop = *parts_->listening.accept_loop,
+                     .max_connections = options_.max_connections,
                      .compute_path = options_.compute_path}));
   auto endpoint = MetricsEndpoint::Listen(
       address, [&page = *parts_->metrics_page] { return page.Write(); });

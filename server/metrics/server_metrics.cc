@@ -38,6 +38,21 @@ SampledMetric Constant(std::string name, std::string help, std::size_t value) {
                       [value] { return static_cast<double>(value); });
 }
 
+SampledMetric RefusedConnections(const AcceptLoop& loop) {
+  return {"attention_refused_connections_total",
+          "Connections closed as soon as they came: beyond --max-connections, "
+          "or for want of descriptors or memory.",
+          MetricType::Counter, [&loop] {
+            const auto sample = [&loop](Refusal why, std::string reason) {
+              return MetricSample{static_cast<double>(loop.num_refused(why)),
+                                  {{"reason", std::move(reason)}}};
+            };
+            return std::vector<MetricSample>{
+                sample(Refusal::kLimit, "limit"),
+                sample(Refusal::kShortage, "shortage")};
+          }};
+}
+
 SampledMetric BuildInfo(PathChoice path) {
   MetricLabels labels = {{"version", ATTENTION_VERSION}};
   if (const auto environment = DescribeComputeEnvironment(path);
@@ -87,6 +102,14 @@ std::vector<SampledMetric> ServerMetrics(const SampledParts& parts) {
       Constant("attention_modules_limit_bytes",
                "The most memory of all modules (--max-loaded-bytes).",
                parts.max_loaded_bytes),
+      SampledGauge("attention_connections", "Connections that are open.",
+                   [&loop = parts.accept_loop] {
+                     return static_cast<double>(loop.num_connections());
+                   }),
+      Constant("attention_connections_limit",
+               "The most that may be open (--max-connections).",
+               parts.max_connections),
+      RefusedConnections(parts.accept_loop),
       BuildInfo(parts.compute_path)};
   std::vector<SampledMetric> process = ProcessMetrics();
   metrics.insert(metrics.end(), std::make_move_iterator(process.begin()),

@@ -9,6 +9,7 @@
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
 #include "server/metrics/metric_families.h"
+#include "server/net/accept_loop.h"
 
 namespace attention {
 
@@ -19,12 +20,14 @@ struct SampledParts {
   std::size_t max_queue_bytes;
   const ModuleRegistry& registry;
   std::size_t max_loaded_bytes;
+  const AcceptLoop& accept_loop;
+  std::size_t max_connections;
   PathChoice compute_path;
 };
 
-/// What waits by prediction, bytes in flight, modules and their memory, the
-/// build, and the process. Of modules the first MetricsObserver::kMaxModules
-/// are told by name.
+/// What waits by prediction, bytes in flight, modules and their memory,
+/// connections, the build, and the process. Of modules the first
+/// MetricsObserver::kMaxModules are told by name.
 [[nodiscard]] std::vector<SampledMetric> ServerMetrics(
     const SampledParts& parts);
 

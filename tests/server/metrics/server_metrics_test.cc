@@ -11,6 +11,7 @@
 
 #include "tests/server/metrics/scrape.h"
 #include "tests/server/raw_call.h"
+#include "tests/server/tcp.h"
 #include "tests/server/test_server.h"
 
 namespace attention::testing {
@@ -189,6 +190,24 @@ TEST_F(ServerMetricsTest, CannotShareAnAddress) {
   EXPECT_EQ(second.Start(),
             absl::UnavailableError("--metrics-listen: cannot listen on " +
                                    address() + ": Address already in use"));
+}
+
+TEST(ConnectionMetricsTest, CountOpenAndRefusedConnections) {
+  ServerOptions options = Watched();
+  options.max_connections = 2;
+  TestServer server(options);
+  server.Serve("m", MakeTestModule());  // on the first
+  const UniqueFd second = ConnectSocket(server.address());
+
+  WaitUntilClosed(ConnectSocket(server.address()).get());
+
+  const Scrape scrape = ScrapeFrom(server.server().metrics_address());
+  EXPECT_EQ(scrape["attention_connections"], 2);
+  EXPECT_EQ(scrape["attention_connections_limit"], 2);
+  EXPECT_EQ(scrape[R"(attention_refused_connections_total{reason="limit"})"],
+            1);
+  EXPECT_EQ(scrape[R"(attention_refused_connections_total{reason="shortage"})"],
+            0);
 }
 
 }  // namespace
