@@ -32,6 +32,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/modules/module_manager.h"
 #include "server/repository/module_repository.h"
+#include "server/rpc/answer_watch.h"
 #include "server/rpc/attention_service.h"
 #include "server/rpc/forward_handler.h"
 #include "server/rpc/front_door.h"
@@ -59,7 +60,8 @@ constexpr std::chrono::milliseconds kLingerTime{500};
 // How often timeouts are looked at: late by a second at most, or by half.
 std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
   const std::chrono::milliseconds least =
-      std::min(timeouts.upload_idle, timeouts.stream_age);
+      std::min({timeouts.upload_idle, timeouts.stream_age,
+                timeouts.unread_answer_busy, timeouts.unread_answer});
   return std::clamp<std::chrono::milliseconds>(
       least / 2, std::chrono::milliseconds(1), std::chrono::seconds(1));
 }
@@ -119,6 +121,9 @@ struct Server::Parts {
         }),
         admission(options.max_queue_bytes),
         buffers(std::min(kMaxIdleBytes, options.max_queue_bytes / 4)),
+        answers({.max_unread_bytes = options.max_queue_bytes / 2,
+                 .patience = timeouts.unread_answer_busy,
+                 .max_wait = timeouts.unread_answer}),
         executor(
             {.num_threads = options.threads,
              .pinning = options.pin_threads ? Pinning::kPinned : Pinning::kNone,
@@ -130,6 +135,7 @@ struct Server::Parts {
                  .registry = registry,
                  .executor = executor,
                  .buffers = buffers,
+                 .answers = answers,
                  .max_message_bytes = options.max_message_bytes}),
         manager(registry, std::move(repository),
                 {.max_loaded_bytes = options.max_loaded_bytes,
@@ -144,6 +150,7 @@ struct Server::Parts {
         ticker(TickPeriod(timeouts), [this, timeouts] {
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
+          answers.CancelUnread(AnswerWatch::Clock::now());
           // What the allocator holds of it, too.
           if (buffers.Trim() > 0) malloc_trim(/*pad=*/0);
           log.Tick(std::chrono::steady_clock::now());
@@ -159,6 +166,7 @@ struct Server::Parts {
   ModuleRegistry registry;
   AdmissionController admission;
   BufferPool buffers;
+  AnswerWatch answers;
   Executor executor;
   FrontDoor door;
   ForwardHandler handler;

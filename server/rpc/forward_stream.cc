@@ -10,6 +10,7 @@
 
 #include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
+#include "server/rpc/answer_watch.h"
 #include "server/rpc/attention_codec.h"
 
 namespace attention {
@@ -51,7 +52,8 @@ class ForwardStreamReactor final
         handler_(streams->handler_),
         token_(handler_.door().calls()),
         visit_(handler_.door().Enter(
-            "/attention.v1.AttentionService/ForwardStream", context)) {
+            "/attention.v1.AttentionService/ForwardStream", context)),
+        unread_(handler_.answers(), context) {
     visit_.record().is_stream = true;
   }
 
@@ -74,6 +76,7 @@ class ForwardStreamReactor final
  private:
   struct Answer {
     grpc::ByteBuffer message;
+    std::size_t num_bytes = 0;  ///< of it
     std::size_t request_bytes = 0;
     std::optional<std::uint64_t> id;  ///< free again when it is sent
   };
@@ -100,6 +103,7 @@ class ForwardStreamReactor final
 
   std::mutex mutex_;  // guards all below, of visit_ its leaving
   Visit visit_;
+  AnswerWatch::Call unread_;
   std::unordered_map<std::uint64_t, std::shared_ptr<ForwardCall>> in_flight_;
   std::list<Answer> answers_;  // the first is being written, if writing_
   std::size_t num_unanswered_ = 0;
@@ -165,6 +169,8 @@ std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
       [this, answer](const grpc::Status&, grpc::ByteBuffer* message) {
         const std::lock_guard lock(mutex_);
         answer->front().message.Swap(message);
+        answer->front().num_bytes = answer->front().message.Length();
+        unread_.Give(answer->front().num_bytes, AnswerWatch::Clock::now());
         answers_.splice(answers_.end(), *answer);
         if (!writing_) Write();
       });
@@ -189,7 +195,10 @@ void ForwardStreamReactor::OnWriteDone(bool ok) {
   if (!ok) cancelled_ = true;
   num_unanswered_ -= 1;
   unanswered_bytes_ -= answers_.front().request_bytes;
+  const std::size_t num_taken = answers_.front().num_bytes;
   answers_.pop_front();
+  unread_.Take(num_taken, answers_.empty() ? 0 : answers_.front().num_bytes,
+               AnswerWatch::Clock::now());
   writing_ = false;
   if (!answers_.empty()) Write();
   ReadOrFinish();

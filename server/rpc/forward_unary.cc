@@ -4,6 +4,8 @@
 #include <memory>
 #include <utility>
 
+#include "server/rpc/answer_watch.h"
+
 namespace attention {
 namespace {
 
@@ -11,8 +13,11 @@ namespace {
 // the call has completed and OnCancel has returned.
 class ForwardReactor final : public grpc::ServerUnaryReactor {
  public:
-  explicit ForwardReactor(const ForwardHandler& handler)
-      : handler_(handler), token_(handler.door().calls()) {}
+  ForwardReactor(const ForwardHandler& handler,
+                 grpc::CallbackServerContext* context)
+      : handler_(handler),
+        token_(handler.door().calls()),
+        unread_(handler.answers(), context) {}
 
   void Start(const UnaryCall& call, std::unique_ptr<RequestCodec> codec) {
     // The buffer is the call's own and nobody reads it after us; emptying it
@@ -27,6 +32,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
         [this, response = call.response](const grpc::Status& status,
                                          grpc::ByteBuffer* answer) {
           response->Swap(answer);
+          unread_.Give(response->Length(), AnswerWatch::Clock::now());
           Finish(status);
         });
     handler_.Handle(call_, std::move(admitted));
@@ -40,6 +46,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
 
   const ForwardHandler& handler_;
   const CallTracker::Token token_;
+  AnswerWatch::Call unread_;
   std::shared_ptr<ForwardCall> call_;
 };
 
@@ -48,7 +55,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
 grpc::ServerUnaryReactor* ServeForward(const ForwardHandler& handler,
                                        const UnaryCall& call,
                                        std::unique_ptr<RequestCodec> codec) {
-  auto reactor = std::make_unique<ForwardReactor>(handler);
+  auto reactor = std::make_unique<ForwardReactor>(handler, call.context);
   reactor->Start(call, std::move(codec));
   return reactor.release();
 }

@@ -19,6 +19,10 @@ struct ServerTimeouts {
   /// never cut; half a minute of it is for answering what was read.
   std::chrono::milliseconds stream_age =
       kMaxConnectionAgeGrace - std::chrono::seconds(30);
+  /// How long answers wait for callers who take none (AnswerWatch): while
+  /// memory is short, and at other times.
+  std::chrono::milliseconds unread_answer_busy = std::chrono::seconds(5);
+  std::chrono::milliseconds unread_answer = std::chrono::seconds(30);
 };
 
 }  // namespace attention

@@ -72,6 +72,7 @@ GatedService::GatedService(std::size_t budget_bytes)
                 .registry = registry_,
                 .executor = executor_,
                 .buffers = buffers_,
+                .answers = answers_,
                 .max_message_bytes = kMaxMessageBytes}),
       manager_(registry_, /*repository=*/nullptr,
                {.max_loaded_bytes = kMaxModuleBytes}),

@@ -75,6 +75,7 @@ class GatedService {
   ModuleRegistry registry_;
   AdmissionController admission_;
   BufferPool buffers_{/*max_idle_bytes=*/0};
+  AnswerWatch answers_{AnswerLimits{}};
   Executor executor_;
   FrontDoor door_;
   ForwardHandler handler_;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include <chrono>
+#include <cstddef>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "server/rpc/line_limit.h"
+
+namespace attention {
+
+/// How long answers wait for callers who do not take them.
+struct AnswerLimits {
+  /// What answers may hold before `patience` applies.
+  std::size_t max_unread_bytes = std::size_t{512} << 20U;
+  std::chrono::milliseconds patience = std::chrono::seconds(5);
+  /// However little they hold.
+  std::chrono::milliseconds max_wait = std::chrono::seconds(30);
+};
+
+/// Answers of a call that wait for its caller.
+struct UnreadAnswers {
+  std::size_t num_bytes = 0;
+  std::size_t next_bytes = 0;          ///< of that which leaves next
+  std::chrono::nanoseconds waited{0};  ///< since the caller last took one
+};
+
+/// Rates at which callers take answers, at least: always, and while memory is
+/// short.
+inline constexpr std::size_t kSlowBytesPerSecond = std::size_t{128} << 10U;
+inline constexpr std::size_t kBusyBytesPerSecond = std::size_t{8} << 20U;
+
+/// Choose the calls to cancel: those that have waited for max_wait and a second
+/// for each kSlowBytesPerSecond of the next answer and, until the others hold
+/// no more than max_unread_bytes, those that have waited longest beyond
+/// patience and a second for each kBusyBytesPerSecond.
+/// \return positions in `calls`.
+[[nodiscard]] std::vector<std::size_t> ChooseToCancel(
+    std::span<const UnreadAnswers> calls, const AnswerLimits& limits);
+
+/// Knows the answers that gRPC has and their callers have not taken, and
+/// cancels calls whose answers wait for too long. gRPC does not tell how much
+/// of an answer has left, so each counts as a whole. Thread-safe.
+class AnswerWatch {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  /// The answers of one call. Not thread-safe but for what the watch does.
+  class Call {
+   public:
+    /// \param context outlives this; borrowed.
+    Call(AnswerWatch& watch, grpc::CallbackServerContext* context)
+        : watch_(watch), context_(context) {}
+    ~Call();
+    Call(const Call&) = delete;
+    Call& operator=(const Call&) = delete;
+
+    /// An answer waits for its caller.
+    void Give(std::size_t num_bytes, Clock::time_point now);
+    /// The caller has taken an answer, and has the next to take, if any.
+    void Take(std::size_t num_bytes, std::size_t next_bytes,
+              Clock::time_point now);
+
+   private:
+    friend class AnswerWatch;
+    AnswerWatch& watch_;
+    grpc::CallbackServerContext* const context_;
+    // Guarded by the watch's mutex.
+    std::size_t num_bytes_ = 0;  ///< unread; in the list if there are any
+    std::size_t next_bytes_ = 0;
+    Clock::time_point since_;  ///< when the caller last took some
+    bool is_cancelled_ = false;
+    Call* previous_ = nullptr;
+    Call* next_ = nullptr;
+  };
+
+  explicit AnswerWatch(const AnswerLimits& limits) : limits_(limits) {}
+  ~AnswerWatch() = default;
+  AnswerWatch(const AnswerWatch&) = delete;
+  AnswerWatch& operator=(const AnswerWatch&) = delete;
+
+  /// Cancel the calls that ChooseToCancel chooses. Call every second or so.
+  void CancelUnread(Clock::time_point now);
+
+  /// Bytes of the answers that wait.
+  [[nodiscard]] std::size_t unread_bytes() const;
+
+ private:
+  void Cancel(Call& call, Clock::time_point now);
+  void Link(Call& call);
+  void Unlink(Call& call);
+
+  const AnswerLimits limits_;
+  mutable std::mutex mutex_;  // guards all below, and the list
+  Call* first_ = nullptr;
+  std::size_t num_bytes_ = 0;
+  LineLimit line_limit_;
+};
+
+}  // namespace attention
