@@ -24,6 +24,7 @@
 #include "core/tensor/format_text.h"
 #include "core/tensor/status_macros.h"
 #include "core/tensor/status_text.h"
+#include "server/host/heap_memory.h"
 #include "server/host/log.h"
 #include "server/metrics/metrics_address.h"
 #include "server/metrics/metrics_endpoint.h"
@@ -151,8 +152,8 @@ struct Server::Parts {
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
           answers.CancelUnread(AnswerWatch::Clock::now());
-          // What the allocator holds of it, too.
-          if (buffers.Trim() > 0) malloc_trim(/*pad=*/0);
+          buffers.Trim();
+          if (trim_rule.Look(ReadHeap().free)) malloc_trim(/*pad=*/0);
           log.Tick(std::chrono::steady_clock::now());
         }) {
     observer.Add(log);
@@ -177,6 +178,7 @@ struct Server::Parts {
   ReflectionService<grpc::reflection::v1alpha::ServerReflection>
       reflection_v1alpha;
   UnknownMethods unknown_methods;
+  TrimRule trim_rule;  ///< the ticker's own
   Ticker ticker;
   Listening listening;
   std::unique_ptr<MetricsPage> metrics_page;
