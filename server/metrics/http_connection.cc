@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/metrics/http_connection.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -18,12 +17,8 @@ bool WouldWait() { return errno == EAGAIN || errno == EINTR; }
 
 }  // namespace
 
-short HttpConnection::events() const {
-  return state_ == State::kWriting ? POLLOUT : POLLIN;
-}
-
 bool HttpConnection::Advance(const PageWriter& page) {
-  return state_ == State::kWriting ? Write() : Read(page);
+  return is_writing() ? Write() : Read(page);
 }
 
 bool HttpConnection::Read(const PageWriter& page) {

@@ -25,8 +25,8 @@ class HttpConnection {
 
   [[nodiscard]] int fd() const { return socket_.get(); }
   [[nodiscard]] Time deadline() const { return deadline_; }
-  /// What it waits for, as poll has it.
-  [[nodiscard]] short events() const;
+  /// Whether it waits until the socket takes bytes, not until it has some.
+  [[nodiscard]] bool is_writing() const { return state_ == State::kWriting; }
 
   /// Read and write what goes now, a piece of what is read at a time.
   /// \return whether it goes on.

@@ -57,7 +57,7 @@ UniqueFd ListenOn(const addrinfo& found) {
       listen(listener.get(), kBacklog) == 0) {
     return listener;
   }
-  return UniqueFd();
+  return {};
 }
 
 absl::StatusOr<UniqueFd> ListenOn(const std::string& address) {
@@ -133,7 +133,8 @@ bool MetricsEndpoint::Wait() {
   if (poll(&stop, 1, static_cast<int>(kPause.count())) > 0) return false;
   std::vector<pollfd> waiting = {stop, {listener_.get(), POLLIN, 0}};
   for (const HttpConnection& connection : connections_) {
-    waiting.push_back({connection.fd(), connection.events(), 0});
+    pollfd& added = waiting.emplace_back(pollfd{connection.fd(), POLLIN, 0});
+    if (connection.is_writing()) added.events = POLLOUT;
   }
   poll(waiting.data(), waiting.size(),
        connections_.empty() ? -1 : kLookMilliseconds);

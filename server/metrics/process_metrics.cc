@@ -21,7 +21,7 @@ namespace {
 using Value = std::optional<double>;
 
 std::string ReadAll(const char* path) {
-  std::ifstream file(path);
+  const std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
