@@ -55,6 +55,12 @@ class CallObserver {
  public:
   virtual ~CallObserver() = default;
   virtual void OnEntered(const CallRecord& call) = 0;
+  /// Told of each message of the call when it has come whole; a request of a
+  /// stream has one, its stream none.
+  virtual void OnMessage(const CallRecord& call, std::size_t num_bytes) {
+    static_cast<void>(call);
+    static_cast<void>(num_bytes);
+  }
   /// \param status of the call: the code the client gets, and the text before
   /// it
   ///   is shortened.

@@ -25,7 +25,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
     auto* message = const_cast<grpc::ByteBuffer*>(call.request);
     FrontDoor& door = handler_.door();
     Visit visit = door.Enter(call.method, call.context);
-    visit.record().request_bytes = message->Length();
+    visit.AddMessage(message->Length());
     auto admitted = door.Admit(*codec, message);
     call_ = std::make_shared<ForwardCall>(
         std::move(visit), std::move(codec),

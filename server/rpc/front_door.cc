@@ -50,6 +50,11 @@ Visit::~Visit() {
   Leave(absl::CancelledError("the server dropped the request"));
 }
 
+void Visit::AddMessage(std::size_t num_bytes) {
+  record_.request_bytes += num_bytes;
+  observer_->OnMessage(record_, num_bytes);
+}
+
 grpc::Status Visit::Leave(const absl::Status& status) {
   assert(observer_ != nullptr);
   record_.total = Clock::now() - record_.entered;
@@ -80,8 +85,9 @@ Visit FrontDoor::EnterRequest(const Visit& stream,
   record.is_stream_request = true;
   record.entered = Clock::now();
   record.deadline = stream.record().deadline;
-  record.request_bytes = message.Length();
-  return {parts_.observer, /*context=*/nullptr, std::move(record)};
+  Visit visit(parts_.observer, /*context=*/nullptr, std::move(record));
+  visit.AddMessage(message.Length());
+  return visit;
 }
 
 absl::StatusOr<Reservation> FrontDoor::Admit(RequestCodec& codec,

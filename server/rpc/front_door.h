@@ -5,6 +5,7 @@
 #include <grpcpp/support/server_callback.h>
 #include <grpcpp/support/status.h>
 
+#include <cstddef>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -39,6 +40,9 @@ class Visit {
   [[nodiscard]] const CallRecord& record() const { return record_; }
   /// For what becomes known on the way.
   [[nodiscard]] CallRecord& record() { return record_; }
+
+  /// Count a message that has come whole.
+  void AddMessage(std::size_t num_bytes);
 
   /// Leave, once.
   /// \return what the client gets; a client of an overloaded server is told

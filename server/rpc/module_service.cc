@@ -52,7 +52,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
  private:
   absl::Status Receive(const FrontDoor& door) {
     grpc::ByteBuffer bytes = *call_.request;
-    visit_.record().request_bytes = bytes.Length();
+    visit_.AddMessage(bytes.Length());
     ATTENTION_RETURN_IF_ERROR(door.CheckServing());
     ATTENTION_RETURN_IF_ERROR(
         ParseMessage(&bytes, kMaxManagementBytes, &request_));

@@ -135,7 +135,7 @@ void ModuleUploadReactor::OnReadDone(bool ok) {
 }
 
 absl::Status ModuleUploadReactor::TakeMessage() {
-  visit_.record().request_bytes += incoming_.Length();
+  visit_.AddMessage(incoming_.Length());
   v1::UploadModuleRequest message;
   ATTENTION_RETURN_IF_ERROR(
       ParseMessage(&incoming_, kMaxUploadMessageBytes, &message));

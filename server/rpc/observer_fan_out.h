@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 #include <vector>
 
@@ -13,15 +14,24 @@ namespace attention {
 /// added.
 class ObserverFanOut final : public CallObserver, public ServingObserver {
  public:
-  /// \param observer of both kinds; borrowed.
+  /// \param observer of either kind or both; borrowed.
   template <typename Observer>
   void Add(Observer& observer) {
-    call_observers_.push_back(&observer);
-    serving_observers_.push_back(&observer);
+    if constexpr (std::derived_from<Observer, CallObserver>) {
+      call_observers_.push_back(&observer);
+    }
+    if constexpr (std::derived_from<Observer, ServingObserver>) {
+      serving_observers_.push_back(&observer);
+    }
   }
 
   void OnEntered(const CallRecord& call) override {
     for (CallObserver* observer : call_observers_) observer->OnEntered(call);
+  }
+  void OnMessage(const CallRecord& call, std::size_t num_bytes) override {
+    for (CallObserver* observer : call_observers_) {
+      observer->OnMessage(call, num_bytes);
+    }
   }
   void OnLeft(const CallRecord& call, const absl::Status& status) override {
     for (CallObserver* observer : call_observers_) {

@@ -126,7 +126,7 @@ class ReflectionReactor final
  private:
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(visit_.Leave(absl::OkStatus()));
-    visit_.record().request_bytes += request_.Length();
+    visit_.AddMessage(request_.Length());
     const absl::Status answered = CatchBadAlloc([this] { return Answer(); });
     if (!answered.ok()) return Finish(visit_.Leave(answered));
     visit_.record().response_bytes += response_.Length();

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,10 @@ class NamedObserver final : public CallObserver, public ServingObserver {
 
   void OnEntered(const CallRecord& call) override {
     Add("entered " + std::string(call.method));
+  }
+  void OnMessage(const CallRecord& call, std::size_t num_bytes) override {
+    Add("message " + std::string(call.method) + " " +
+        std::to_string(num_bytes));
   }
   void OnLeft(const CallRecord& call, const absl::Status& status) override {
     Add("left " + std::string(call.method) + " " +
@@ -61,6 +66,7 @@ TEST(ObserverFanOutTest, TellsEachEverything) {
   call.method = "m";
 
   observer.OnEntered(call);
+  observer.OnMessage(call, 5);
   observer.OnSubmitted();
   observer.OnBatchStarted(2, {.tokens = 3, .pairs = 4});
   observer.OnStarted({.batch_size = 2});
@@ -69,10 +75,11 @@ TEST(ObserverFanOutTest, TellsEachEverything) {
 
   EXPECT_THAT(
       events,
-      ElementsAre("a: entered m", "b: entered m", "a: submitted",
-                  "b: submitted", "a: batch 2 3", "b: batch 2 3",
-                  "a: started 2", "b: started 2", "a: completed why 2",
-                  "b: completed why 2", "a: left m why", "b: left m why"));
+      ElementsAre("a: entered m", "b: entered m", "a: message m 5",
+                  "b: message m 5", "a: submitted", "b: submitted",
+                  "a: batch 2 3", "b: batch 2 3", "a: started 2",
+                  "b: started 2", "a: completed why 2", "b: completed why 2",
+                  "a: left m why", "b: left m why"));
 }
 
 }  // namespace
