@@ -32,6 +32,7 @@
 #include "server/metrics/metrics_page.h"
 #include "server/metrics/server_metrics.h"
 #include "server/modules/module_manager.h"
+#include "server/net/open_connections.h"
 #include "server/repository/module_repository.h"
 #include "server/rpc/answer_watch.h"
 #include "server/rpc/attention_service.h"
@@ -39,6 +40,7 @@
 #include "server/rpc/front_door.h"
 #include "server/rpc/listener.h"
 #include "server/rpc/log_observer.h"
+#include "server/rpc/message_watch.h"
 #include "server/rpc/module_service.h"
 #include "server/rpc/observer_fan_out.h"
 #include "server/rpc/reflection_service.h"
@@ -57,6 +59,13 @@ constexpr std::size_t kMaxIdleBytes = std::size_t{256} << 20U;
 constexpr std::chrono::milliseconds kLameDuckTime{500};
 // Streams that are nobody's request, such as health's Watch, end after this.
 constexpr std::chrono::milliseconds kLingerTime{500};
+
+// Memory that is not worth asking the allocator about.
+constexpr std::size_t kTrivialBytes = std::size_t{64} << 20U;
+
+std::size_t LessOrZero(std::size_t a, std::size_t b) {
+  return a > b ? a - b : 0;
+}
 
 // How often timeouts are looked at: late by a second at most, or by half.
 std::chrono::milliseconds TickPeriod(const ServerTimeouts& timeouts) {
@@ -108,8 +117,10 @@ void LogLoaded(std::size_t num_stored, const std::vector<std::string>& failed) {
 struct Server::Parts {
   Parts(const ServerOptions& options, const ServerTimeouts& timeouts,
         const SharedServerState& state,
-        std::unique_ptr<ModuleRepository> repository)
-      : log(options.log_slow),
+        std::unique_ptr<ModuleRepository> repository,
+        std::unique_ptr<OpenConnections> open_connections)
+      : connections(std::move(open_connections)),
+        log(options.log_slow),
         metrics(options.metrics_listen.empty()
                     ? nullptr
                     : std::make_unique<MetricsObserver>()),
@@ -148,6 +159,12 @@ struct Server::Parts {
         reflection(door),
         reflection_v1alpha(door),
         unknown_methods(door),
+        message_watch(std::max(options.max_queue_bytes / 2,
+                               2 * options.max_message_bytes),
+                      *connections, [this] { return UnaccountedBytes(); }),
+        message_ticker(
+            MessageWatch::kPeriod,
+            [this] { message_watch.Look(MessageWatch::Clock::now()); }),
         ticker(TickPeriod(timeouts), [this, timeouts] {
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
@@ -158,8 +175,22 @@ struct Server::Parts {
         }) {
     observer.Add(log);
     if (metrics != nullptr) observer.Add(*metrics);
+    observer.Add(message_watch);
   }
 
+  // Memory of the process beyond what it has at rest, modules, requests,
+  // answers, and uploads: what gRPC has of messages, and loads under way.
+  [[nodiscard]] std::size_t UnaccountedBytes() const {
+    const std::size_t accounted =
+        bytes_at_rest + manager.loaded_bytes() + admission.reserved_bytes() +
+        buffers.idle_bytes() + module_service.uploaded_bytes();
+    const std::size_t resident = LessOrZero(ReadAnonymousBytes(), accounted);
+    if (resident < kTrivialBytes) return resident;
+    // Some of it may be free.
+    return std::min(resident, LessOrZero(ReadHeap().in_use, accounted));
+  }
+
+  std::unique_ptr<OpenConnections> connections;
   std::atomic<grpc::HealthCheckServiceInterface*> health{nullptr};
   LogObserver log;
   std::unique_ptr<MetricsObserver> metrics;  ///< null: nobody looks at them
@@ -178,6 +209,9 @@ struct Server::Parts {
   ReflectionService<grpc::reflection::v1alpha::ServerReflection>
       reflection_v1alpha;
   UnknownMethods unknown_methods;
+  std::atomic<std::size_t> bytes_at_rest{0};  ///< without modules
+  MessageWatch message_watch;
+  Ticker message_ticker;
   TrimRule trim_rule;  ///< the ticker's own
   Ticker ticker;
   Listening listening;
@@ -216,11 +250,16 @@ absl::Status Server::Start(const std::stop_token& stop) {
         ModuleRepository::Open(options_.modules, options_.max_module_bytes,
                                options_.modules_link_roots));
   }
-  parts_ = std::make_unique<Parts>(options_, timeouts_, state_,
-                                   std::move(repository));
+  ATTENTION_ASSIGN_OR_RETURN(std::unique_ptr<OpenConnections> connections,
+                             OpenConnections::Create(options_.max_connections));
+  parts_ =
+      std::make_unique<Parts>(options_, timeouts_, state_,
+                              std::move(repository), std::move(connections));
   ATTENTION_RETURN_IF_ERROR(Listen());
   ATTENTION_RETURN_IF_ERROR(ServeMetrics());
   ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
+  parts_->bytes_at_rest =
+      LessOrZero(ReadAnonymousBytes(), parts_->manager.loaded_bytes());
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
   LogGrpcErrors();
@@ -243,10 +282,9 @@ absl::Status Server::Listen() {
   builder.RegisterCallbackGenericService(&parts_->unknown_methods);
   addresses_ = options_.listen;
   ATTENTION_ASSIGN_OR_RETURN(
-      parts_->listening,
-      StartListening(
-          {.max_connections = options_.max_connections, .on_failure = ExitDeaf},
-          &builder, &addresses_));
+      parts_->listening, StartListening({.connections = *parts_->connections,
+                                         .on_failure = ExitDeaf},
+                                        &builder, &addresses_));
   parts_->health = parts_->listening.server->GetHealthCheckService();
   SetHealth(/*name=*/"", false);
   return absl::OkStatus();

@@ -50,6 +50,11 @@ class ModuleManager {
   [[nodiscard]] absl::StatusOr<ModuleDescription> Load(const std::string& name,
                                                        bool replace);
 
+  /// Memory of all modules, those included that are unloaded and still in use.
+  [[nodiscard]] std::size_t loaded_bytes() const {
+    return loaded_.reserved_bytes();
+  }
+
   /// Refuse an upload that cannot succeed, before its bytes are sent.
   [[nodiscard]] absl::Status CheckUpload(const UploadOptions& upload) const;
 

@@ -77,13 +77,10 @@ UniqueFd NewEvent() { return UniqueFd(eventfd(0, EFD_CLOEXEC)); }
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Create(
-    std::vector<ListeningSocket> sockets, std::size_t max_connections,
+    std::vector<ListeningSocket> sockets, OpenConnections& connections,
     Handlers handlers) {
-  ATTENTION_ASSIGN_OR_RETURN(std::unique_ptr<OpenConnections> connections,
-                             OpenConnections::Create());
   std::unique_ptr<AcceptLoop> loop(
-      new AcceptLoop(std::move(sockets), std::move(connections),
-                     std::move(handlers), max_connections));
+      new AcceptLoop(std::move(sockets), connections, std::move(handlers)));
   if (!loop->wake_.valid() || !loop->reserve_.valid()) {
     return ErrnoStatus(errno, "cannot accept connections");
   }
@@ -93,15 +90,13 @@ absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Create(
 }
 
 AcceptLoop::AcceptLoop(std::vector<ListeningSocket> sockets,
-                       std::unique_ptr<OpenConnections> connections,
-                       Handlers handlers, std::size_t max_connections)
-    : max_connections_(max_connections),
-      handlers_(std::move(handlers)),
+                       OpenConnections& connections, Handlers handlers)
+    : handlers_(std::move(handlers)),
       sockets_(std::move(sockets)),
-      connections_(std::move(connections)),
+      connections_(connections),
       wake_(NewEvent()),
       reserve_(NewEvent()),
-      files_({{wake_.get(), POLLIN, 0}, {connections_->ends(), POLLIN, 0}}) {
+      files_({{wake_.get(), POLLIN, 0}, {connections_.ends(), POLLIN, 0}}) {
   for (const ListeningSocket& socket : sockets_) {
     files_.push_back({socket.get(), POLLIN, 0});
   }
@@ -139,7 +134,7 @@ int AcceptLoop::RunRound() {
            pauses ? static_cast<int>(pause.count()) : kForever) < 0) {
     return errno == EINTR ? 0 : errno;
   }
-  if (files_[kEnds].revents != 0) connections_->ForgetEnded();
+  if (files_[kEnds].revents != 0) connections_.ForgetEnded();
   for (std::size_t i = kFirstSocket; i < num_files; ++i) {
     if (files_[i].revents == 0) continue;
     const int error = AcceptFrom(files_[i].fd);
@@ -178,13 +173,12 @@ int AcceptLoop::AcceptFrom(int listening_socket) {
 }
 
 void AcceptLoop::Take(int listening_socket, UniqueFd connection) {
-  if (num_connections() >= max_connections_) connections_->ForgetEnded();
-  if (num_connections() >= max_connections_) {
+  if (!connections_.HasRoom()) {
     return Refuse(Refusal::kLimit,
                   "as many are open as may (--max-connections)");
   }
   const absl::Status taken = CatchBadAlloc([&] {
-    ATTENTION_RETURN_IF_ERROR(connections_->Add(connection.get()));
+    ATTENTION_RETURN_IF_ERROR(connections_.Add(connection.get()));
     handlers_.hand_over(listening_socket, connection.get());
     static_cast<void>(connection.Release());
     return absl::OkStatus();

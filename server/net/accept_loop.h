@@ -49,9 +49,10 @@ class AcceptLoop {
     std::function<void(std::string_view why)> on_failure;
   };
 
+  /// \param connections get those that are accepted; borrowed.
   /// \return as ErrnoStatus, when there is no descriptor left for it.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<AcceptLoop>> Create(
-      std::vector<ListeningSocket> sockets, std::size_t max_connections,
+      std::vector<ListeningSocket> sockets, OpenConnections& connections,
       Handlers handlers);
   ~AcceptLoop();
   AcceptLoop(const AcceptLoop&) = delete;
@@ -62,19 +63,14 @@ class AcceptLoop {
   /// again.
   void Stop();
 
-  /// Connections that are open. Thread-safe.
-  [[nodiscard]] std::size_t num_connections() const {
-    return connections_->count();
-  }
   /// Connections refused since the start. Thread-safe.
   [[nodiscard]] std::uint64_t num_refused(Refusal why) const {
     return num_refused_[static_cast<std::size_t>(why)];
   }
 
  private:
-  AcceptLoop(std::vector<ListeningSocket> sockets,
-             std::unique_ptr<OpenConnections> connections, Handlers handlers,
-             std::size_t max_connections);
+  AcceptLoop(std::vector<ListeningSocket> sockets, OpenConnections& connections,
+             Handlers handlers);
 
   void RunLoop(const std::stop_token& stop);
   // \return 0, or the error that it cannot go on with.
@@ -85,10 +81,9 @@ class AcceptLoop {
   void Pause(const char* why);
   void Refuse(Refusal refusal, std::string_view why);
 
-  const std::size_t max_connections_;
   const Handlers handlers_;
   std::vector<ListeningSocket> sockets_;
-  const std::unique_ptr<OpenConnections> connections_;
+  OpenConnections& connections_;
   UniqueFd wake_;              ///< an eventfd, readable when it is to stop
   UniqueFd reserve_;           ///< closed when a descriptor is needed
   std::vector<pollfd> files_;  ///< to wait for: those two, then sockets_

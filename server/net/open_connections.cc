@@ -3,39 +3,67 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
 #include <utility>
+
+#include "server/net/peer_name.h"
 
 namespace attention {
 namespace {
 
 constexpr std::size_t kEndsAtOnce = 64;
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<OpenConnections>> OpenConnections::Create() {
-  UniqueFd ends(epoll_create1(EPOLL_CLOEXEC));
-  if (!ends.valid()) return ErrnoStatus(errno, "cannot count connections");
-  return std::unique_ptr<OpenConnections>(new OpenConnections(std::move(ends)));
+std::string PeerOf(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  // gRPC does not tell those apart either that are gone already.
+  if (getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return "";
+  }
+  return PeerName(address);
 }
 
-OpenConnections::OpenConnections(UniqueFd ends) : ends_(std::move(ends)) {}
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<OpenConnections>> OpenConnections::Create(
+    std::size_t max_connections) {
+  UniqueFd ends(epoll_create1(EPOLL_CLOEXEC));
+  if (!ends.valid()) return ErrnoStatus(errno, "cannot count connections");
+  return std::unique_ptr<OpenConnections>(
+      new OpenConnections(std::move(ends), max_connections));
+}
+
+OpenConnections::OpenConnections(UniqueFd ends, std::size_t max_connections)
+    : ends_(std::move(ends)), max_connections_(max_connections) {}
+
+bool OpenConnections::HasRoom() {
+  if (count() >= max_connections_) ForgetEnded();
+  return count() < max_connections_;
+}
 
 absl::Status OpenConnections::Add(int socket) {
-  UniqueFd ours(fcntl(socket, F_DUPFD_CLOEXEC, 0));
-  if (!ours.valid()) return ErrnoStatus(errno, "cannot count a connection");
-  const int number = ours.get();
-  const auto added = sockets_.emplace(number, std::move(ours)).first;
+  auto connection = std::make_shared<OpenConnection>();
+  connection->socket = UniqueFd(fcntl(socket, F_DUPFD_CLOEXEC, 0));
+  if (!connection->socket.valid()) {
+    return ErrnoStatus(errno, "cannot count a connection");
+  }
+  connection->peer = PeerOf(socket);
+  const int number = connection->socket.get();
+  const std::lock_guard lock(mutex_);
+  connections_.emplace(number, connection);
   epoll_event event{};  // that both directions are shut is always told
   event.data.fd = number;
   if (epoll_ctl(ends_.get(), EPOLL_CTL_ADD, number, &event) != 0) {
     const int error = errno;
-    sockets_.erase(added);
+    Forget(number);
     return ErrnoStatus(error, "cannot count a connection");
   }
-  count_ = sockets_.size();
+  if (connection->peer.empty()) return absl::OkStatus();
+  named_.erase(connection->peer);  // its key is another's, on another address
+  named_.emplace(connection->peer, connection.get());
   return absl::OkStatus();
 }
 
@@ -45,14 +73,46 @@ void OpenConnections::ForgetEnded() {
   do {
     count = epoll_wait(ends_.get(), events.data(),
                        static_cast<int>(events.size()), /*timeout=*/0);
+    const std::lock_guard lock(mutex_);
     for (int i = 0; i < count; ++i) {
-      const int number = events[static_cast<std::size_t>(i)].data.fd;
-      // The end of our descriptor does not take it out while another is open.
-      epoll_ctl(ends_.get(), EPOLL_CTL_DEL, number, nullptr);
-      sockets_.erase(number);
+      Forget(events[static_cast<std::size_t>(i)].data.fd);
     }
   } while (count == static_cast<int>(events.size()));
-  count_ = sockets_.size();
+}
+
+void OpenConnections::Forget(int number) {
+  // The end of our descriptor does not take it out while another is open.
+  epoll_ctl(ends_.get(), EPOLL_CTL_DEL, number, nullptr);
+  const auto found = connections_.find(number);
+  if (found == connections_.end()) return;
+  const auto named = named_.find(found->second->peer);
+  if (named != named_.end() && named->second == found->second.get()) {
+    named_.erase(named);
+  }
+  connections_.erase(found);
+}
+
+std::size_t OpenConnections::count() const {
+  const std::lock_guard lock(mutex_);
+  return connections_.size();
+}
+
+std::vector<std::shared_ptr<OpenConnection>> OpenConnections::ListNamed()
+    const {
+  std::vector<std::shared_ptr<OpenConnection>> named;
+  const std::lock_guard lock(mutex_);
+  named.reserve(connections_.size());
+  for (const auto& [number, connection] : connections_) {
+    if (!connection->peer.empty()) named.push_back(connection);
+  }
+  return named;
+}
+
+void OpenConnections::CountMessage(std::string_view peer,
+                                   std::size_t num_bytes) {
+  const std::lock_guard lock(mutex_);
+  const auto found = named_.find(peer);
+  if (found != named_.end()) found->second->delivered_bytes += num_bytes;
 }
 
 }  // namespace attention

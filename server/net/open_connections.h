@@ -3,43 +3,69 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/net/message_arrivals.h"
 #include "server/repository/unix_file.h"
 
 namespace attention {
 
-/// Counts the connections that are open. Not thread-safe, but for count().
+/// A connection that is, or was, open. The socket is a second descriptor of it.
+struct OpenConnection {
+  UniqueFd socket;
+  std::string peer;  ///< as PeerName
+  /// Bytes of messages that came whole.
+  std::atomic<std::uint64_t> delivered_bytes{0};
+  MessageArrivals arrivals;  ///< for one thread that looks at it
+};
+
+/// Knows the connections that are open. Thread-safe.
 ///
 /// A connection belongs to somebody else, who shuts it down before closing it,
-/// as gRPC does. This has a second descriptor of it, which tells that, or that
-/// the peer is gone.
+/// as gRPC does. A second descriptor of it tells that, or that the peer is
+/// gone.
 class OpenConnections {
  public:
   /// \return as ErrnoStatus.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<OpenConnections>>
-  Create();
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<OpenConnections>> Create(
+      std::size_t max_connections);
 
-  /// Count a socket until its end. \return as ErrnoStatus; it is not counted
-  /// then.
+  /// Whether one more may come.
+  [[nodiscard]] bool HasRoom();
+  /// Add a socket, which is known until its end. \return as ErrnoStatus; it is
+  /// not known then.
   [[nodiscard]] absl::Status Add(int socket);
 
   /// A descriptor that is readable when connections have ended.
   [[nodiscard]] int ends() const { return ends_.get(); }
-  /// Count those no more that have ended.
   void ForgetEnded();
 
-  [[nodiscard]] std::size_t count() const { return count_; }
+  [[nodiscard]] std::size_t count() const;
+  /// Those with a name.
+  [[nodiscard]] std::vector<std::shared_ptr<OpenConnection>> ListNamed() const;
+
+  /// Count a message that has come whole. \param peer from whom, as gRPC names
+  /// it.
+  void CountMessage(std::string_view peer, std::size_t num_bytes);
 
  private:
-  explicit OpenConnections(UniqueFd ends);
+  OpenConnections(UniqueFd ends, std::size_t max_connections);
+  void Forget(int number);
 
-  const UniqueFd ends_;                        ///< an epoll instance
-  std::unordered_map<int, UniqueFd> sockets_;  ///< ours, by number
-  std::atomic<std::size_t> count_{0};          ///< of sockets_
+  const UniqueFd ends_;  ///< an epoll instance
+  const std::size_t max_connections_;
+  mutable std::mutex mutex_;  // guards all below
+  /// By the number of our descriptor, and those with a name by it.
+  std::unordered_map<int, std::shared_ptr<OpenConnection>> connections_;
+  std::unordered_map<std::string_view, OpenConnection*> named_;
 };
 
 }  // namespace attention

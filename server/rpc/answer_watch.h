@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-#include "server/rpc/line_limit.h"
+#include "server/net/line_limit.h"
 
 namespace attention {
 
@@ -98,7 +98,7 @@ class AnswerWatch {
   mutable std::mutex mutex_;  // guards all below, and the list
   Call* first_ = nullptr;
   std::size_t num_bytes_ = 0;
-  LineLimit line_limit_;
+  LineLimit line_limit_{/*lines_per_second=*/10};
 };
 
 }  // namespace attention

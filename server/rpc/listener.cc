@@ -79,7 +79,7 @@ absl::StatusOr<Listening> StartListening(ListenerOptions options,
   }
   ATTENTION_ASSIGN_OR_RETURN(
       listening.accept_loop,
-      AcceptLoop::Create(std::move(sockets), options.max_connections,
+      AcceptLoop::Create(std::move(sockets), options.connections,
                          {.hand_over =
                               [acceptor](int listening_socket, int connection) {
                                 Acceptor::NewConnectionParameters parameters;

@@ -22,7 +22,8 @@ void SetListenerArguments(std::size_t max_message_bytes,
 
 /// What listening needs to know.
 struct ListenerOptions {
-  std::size_t max_connections = 1;
+  /// Gets those that are accepted; borrowed by the loop.
+  OpenConnections& connections;
   /// Told, on a thread of its own, that no connections are accepted any more
   /// though nobody asked for it.
   std::function<void(std::string_view why)> on_failure;

@@ -43,6 +43,11 @@ class ModuleServiceImpl final
     uploads_.EndIdle(at_least);
   }
 
+  /// What has come of the uploads under way.
+  [[nodiscard]] std::size_t uploaded_bytes() const {
+    return uploads_.num_bytes();
+  }
+
   grpc::ServerUnaryReactor* ListModules(grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override;

@@ -56,6 +56,11 @@ class ModuleUploads {
   /// DEADLINE_EXCEEDED.
   void EndIdle(std::chrono::milliseconds at_least);
 
+  /// What has come of the uploads under way.
+  [[nodiscard]] std::size_t num_bytes() const {
+    return budget_.reserved_bytes();
+  }
+
  private:
   friend class ModuleUploadReactor;
   void Close(ModuleUploadReactor* upload);

@@ -10,13 +10,16 @@
 #include <future>
 #include <map>
 #include <memory>
+#include <semaphore>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/host/log.h"
 #include "server/host/options.h"
 #include "tests/server/log_capture.h"
 #include "tests/server/raw_call.h"
+#include "tests/server/relay.h"
 #include "tests/server/repository/temporary_directory.h"
 #include "tests/server/tcp.h"
 #include "tests/server/test_module.h"
@@ -33,6 +36,8 @@ using ::testing::ExitedWithCode;
 using ::testing::Pair;
 using ::testing::SizeIs;
 
+constexpr std::size_t kMiB = std::size_t{1} << 20U;
+constexpr char kForward[] = "/attention.v1.AttentionService/Forward";
 constexpr char kListModules[] = "/attention.v1.ModuleService/ListModules";
 
 TEST(ConnectionsTest, ClosesOneBeyondTheLimitUntilAnotherHasGone) {
@@ -51,6 +56,38 @@ TEST(ConnectionsTest, ClosesOneBeyondTheLimitUntilAnotherHasGone) {
   v1::ListModulesResponse response;
   const auto stub = v1::ModuleService::NewStub(Connect(server.address()));
   EXPECT_TRUE(stub->ListModules(&context, {}, &response).ok());
+}
+
+TEST(ConnectionsTest, CloseWhenTheirMessagesUnderWayTakeTooMuchMemory) {
+  constexpr std::size_t kMessageBytes = 4 * kMiB;
+  constexpr std::size_t kHeldBytes = kMessageBytes * 9 / 10;
+  constexpr int kConnections = 40;
+  ServerOptions options;
+  options.max_message_bytes = kMessageBytes;
+  options.max_queue_bytes = kMiB;  // 8 MiB of messages under way, that is
+  TestServer server(options);
+  server.Serve("m", MakeTestModule());
+  const std::string message(kMessageBytes - 1024, '\0');
+  std::counting_semaphore failed(0);
+  std::vector<std::jthread> callers;
+  {
+    const Relay relay(server.address(), {.to_server = kHeldBytes});
+    for (int i = 0; i < kConnections; ++i) {
+      callers.emplace_back([&] {
+        const grpc::Status status =
+            CallRaw(Connect(relay.address()), kForward, message);
+        EXPECT_EQ(status.error_code(), grpc::UNAVAILABLE)
+            << status.error_message();
+        failed.release();
+      });
+    }
+
+    // Half as much again may be under way without being noticed.
+    for (int i = 0; i < kConnections - 4; ++i) failed.acquire();
+
+    server.ExpectServes();  // over a connection that has no part in it
+  }
+  callers.clear();
 }
 
 int PortOf(int socket) {

@@ -58,8 +58,9 @@ class AcceptLoopTest : public ::testing::Test {
   }
   void Start(std::size_t max_connections,
              std::vector<ListeningSocket> sockets) {
+    connections_ = *OpenConnections::Create(max_connections);
     loop_ = *AcceptLoop::Create(
-        std::move(sockets), max_connections,
+        std::move(sockets), *connections_,
         {.hand_over = [this](int, int fd) { hand_over_(fd); },
          .on_failure =
              [this](std::string_view why) {
@@ -71,6 +72,7 @@ class AcceptLoopTest : public ::testing::Test {
   Owner owner_;
   std::function<void(int)> hand_over_ = [this](int fd) { owner_.Take(fd); };
   std::promise<std::string> failure_;
+  std::unique_ptr<OpenConnections> connections_;
   std::unique_ptr<AcceptLoop> loop_;
 };
 
@@ -90,7 +92,7 @@ TEST_F(AcceptLoopTest, ClosesAConnectionBeyondTheLimit) {
 
   const UniqueFd second = ConnectSocket(address_);
   WaitUntilClosed(second.get());
-  EXPECT_EQ(loop_->num_connections(), 1U);
+  EXPECT_EQ(connections_->count(), 1U);
   EXPECT_EQ(loop_->num_refused(Refusal::kLimit), 1U);
 
   // Ended, it is no longer counted: at once, as its owner has shut it down.

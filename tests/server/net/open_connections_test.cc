@@ -27,7 +27,7 @@ bool IsReadable(int descriptor) {
 class OpenConnectionsTest : public ::testing::Test {
  protected:
   const std::unique_ptr<OpenConnections> connections_ =
-      *OpenConnections::Create();
+      *OpenConnections::Create(/*max_connections=*/1000);
 };
 
 TEST_F(OpenConnectionsTest, ForgetsWhatItsOwnerShutsDown) {
