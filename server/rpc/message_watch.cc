@@ -73,8 +73,8 @@ std::size_t MessageWatch::Close(std::uint64_t num_bytes, Time now) {
   }
   if (!chosen.empty()) {
     spdlog::warn(
-        "closed {} connections, whose unfinished messages held {} bytes: more "
-        "than {} together, one from peer={}",
+        "closed {} connections with {} bytes of unfinished messages, which "
+        "took more than {} bytes in all; one was peer={}",
         chosen.size(), closed_bytes, max_bytes_, named_[chosen.front()]->peer);
   }
   return chosen.size();

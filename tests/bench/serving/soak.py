@@ -5,7 +5,9 @@ Honest clients send requests of several kinds over TCP and a UNIX socket and
 compare every sampled answer, bit for bit, with one received at the start. All
 the while other clients are killed in the middle of requests, connections are
 opened and left half-open, answers are asked for and not read, messages are
-never finished, and modules are replaced and unloaded under load.
+never finished, and modules are replaced and unloaded under load. Most of them
+are clients in bursts that die in the middle of an upload, a request, an answer
+or a stream: 100,000 in the ten minutes it takes by default.
 
 Exit status: 0 every honest request was answered with the right bits and memory
 is flat, 1 something was lost, wrong or grew, 2 wrong arguments.
@@ -30,7 +32,10 @@ import time
 import harness
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-PATH = b"/attention.v1.AttentionService/Forward"
+FORWARD = b"/attention.v1.AttentionService/Forward"
+STREAM = b"/attention.v1.AttentionService/ForwardStream"
+UPLOAD = b"/attention.v1.ModuleService/UploadModule"
+BURST = 600  # clients
 HONEST = [("base", (1, 1, 64), 4), ("base", (2, 40, 64), 2),
           ("base", (1, 600, 64), 1), ("alone", (4, 300, 32), 1)]
 
@@ -46,13 +51,45 @@ def literal(name, value):
     return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def call_headers(stream):
-    """The HEADERS frame that begins a call of Forward."""
-    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", PATH),
+def call_headers(path):
+    """The HEADERS frame that begins a call, as stream 1."""
+    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path),
               (b":authority", b"localhost"), (b"te", b"trailers"),
               (b"content-type", b"application/grpc")]
     block = b"".join(literal(name, value) for name, value in fields)
-    return frame(1, 4, stream, block)
+    return frame(1, 4, 1, block)
+
+
+def message(body):
+    """A message's DATA frames, the call left open."""
+    data = b"\0" + struct.pack(">I", len(body)) + body
+    return b"".join(frame(0, 0, 1, data[i:i + 16384])
+                    for i in range(0, len(data), 16384))
+
+
+def varint(value):
+    """A number as protobuf writes it."""
+    groups = []
+    while True:
+        groups.append(value & 0x7f | (0x80 if value > 0x7f else 0))
+        value >>= 7
+        if not value:
+            return bytes(groups)
+
+
+def field(number, value):
+    """A protobuf field: of a number, or of bytes."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def forward_request(module, length, width):
+    """A ForwardRequest of one sequence."""
+    tensor = (field(1, 1) + field(2, varint(1) + varint(length)
+                                  + varint(width))
+              + field(3, bytes(4 * length * width)))
+    return field(1, module) + field(2, tensor)
 
 
 def open_connection(server):
@@ -97,9 +134,32 @@ class Faults:
         """A message of which some arrives, on a connection that is cut off."""
         with open_connection(self._server) as connection:
             prefix = b"\0" + struct.pack(">I", 1 << 20)
-            connection.sendall(call_headers(1) + frame(
+            connection.sendall(call_headers(FORWARD) + frame(
                 0, 0, 1, prefix + bytes(self._random.randrange(1, 16000))))
             time.sleep(0.05)
+
+    def dying_clients(self):
+        """A burst of clients that die at once, in the middle of something."""
+        request = forward_request(b"base", 100, 64)
+        answered = call_headers(FORWARD) + message(request) + frame(0, 1, 1, b"")
+        streamed = call_headers(STREAM) + b"".join(
+            message(field(1, number) + field(2, request))
+            for number in range(2))
+        upload = (call_headers(UPLOAD)
+                  + message(field(1, field(1, b"upload")))
+                  + message(field(2, bytes(1000))))
+        for number in range(BURST):
+            sent = (answered, streamed, upload)[number % 3]
+            connection = open_connection(self._server)
+            # Some of it, or all: then it dies while it is answered.
+            connection.sendall(
+                sent[:self._random.randrange(2 * len(sent))])
+            if number % 2:
+                connection.recv(self._random.randrange(1, 200))
+            # With a reset instead of an end.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                  struct.pack("ii", 1, 0))
+            connection.close()
 
     def garbage(self):
         """A connection of bytes that are no HTTP/2."""
@@ -138,7 +198,8 @@ class Faults:
 
     def run(self, stopped):
         """One after the other, in random order, until told to stop."""
-        kinds = [self.killed_client, self.half_open, self.unfinished_message,
+        kinds = [self.killed_client, self.half_open, self.dying_clients,
+                 self.dying_clients, self.unfinished_message,
                  self.garbage, self.reader_that_stops, self.replaced_module,
                  self.unloaded_module]
         counts = dict.fromkeys((kind.__name__ for kind in kinds), 0)
