@@ -302,7 +302,7 @@ absl::Status Server::ServeMetrics() {
                      .registry = parts_->registry,
                      .max_loaded_bytes = options_.max_loaded_bytes,
                      .accept_loop = *parts_->listening.accept_loop,
-                     .max_connections = options_.max_connections,
+                     .connections = *parts_->connections,
                      .compute_path = options_.compute_path}));
   auto endpoint = MetricsEndpoint::Listen(
       address, [&page = *parts_->metrics_page] { return page.Write(); });

@@ -103,12 +103,12 @@ std::vector<SampledMetric> ServerMetrics(const SampledParts& parts) {
                "The most memory of all modules (--max-loaded-bytes).",
                parts.max_loaded_bytes),
       SampledGauge("attention_connections", "Connections that are open.",
-                   [&loop = parts.accept_loop] {
-                     return static_cast<double>(loop.num_connections());
+                   [&connections = parts.connections] {
+                     return static_cast<double>(connections.count());
                    }),
       Constant("attention_connections_limit",
                "The most that may be open (--max-connections).",
-               parts.max_connections),
+               parts.connections.max_connections()),
       RefusedConnections(parts.accept_loop),
       BuildInfo(parts.compute_path)};
   std::vector<SampledMetric> process = ProcessMetrics();

@@ -21,7 +21,7 @@ struct SampledParts {
   const ModuleRegistry& registry;
   std::size_t max_loaded_bytes;
   const AcceptLoop& accept_loop;
-  std::size_t max_connections;
+  const OpenConnections& connections;
   PathChoice compute_path;
 };
 

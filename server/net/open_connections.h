@@ -49,6 +49,7 @@ class OpenConnections {
   void ForgetEnded();
 
   [[nodiscard]] std::size_t count() const;
+  [[nodiscard]] std::size_t max_connections() const { return max_connections_; }
   /// Those with a name.
   [[nodiscard]] std::vector<std::shared_ptr<OpenConnection>> ListNamed() const;
 
