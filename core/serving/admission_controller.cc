@@ -127,6 +127,16 @@ absl::Status AdmissionController::Reservation::Resize(std::size_t num_bytes) {
   return absl::OkStatus();
 }
 
+void AdmissionController::Reservation::Shrink(std::size_t num_bytes) noexcept {
+  if (ledger_ == nullptr) return;
+  const std::lock_guard lock(ledger_->mutex);
+  ledger_->reserved -= num_bytes_ - std::min(num_bytes_, num_bytes);
+  num_bytes_ = std::min(num_bytes_, num_bytes);
+  auto scratch = ledger_->scratch.extract(scratch_);
+  scratch.value() = 0;
+  scratch_ = ledger_->scratch.insert(std::move(scratch));
+}
+
 std::optional<milliseconds> RetryDelay(const absl::Status& status) {
   const auto payload = status.GetPayload(kOverloadPayload);
   if (!payload) return std::nullopt;

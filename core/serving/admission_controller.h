@@ -48,6 +48,9 @@ class AdmissionController {
     /// \return as Extend.
     [[nodiscard]] absl::Status Resize(std::size_t num_bytes);
 
+    /// Hold at most so many bytes from now on, and no scratch.
+    void Shrink(std::size_t num_bytes) noexcept;
+
    private:
     friend class AdmissionController;
     explicit Reservation(std::shared_ptr<Ledger> ledger);

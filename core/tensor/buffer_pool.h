@@ -45,6 +45,11 @@ class BufferPool {
     std::shared_ptr<Idle> pool_;  // null: not kept
   };
 
+  /// The most that a buffer of at least so many bytes has.
+  [[nodiscard]] static constexpr std::size_t MostBytes(std::size_t num_bytes) {
+    return num_bytes + num_bytes / 8;
+  }
+
   /// \param max_idle_bytes most it keeps for later; the rest is freed at once.
   explicit BufferPool(std::size_t max_idle_bytes);
   ~BufferPool() = default;

@@ -17,8 +17,8 @@ struct HeapBytes {
 [[nodiscard]] HeapBytes ReadHeap();
 
 /// Return the bytes of anonymous memory the process has, which is what it may
-/// be killed for; 0 where the system does not tell.
-[[nodiscard]] std::size_t ReadAnonymousBytes();
+/// be killed for; nothing where the system does not tell.
+[[nodiscard]] std::optional<std::size_t> ReadAnonymousBytes();
 
 /// Decides when freed memory is to be given back to the system: when so much of
 /// it has been used since the last time and has then been free for a while.

@@ -26,6 +26,7 @@
 #include "core/tensor/status_text.h"
 #include "server/host/heap_memory.h"
 #include "server/host/log.h"
+#include "server/host/memory_accounts.h"
 #include "server/metrics/metrics_address.h"
 #include "server/metrics/metrics_endpoint.h"
 #include "server/metrics/metrics_observer.h"
@@ -60,11 +61,12 @@ constexpr std::chrono::milliseconds kLameDuckTime{500};
 // Streams that are nobody's request, such as health's Watch, end after this.
 constexpr std::chrono::milliseconds kLingerTime{500};
 
-// Memory that is not worth asking the allocator about.
-constexpr std::size_t kTrivialBytes = std::size_t{64} << 20U;
-
-std::size_t LessOrZero(std::size_t a, std::size_t b) {
-  return a > b ? a - b : 0;
+// Most memory of messages under way: of the longest two at least, and of what
+// gRPC and the allocator have come and go without them.
+std::size_t MaxUnfinishedBytes(const ServerOptions& options) {
+  constexpr std::size_t kLeast = std::size_t{64} << 20U;
+  return std::max(
+      {options.max_queue_bytes / 2, 2 * options.max_message_bytes, kLeast});
 }
 
 // How often timeouts are looked at: late by a second at most, or by half.
@@ -142,12 +144,14 @@ struct Server::Parts {
              .batch = options.batch,
              .time = options.time},
             &observer),
-        door({.state = state, .admission = admission, .observer = observer}),
+        door({.state = state,
+              .admission = admission,
+              .observer = observer,
+              .answers = answers}),
         handler({.door = door,
                  .registry = registry,
                  .executor = executor,
                  .buffers = buffers,
-                 .answers = answers,
                  .max_message_bytes = options.max_message_bytes}),
         manager(registry, std::move(repository),
                 {.max_loaded_bytes = options.max_loaded_bytes,
@@ -159,35 +163,29 @@ struct Server::Parts {
         reflection(door),
         reflection_v1alpha(door),
         unknown_methods(door),
-        message_watch(std::max(options.max_queue_bytes / 2,
-                               2 * options.max_message_bytes),
-                      *connections, [this] { return UnaccountedBytes(); }),
+        memory({.admission = admission,
+                .buffers = buffers,
+                .manager = manager,
+                .modules = module_service}),
+        message_watch(MaxUnfinishedBytes(options), *connections,
+                      [this](std::size_t of_interest) {
+                        return memory.Read(of_interest);
+                      }),
         message_ticker(
             MessageWatch::kPeriod,
             [this] { message_watch.Look(MessageWatch::Clock::now()); }),
         ticker(TickPeriod(timeouts), [this, timeouts] {
+          // First what frees memory: the rest may want some.
+          buffers.Trim();
+          if (trim_rule.Look(ReadHeap().free)) malloc_trim(/*pad=*/0);
           attention_service.EndStreamsOlderThan(timeouts.stream_age);
           module_service.EndIdleUploads(timeouts.upload_idle);
           answers.CancelUnread(AnswerWatch::Clock::now());
-          buffers.Trim();
-          if (trim_rule.Look(ReadHeap().free)) malloc_trim(/*pad=*/0);
           log.Tick(std::chrono::steady_clock::now());
         }) {
     observer.Add(log);
     if (metrics != nullptr) observer.Add(*metrics);
     observer.Add(message_watch);
-  }
-
-  // Memory of the process beyond what it has at rest, modules, requests,
-  // answers, and uploads: what gRPC has of messages, and loads under way.
-  [[nodiscard]] std::size_t UnaccountedBytes() const {
-    const std::size_t accounted =
-        bytes_at_rest + manager.loaded_bytes() + admission.reserved_bytes() +
-        buffers.idle_bytes() + module_service.uploaded_bytes();
-    const std::size_t resident = LessOrZero(ReadAnonymousBytes(), accounted);
-    if (resident < kTrivialBytes) return resident;
-    // Some of it may be free.
-    return std::min(resident, LessOrZero(ReadHeap().in_use, accounted));
   }
 
   std::unique_ptr<OpenConnections> connections;
@@ -209,7 +207,7 @@ struct Server::Parts {
   ReflectionService<grpc::reflection::v1alpha::ServerReflection>
       reflection_v1alpha;
   UnknownMethods unknown_methods;
-  std::atomic<std::size_t> bytes_at_rest{0};  ///< without modules
+  MemoryAccounts memory;
   MessageWatch message_watch;
   Ticker message_ticker;
   TrimRule trim_rule;  ///< the ticker's own
@@ -258,8 +256,6 @@ absl::Status Server::Start(const std::stop_token& stop) {
   ATTENTION_RETURN_IF_ERROR(Listen());
   ATTENTION_RETURN_IF_ERROR(ServeMetrics());
   ATTENTION_RETURN_IF_ERROR(LoadModules(stop));
-  parts_->bytes_at_rest =
-      LessOrZero(ReadAnonymousBytes(), parts_->manager.loaded_bytes());
   state_ = ServerState::kServing;
   SetHealth(/*name=*/"", true);
   LogGrpcErrors();

@@ -24,8 +24,8 @@
 namespace attention {
 
 // The room `server/net`: sockets: addresses, listening, accepting, counting
-// connections. Enters: addresses. Leaves: open sockets. It knows neither gRPC
-// nor a message.
+// connections. Enters: addresses. Leaves: open sockets. It knows no gRPC, and
+// of messages how many bytes came on a connection.
 
 /// Why a connection was closed as soon as it came.
 enum class Refusal : std::uint8_t {

@@ -108,11 +108,24 @@ std::vector<std::shared_ptr<OpenConnection>> OpenConnections::ListNamed()
   return named;
 }
 
+// HTTP/2's frames (RFC 9113, 4.1) and gRPC's prefix; of what else belongs to a
+// call, headers above all, about as much as comes.
+std::uint64_t OpenConnections::BytesOnTheWire(std::size_t num_bytes) {
+  constexpr std::uint64_t kFrameBytes = 16'384;
+  constexpr std::uint64_t kFrameHeaderBytes = 9;
+  constexpr std::uint64_t kPrefixBytes = 5;
+  constexpr std::uint64_t kOtherBytes = 100;
+  return num_bytes + kFrameHeaderBytes * (num_bytes / kFrameBytes + 1) +
+         kPrefixBytes + kOtherBytes;
+}
+
 void OpenConnections::CountMessage(std::string_view peer,
                                    std::size_t num_bytes) {
   const std::lock_guard lock(mutex_);
   const auto found = named_.find(peer);
-  if (found != named_.end()) found->second->delivered_bytes += num_bytes;
+  if (found != named_.end()) {
+    found->second->delivered_bytes += BytesOnTheWire(num_bytes);
+  }
 }
 
 }  // namespace attention

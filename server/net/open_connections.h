@@ -22,7 +22,7 @@ namespace attention {
 struct OpenConnection {
   UniqueFd socket;
   std::string peer;  ///< as PeerName
-  /// Bytes of messages that came whole.
+  /// What messages that came whole have taken on the wire, about.
   std::atomic<std::uint64_t> delivered_bytes{0};
   MessageArrivals arrivals;  ///< for one thread that looks at it
 };
@@ -46,11 +46,12 @@ class OpenConnections {
 
   /// A descriptor that is readable when connections have ended.
   [[nodiscard]] int ends() const { return ends_.get(); }
+  /// Not beside Add or itself.
   void ForgetEnded();
 
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] std::size_t max_connections() const { return max_connections_; }
-  /// Those with a name.
+  /// Those over TCP, whose peers have names.
   [[nodiscard]] std::vector<std::shared_ptr<OpenConnection>> ListNamed() const;
 
   /// Count a message that has come whole. \param peer from whom, as gRPC names
@@ -59,12 +60,14 @@ class OpenConnections {
 
  private:
   OpenConnections(UniqueFd ends, std::size_t max_connections);
+  [[nodiscard]] static std::uint64_t BytesOnTheWire(std::size_t num_bytes);
   void Forget(int number);
 
   const UniqueFd ends_;  ///< an epoll instance
   const std::size_t max_connections_;
   mutable std::mutex mutex_;  // guards all below
-  /// By the number of our descriptor, and those with a name by it.
+  /// By the number of our descriptor, and those over TCP by their peer: of two
+  /// with the same, to different addresses of ours, the later.
   std::unordered_map<int, std::shared_ptr<OpenConnection>> connections_;
   std::unordered_map<std::string_view, OpenConnection*> named_;
 };

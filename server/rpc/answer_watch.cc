@@ -4,9 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -20,7 +18,7 @@ using Seconds = std::chrono::duration<double>;
 Seconds Lateness(const UnreadAnswers& call, std::chrono::milliseconds patience,
                  std::size_t bytes_per_second) {
   return call.waited - patience -
-         Seconds(static_cast<double>(call.next_bytes) /
+         Seconds(static_cast<double>(call.oldest_bytes) /
                  static_cast<double>(bytes_per_second));
 }
 
@@ -52,68 +50,69 @@ std::vector<std::size_t> ChooseToCancel(std::span<const UnreadAnswers> calls,
 }
 
 AnswerWatch::Call::~Call() {
-  const std::lock_guard lock(watch_.mutex_);
-  if (num_bytes_ == 0) return;
-  watch_.num_bytes_ -= num_bytes_;
-  watch_.Unlink(*this);
+  if (num_bytes_ > 0) Take(num_bytes_);
 }
 
-void AnswerWatch::Call::Give(std::size_t num_bytes, Clock::time_point now) {
-  if (num_bytes == 0) return;
+AnswerWatch::Wait AnswerWatch::Call::Give(std::size_t num_bytes,
+                                          Clock::time_point now) {
+  const Wait wait{.since = now, .num_bytes = num_bytes_ + num_bytes};
+  if (num_bytes == 0) return wait;
   const std::lock_guard lock(watch_.mutex_);
   if (num_bytes_ == 0) {
-    since_ = now;
-    next_bytes_ = num_bytes;
+    oldest_ = wait;
     watch_.Link(*this);
   }
   num_bytes_ += num_bytes;
   watch_.num_bytes_ += num_bytes;
+  return wait;
 }
 
-void AnswerWatch::Call::Take(std::size_t num_bytes, std::size_t next_bytes,
-                             Clock::time_point now) {
+void AnswerWatch::Call::Take(std::size_t num_bytes, const Wait& next) {
   if (num_bytes == 0) return;
   const std::lock_guard lock(watch_.mutex_);
-  since_ = now;
-  next_bytes_ = next_bytes;
+  oldest_ = next;
   num_bytes_ -= num_bytes;
   watch_.num_bytes_ -= num_bytes;
   if (num_bytes_ == 0) watch_.Unlink(*this);
 }
 
 void AnswerWatch::CancelUnread(Clock::time_point now) {
-  const std::lock_guard lock(mutex_);
-  std::vector<Call*> calls;
-  std::vector<UnreadAnswers> answers;
-  for (Call* call = first_; call != nullptr; call = call->next_) {
-    if (call->is_cancelled_) continue;
-    calls.push_back(call);
-    answers.push_back({.num_bytes = call->num_bytes_,
-                       .next_bytes = call->next_bytes_,
-                       .waited = now - call->since_});
+  std::string first_peer;
+  std::size_t num_cancelled = 0;
+  std::size_t cancelled_bytes = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    std::vector<Call*> calls;
+    std::vector<UnreadAnswers> answers;
+    for (Call* call = first_; call != nullptr; call = call->next_) {
+      if (call->is_cancelled_) continue;
+      calls.push_back(call);
+      answers.push_back({.num_bytes = call->num_bytes_,
+                         .oldest_bytes = call->oldest_.num_bytes,
+                         .waited = now - call->oldest_.since});
+    }
+    for (const std::size_t i : ChooseToCancel(answers, limits_)) {
+      // Before it is cancelled: it is unknown then.
+      if (num_cancelled == 0) first_peer = calls[i]->context_->peer();
+      calls[i]->is_cancelled_ = true;
+      // With the lock held, so the context is there. What becomes of it is told
+      // on other threads, which wait for the lock.
+      calls[i]->context_->TryCancel();
+      ++num_cancelled;
+      cancelled_bytes += answers[i].num_bytes;
+    }
   }
-  for (const std::size_t i : ChooseToCancel(answers, limits_)) {
-    Cancel(*calls[i], now);
-  }
+  if (num_cancelled == 0) return;
+  spdlog::warn(
+      "cancelled {} calls with {} bytes of answers that were not taken; one "
+      "was "
+      "of peer={}",
+      num_cancelled, cancelled_bytes, first_peer);
 }
 
 std::size_t AnswerWatch::unread_bytes() const {
   const std::lock_guard lock(mutex_);
   return num_bytes_;
-}
-
-// With the lock held, so the context is there. What becomes of it is told on
-// other threads, which wait for the lock.
-void AnswerWatch::Cancel(Call& call, Clock::time_point now) {
-  const std::string peer = call.context_->peer();  // unknown once cancelled
-  call.is_cancelled_ = true;
-  call.context_->TryCancel();
-  const std::optional<std::uint64_t> num_withheld = line_limit_.Take(now);
-  if (!num_withheld) return;
-  spdlog::warn(
-      "cancelled a call whose answers are not taken; peer={} "
-      "unread_bytes={} not_logged={}",
-      peer, call.num_bytes_, *num_withheld);
 }
 
 void AnswerWatch::Link(Call& call) {

@@ -9,8 +9,6 @@
 #include <span>
 #include <vector>
 
-#include "server/net/line_limit.h"
-
 namespace attention {
 
 /// How long answers wait for callers who do not take them.
@@ -25,22 +23,29 @@ struct AnswerLimits {
 /// Answers of a call that wait for its caller.
 struct UnreadAnswers {
   std::size_t num_bytes = 0;
-  std::size_t next_bytes = 0;          ///< of that which leaves next
-  std::chrono::nanoseconds waited{0};  ///< since the caller last took one
+  /// Of those that had to leave when the oldest was given, itself the last.
+  std::size_t oldest_bytes = 0;
+  std::chrono::nanoseconds waited{0};  ///< the oldest, since it was given
 };
 
 /// Rates at which callers take answers, at least: always, and while memory is
 /// short.
 inline constexpr std::size_t kSlowBytesPerSecond = std::size_t{128} << 10U;
-inline constexpr std::size_t kBusyBytesPerSecond = std::size_t{8} << 20U;
+inline constexpr std::size_t kBusyBytesPerSecond = std::size_t{4} << 20U;
 
-/// Choose the calls to cancel: those that have waited for max_wait and a second
-/// for each kSlowBytesPerSecond of the next answer and, until the others hold
-/// no more than max_unread_bytes, those that have waited longest beyond
-/// patience and a second for each kBusyBytesPerSecond.
+/// Choose the calls to cancel: those whose oldest answer has waited for
+/// max_wait and a second for each kSlowBytesPerSecond of oldest_bytes and,
+/// until the others hold no more than max_unread_bytes, those that have waited
+/// longest beyond patience and a second for each kBusyBytesPerSecond.
 /// \return positions in `calls`.
 [[nodiscard]] std::vector<std::size_t> ChooseToCancel(
     std::span<const UnreadAnswers> calls, const AnswerLimits& limits);
+
+/// What an answer waits for.
+struct AnswerWait {
+  std::chrono::steady_clock::time_point since;
+  std::size_t num_bytes = 0;  ///< of those before it and its own
+};
 
 /// Knows the answers that gRPC has and their callers have not taken, and
 /// cancels calls whose answers wait for too long. gRPC does not tell how much
@@ -48,6 +53,7 @@ inline constexpr std::size_t kBusyBytesPerSecond = std::size_t{8} << 20U;
 class AnswerWatch {
  public:
   using Clock = std::chrono::steady_clock;
+  using Wait = AnswerWait;
 
   /// The answers of one call. Not thread-safe but for what the watch does.
   class Call {
@@ -59,11 +65,11 @@ class AnswerWatch {
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
 
-    /// An answer waits for its caller.
-    void Give(std::size_t num_bytes, Clock::time_point now);
-    /// The caller has taken an answer, and has the next to take, if any.
-    void Take(std::size_t num_bytes, std::size_t next_bytes,
-              Clock::time_point now);
+    /// An answer waits for its caller, behind those before it.
+    Wait Give(std::size_t num_bytes, Clock::time_point now);
+    /// The caller has taken the oldest answer.
+    /// \param next of the one behind it, if there is one.
+    void Take(std::size_t num_bytes, const Wait& next = {});
 
    private:
     friend class AnswerWatch;
@@ -71,8 +77,7 @@ class AnswerWatch {
     grpc::CallbackServerContext* const context_;
     // Guarded by the watch's mutex.
     std::size_t num_bytes_ = 0;  ///< unread; in the list if there are any
-    std::size_t next_bytes_ = 0;
-    Clock::time_point since_;  ///< when the caller last took some
+    Wait oldest_;
     bool is_cancelled_ = false;
     Call* previous_ = nullptr;
     Call* next_ = nullptr;
@@ -90,7 +95,6 @@ class AnswerWatch {
   [[nodiscard]] std::size_t unread_bytes() const;
 
  private:
-  void Cancel(Call& call, Clock::time_point now);
   void Link(Call& call);
   void Unlink(Call& call);
 
@@ -98,7 +102,6 @@ class AnswerWatch {
   mutable std::mutex mutex_;  // guards all below, and the list
   Call* first_ = nullptr;
   std::size_t num_bytes_ = 0;
-  LineLimit line_limit_{/*lines_per_second=*/10};
 };
 
 }  // namespace attention

@@ -55,15 +55,14 @@ class CallObserver {
  public:
   virtual ~CallObserver() = default;
   virtual void OnEntered(const CallRecord& call) = 0;
-  /// Told of each message of the call when it has come whole; a request of a
-  /// stream has one, its stream none.
+  /// Told of each message when it has come whole; of a ForwardStream's for the
+  /// request it is, not for the stream.
   virtual void OnMessage(const CallRecord& call, std::size_t num_bytes) {
     static_cast<void>(call);
     static_cast<void>(num_bytes);
   }
   /// \param status of the call: the code the client gets, and the text before
-  /// it
-  ///   is shortened.
+  ///   it is shortened.
   virtual void OnLeft(const CallRecord& call, const absl::Status& status) = 0;
 };
 

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "core/tensor/buffer_pool.h"
 #include "core/tensor/catch_bad_alloc.h"
 
 namespace attention {
@@ -47,7 +48,12 @@ void ForwardCall::Complete(const absl::Status& status,
     if (status.ok()) message = codec.Serialize(record, exchange);
     return status;
   });
-  if (answered.ok()) record.response_bytes = message.Length();
+  if (answered.ok()) {
+    record.response_bytes = message.Length();
+    // What was reserved for the request and for computing it is free.
+    exchange->reservation.Shrink(kCallBytes +
+                                 BufferPool::MostBytes(message.Length()));
+  }
   const grpc::Status left = visit_.Leave(answered);
   if (!answered.ok()) message = codec.SerializeError(left);
   exchange.reset();  // a failed one's budget, before the client knows

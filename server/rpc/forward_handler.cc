@@ -75,9 +75,8 @@ absl::Status ForwardHandler::Admit(ForwardCall& call,
         request.shapes.weights ? request.shapes.weights->ToString() : "none",
         parts_.max_message_bytes));
   }
-  // The memory of the answer may be an eighth larger (BufferPool).
   return call.ExtendReservation(
-      answer_bytes + answer_bytes / 8 + request.memory_bytes(),
+      BufferPool::MostBytes(answer_bytes) + request.memory_bytes(),
       work.module->implementation(request.dtype)
           .ScratchBytes(request.sequences, parts_.executor.num_threads()));
 }

@@ -9,7 +9,6 @@
 #include "core/serving/admission_controller.h"
 #include "core/serving/executor.h"
 #include "core/tensor/buffer_pool.h"
-#include "server/rpc/answer_watch.h"
 #include "server/rpc/forward_call.h"
 #include "server/rpc/front_door.h"
 
@@ -25,7 +24,6 @@ class ForwardHandler {
     const ModuleRegistry& registry;
     Executor& executor;
     BufferPool& buffers;
-    AnswerWatch& answers;
     /// Longest answer.
     std::size_t max_message_bytes;
   };
@@ -46,8 +44,6 @@ class ForwardHandler {
   [[nodiscard]] FrontDoor& door() const { return parts_.door; }
   /// Memory for requests and answers.
   [[nodiscard]] BufferPool& buffers() const { return parts_.buffers; }
-  /// Answers on their way to their callers.
-  [[nodiscard]] AnswerWatch& answers() const { return parts_.answers; }
 
  private:
   [[nodiscard]] absl::StatusOr<ForwardTask::Work> Prepare(

@@ -53,7 +53,7 @@ class ForwardStreamReactor final
         token_(handler_.door().calls()),
         visit_(handler_.door().Enter(
             "/attention.v1.AttentionService/ForwardStream", context)),
-        unread_(handler_.answers(), context) {
+        unread_(handler_.door().answers(), context) {
     visit_.record().is_stream = true;
   }
 
@@ -77,6 +77,7 @@ class ForwardStreamReactor final
   struct Answer {
     grpc::ByteBuffer message;
     std::size_t num_bytes = 0;  ///< of it
+    AnswerWatch::Wait wait;
     std::size_t request_bytes = 0;
     std::optional<std::uint64_t> id;  ///< free again when it is sent
   };
@@ -170,7 +171,8 @@ std::shared_ptr<ForwardCall> ForwardStreamReactor::Accept(
         const std::lock_guard lock(mutex_);
         answer->front().message.Swap(message);
         answer->front().num_bytes = answer->front().message.Length();
-        unread_.Give(answer->front().num_bytes, AnswerWatch::Clock::now());
+        answer->front().wait =
+            unread_.Give(answer->front().num_bytes, AnswerWatch::Clock::now());
         answers_.splice(answers_.end(), *answer);
         if (!writing_) Write();
       });
@@ -197,8 +199,8 @@ void ForwardStreamReactor::OnWriteDone(bool ok) {
   unanswered_bytes_ -= answers_.front().request_bytes;
   const std::size_t num_taken = answers_.front().num_bytes;
   answers_.pop_front();
-  unread_.Take(num_taken, answers_.empty() ? 0 : answers_.front().num_bytes,
-               AnswerWatch::Clock::now());
+  unread_.Take(num_taken,
+               answers_.empty() ? AnswerWatch::Wait() : answers_.front().wait);
   writing_ = false;
   if (!answers_.empty()) Write();
   ReadOrFinish();

@@ -17,7 +17,7 @@ class ForwardReactor final : public grpc::ServerUnaryReactor {
                  grpc::CallbackServerContext* context)
       : handler_(handler),
         token_(handler.door().calls()),
-        unread_(handler.answers(), context) {}
+        unread_(handler.door().answers(), context) {}
 
   void Start(const UnaryCall& call, std::unique_ptr<RequestCodec> codec) {
     // The buffer is the call's own and nobody reads it after us; emptying it

@@ -19,9 +19,6 @@ namespace {
 using Clock = CallRecord::Clock;
 using Reservation = AdmissionController::Reservation;
 
-// What a request's bookkeeping takes beside its messages.
-constexpr std::size_t kCallBytes = 4096;
-
 // When the client stops waiting; the largest time if never.
 Clock::time_point Deadline(const grpc::CallbackServerContext& context) {
   const auto deadline = context.deadline();

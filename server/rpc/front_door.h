@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/serving/admission_controller.h"
+#include "server/rpc/answer_watch.h"
 #include "server/rpc/call_observer.h"
 #include "server/rpc/call_tracker.h"
 #include "server/rpc/request_codec.h"
@@ -22,6 +23,9 @@ namespace attention {
 // streams, one codec per protocol, and the door all calls use. Enters: raw
 // messages. Leaves: statuses and bytes. Uses server/modules, server/net,
 // proto/wire and core/serving; what is computed, and on what, it does not know.
+
+/// What a request's bookkeeping takes beside its messages.
+inline constexpr std::size_t kCallBytes = 4096;
 
 /// A call, or one request of a stream, from entering by the front door to
 /// leaving by it, which the observer is told. Move-only. Not thread-safe.
@@ -72,6 +76,7 @@ class FrontDoor {
     const SharedServerState& state;
     AdmissionController& admission;
     CallObserver& observer;
+    AnswerWatch& answers;
   };
 
   explicit FrontDoor(const Parts& parts) : parts_(parts) {}
@@ -97,6 +102,8 @@ class FrontDoor {
 
   /// The calls a draining server waits for.
   [[nodiscard]] CallTracker& calls() { return calls_; }
+  /// Answers on their way to their callers.
+  [[nodiscard]] AnswerWatch& answers() const { return parts_.answers; }
 
  private:
   const Parts parts_;

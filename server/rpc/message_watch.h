@@ -25,8 +25,16 @@ class MessageWatch final : public CallObserver {
  public:
   using Clock = std::chrono::steady_clock;
   using Time = Clock::time_point;
-  /// Return the process's memory that is accounted to nothing else.
-  using UnaccountedBytes = std::function<std::size_t()>;
+
+  /// Memory of the process beyond what it has at rest.
+  struct Memory {
+    /// Without what modules and the like have.
+    std::size_t reserved_or_not = 0;
+    /// Of it, beyond what is reserved for requests and answers.
+    std::size_t unaccounted = 0;
+  };
+  /// Read it; exact only where it is more than `of_interest`.
+  using ReadMemory = std::function<Memory(std::size_t of_interest)>;
 
   /// How often to look.
   static constexpr std::chrono::milliseconds kPeriod{100};
@@ -37,27 +45,29 @@ class MessageWatch final : public CallObserver {
 
   /// \param connections is borrowed.
   MessageWatch(std::size_t max_bytes, OpenConnections& connections,
-               UnaccountedBytes unaccounted_bytes);
+               ReadMemory read_memory);
 
   void OnEntered(const CallRecord& call) override;
   void OnMessage(const CallRecord& call, std::size_t num_bytes) override;
   void OnLeft(const CallRecord& call, const absl::Status& status) override;
 
-  /// Look: below half of max_bytes all is well; beyond it, connections are
-  /// closed (ChooseToClose) until they hold half of it. Not thread-safe.
+  /// Look: at less than half of max_bytes, reserved or not, all is well; beyond
+  /// max_bytes, unaccounted, connections are closed (ChooseToClose) until the
+  /// others hold half of it. Not thread-safe.
   /// \return how many were closed.
   std::size_t Look(Time now);
 
  private:
   [[nodiscard]] std::uint64_t Update(Time now);
-  std::size_t Close(std::uint64_t num_bytes, Time now);
+  std::size_t Close(std::uint64_t num_bytes);
 
   const std::size_t max_bytes_;
   OpenConnections& connections_;
-  const UnaccountedBytes unaccounted_bytes_;
+  const ReadMemory read_memory_;
   std::vector<std::shared_ptr<OpenConnection>> named_;  ///< when last updated
   Time updated_;
-  Time resume_;
+  Time resume_;                    ///< nobody is closed before, ...
+  std::uint64_t closed_held_ = 0;  ///< ... unless they hold more than this
   std::mt19937_64 random_;
 };
 

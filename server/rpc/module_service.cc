@@ -26,6 +26,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
   UnaryReactor(FrontDoor& door, const UnaryCall& call, Respond respond)
       : token_(door.calls()),
         visit_(door.Enter(call.method, call.context)),
+        unread_(door.answers(), call.context),
         call_(call),
         respond_(std::move(respond)),
         received_(CatchBadAlloc([&] { return Receive(door); })) {}
@@ -67,6 +68,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
     ATTENTION_ASSIGN_OR_RETURN(const auto response, respond_(request_));
     *call_.response = SerializeMessage(response);
     visit_.record().response_bytes = call_.response->Length();
+    unread_.Give(call_.response->Length(), AnswerWatch::Clock::now());
     return absl::OkStatus();
   }
   void Complete(const absl::Status& status) { Finish(visit_.Leave(status)); }
@@ -74,6 +76,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
 
   const CallTracker::Token token_;
   Visit visit_;
+  AnswerWatch::Call unread_;
   const UnaryCall call_;
   const Respond respond_;
   Request request_;

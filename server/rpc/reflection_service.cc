@@ -118,7 +118,9 @@ void SetServices(ServerReflectionResponse* response) {
 class ReflectionReactor final
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
-  explicit ReflectionReactor(Visit visit) : visit_(std::move(visit)) {
+  ReflectionReactor(const FrontDoor& door, std::string_view method,
+                    grpc::CallbackServerContext* context)
+      : visit_(door.Enter(method, context)), unread_(door.answers(), context) {
     visit_.record().is_stream = true;
     StartRead(&request_);
   }
@@ -130,6 +132,7 @@ class ReflectionReactor final
     const absl::Status answered = CatchBadAlloc([this] { return Answer(); });
     if (!answered.ok()) return Finish(visit_.Leave(answered));
     visit_.record().response_bytes += response_.Length();
+    unread_.Give(response_.Length(), AnswerWatch::Clock::now());
     StartWrite(&response_);
   }
   absl::Status Answer() {
@@ -140,10 +143,14 @@ class ReflectionReactor final
     return absl::OkStatus();
   }
   // After a failed write the read fails, too.
-  void OnWriteDone(bool /*ok*/) override { StartRead(&request_); }
+  void OnWriteDone(bool /*ok*/) override {
+    unread_.Take(response_.Length());
+    StartRead(&request_);
+  }
   void OnDone() override { delete this; }
 
   Visit visit_;
+  AnswerWatch::Call unread_;
   grpc::ByteBuffer request_;
   grpc::ByteBuffer response_;
 };
@@ -186,8 +193,9 @@ ServerReflectionResponse Reflect(const ServerReflectionRequest& request) {
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-OpenReflectionStream(Visit visit) {
-  return new ReflectionReactor(std::move(visit));
+OpenReflectionStream(const FrontDoor& door, std::string_view method,
+                     grpc::CallbackServerContext* context) {
+  return new ReflectionReactor(door, method, context);
 }
 
 }  // namespace attention

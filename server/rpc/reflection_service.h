@@ -19,8 +19,10 @@ namespace attention {
     const grpc::reflection::v1::ServerReflectionRequest& request);
 
 /// Answer a stream of requests of either version, whose bytes are the same.
+/// \param door, method outlive it.
 [[nodiscard]] grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
-OpenReflectionStream(Visit visit);
+OpenReflectionStream(const FrontDoor& door, std::string_view method,
+                     grpc::CallbackServerContext* context);
 
 /// ServerReflection of one version. gRPC's own serves v1alpha alone and holds a
 /// thread for each open stream. Thread-safe.
@@ -35,7 +37,7 @@ class ReflectionService final
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>*
   ServerReflectionInfo(grpc::CallbackServerContext* context) override {
-    return OpenReflectionStream(door_.Enter(method_, context));
+    return OpenReflectionStream(door_, method_, context);
   }
 
  private:

@@ -61,10 +61,10 @@ TEST(ConnectionsTest, ClosesOneBeyondTheLimitUntilAnotherHasGone) {
 TEST(ConnectionsTest, CloseWhenTheirMessagesUnderWayTakeTooMuchMemory) {
   constexpr std::size_t kMessageBytes = 4 * kMiB;
   constexpr std::size_t kHeldBytes = kMessageBytes * 9 / 10;
-  constexpr int kConnections = 40;
+  constexpr int kConnections = 60;
   ServerOptions options;
   options.max_message_bytes = kMessageBytes;
-  options.max_queue_bytes = kMiB;  // 8 MiB of messages under way, that is
+  options.max_queue_bytes = kMiB;  // 64 MiB of messages under way, that is
   TestServer server(options);
   server.Serve("m", MakeTestModule());
   const std::string message(kMessageBytes - 1024, '\0');
@@ -83,7 +83,8 @@ TEST(ConnectionsTest, CloseWhenTheirMessagesUnderWayTakeTooMuchMemory) {
     }
 
     // Half as much again may be under way without being noticed.
-    for (int i = 0; i < kConnections - 4; ++i) failed.acquire();
+    constexpr int kUnnoticed = 64 * kMiB * 3 / 2 / kHeldBytes;
+    for (int i = 0; i < kConnections - kUnnoticed; ++i) failed.acquire();
 
     server.ExpectServes();  // over a connection that has no part in it
   }

@@ -107,6 +107,7 @@ class Faults:
         self._arguments, self._server, self._modules = arguments, server, modules
         self._random = random.Random(1)
         self._held = []
+        self.num_dead = 0  # of those that die in bursts
 
     def _client(self, *words, check=True):
         command = [self._arguments.bin_dir / "attention-client", "--target",
@@ -150,16 +151,17 @@ class Faults:
                   + message(field(2, bytes(1000))))
         for number in range(BURST):
             sent = (answered, streamed, upload)[number % 3]
-            connection = open_connection(self._server)
-            # Some of it, or all: then it dies while it is answered.
-            connection.sendall(
-                sent[:self._random.randrange(2 * len(sent))])
-            if number % 2:
-                connection.recv(self._random.randrange(1, 200))
-            # With a reset instead of an end.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                  struct.pack("ii", 1, 0))
-            connection.close()
+            with (contextlib.suppress(ConnectionError, TimeoutError),
+                  open_connection(self._server) as connection):
+                # Some of it, or all: then it dies while it is answered.
+                connection.sendall(
+                    sent[:self._random.randrange(2 * len(sent))])
+                if number % 2:
+                    connection.recv(self._random.randrange(1, 200))
+                # With a reset instead of an end.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                      struct.pack("ii", 1, 0))
+                self.num_dead += 1
 
     def garbage(self):
         """A connection of bytes that are no HTTP/2."""
@@ -259,6 +261,7 @@ def soak(arguments, server, modules):
         "verified": sum(one["verified"] for one in reports),
         "mismatches": sum(one["mismatches"] for one in reports),
         "faults": counts,
+        "dead_clients": faults.num_dead,
         "rss_mib": [samples[0][1] / 2**20, samples[-1][1] / 2**20],
         "rss_slope_mib_per_minute": 60 * slope(settled) / 2**20,
     }
@@ -292,7 +295,8 @@ def main():
             result = soak(arguments, server, modules)
     result["holds"] = (
         not any(result["failed"]) and result["mismatches"] == 0
-        and result["answered"] > 0 and min(result["faults"].values()) > 0
+        and result["answered"] > 0 and result["dead_clients"] > 0
+        and min(result["faults"].values()) > 0
         and result["rss_slope_mib_per_minute"] <= arguments.max_slope)
     print(json.dumps(result, indent=2))
     if arguments.json:

@@ -86,6 +86,22 @@ TEST(AdmissionControllerTest, GivesBackWhatAReservationShrinksBy) {
   EXPECT_EQ(admission.reserved_bytes(), 30U);
 }
 
+TEST(AdmissionControllerTest, GivesBackScratchWithWhatItShrinksBy) {
+  AdmissionController admission(100);
+  auto reservation = *admission.Reserve(30);
+  ASSERT_TRUE(reservation.Extend(10, /*scratch_bytes=*/50).ok());
+  auto other = *admission.Reserve(1);
+  EXPECT_EQ(admission.reserved_bytes(), 91U);
+
+  reservation.Shrink(15);
+
+  EXPECT_EQ(admission.reserved_bytes(), 16U);
+  reservation.Shrink(1000);
+  EXPECT_EQ(admission.reserved_bytes(), 16U);
+  reservation = {};
+  EXPECT_EQ(admission.reserved_bytes(), 1U);
+}
+
 TEST(AdmissionControllerTest, RefusesToResizeBeyondTheBudget) {
   AdmissionController admission(100);
   absl::StatusOr<Reservation> reservation = admission.Reserve(60);

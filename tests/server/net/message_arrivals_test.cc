@@ -5,100 +5,82 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <chrono>
-#include <cstddef>
+#include <cstdint>
 #include <random>
 #include <vector>
 
 namespace attention {
 namespace {
 
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
-
-constexpr MessageArrivals::Time kStart{};
 
 TEST(MessageArrivalsTest, CountsWhatHasNotComeWhole) {
   MessageArrivals arrivals;
   EXPECT_EQ(arrivals.pending_bytes(), 0U);
-  arrivals.Update(/*received_bytes=*/1000, /*delivered_bytes=*/0, kStart);
+  arrivals.Update(/*received_bytes=*/1000, /*delivered_bytes=*/0);
   EXPECT_EQ(arrivals.pending_bytes(), 1000U);
-  arrivals.Update(1500, 1400, kStart);
+  arrivals.Update(1500, 1400);
   EXPECT_EQ(arrivals.pending_bytes(), 100U);
 }
 
 TEST(MessageArrivalsTest, ForgetsWhatWasThereWhenAllWasWell) {
   MessageArrivals arrivals;
-  arrivals.Update(1000, 0, kStart);
+  arrivals.Update(1000, 0);
   arrivals.Settle();
   EXPECT_EQ(arrivals.pending_bytes(), 0U);
-  arrivals.Update(1300, 0, kStart);
+  arrivals.Update(1300, 0);
   EXPECT_EQ(arrivals.pending_bytes(), 300U);
   // The message that had begun before comes whole.
-  arrivals.Update(1400, 1390, kStart);
+  arrivals.Update(1400, 1390);
   EXPECT_EQ(arrivals.pending_bytes(), 0U);
   arrivals.Settle();
-  arrivals.Update(1500, 1390, kStart);
+  arrivals.Update(1500, 1390);
   EXPECT_EQ(arrivals.pending_bytes(), 100U);
 }
 
-TEST(MessageArrivalsTest, StallsWhenNothingComes) {
+TEST(MessageArrivalsTest, HoldsNothingWhereMoreIsTakenToHaveComeWhole) {
   MessageArrivals arrivals;
-  arrivals.Update(1, 0, kStart);
-  EXPECT_FALSE(arrivals.IsStalled(kStart + milliseconds(999)));
-  EXPECT_TRUE(arrivals.IsStalled(kStart + seconds(1)));
-  arrivals.Update(2, 0, kStart + seconds(1));
-  EXPECT_FALSE(arrivals.IsStalled(kStart + milliseconds(1999)));
-  arrivals.Update(2, 0, kStart + milliseconds(1999));
-  EXPECT_TRUE(arrivals.IsStalled(kStart + seconds(2)));
+  arrivals.Update(1000, 1001);
+  EXPECT_EQ(arrivals.pending_bytes(), 0U);
+  arrivals.Settle();
+  arrivals.Update(1010, 1001);
+  EXPECT_EQ(arrivals.pending_bytes(), 10U);
 }
+
+using Bytes = std::vector<std::uint64_t>;
 
 TEST(ChooseToCloseTest, ClosesNobodyForNothing) {
   std::mt19937_64 random;
   EXPECT_THAT(ChooseToClose({}, 1, random), IsEmpty());
-  EXPECT_THAT(
-      ChooseToClose(std::vector<PendingMessages>{{.num_bytes = 1}}, 0, random),
-      IsEmpty());
-  EXPECT_THAT(
-      ChooseToClose(std::vector<PendingMessages>{{.num_bytes = 0}}, 1, random),
-      IsEmpty());
+  EXPECT_THAT(ChooseToClose(Bytes{1}, 0, random), IsEmpty());
+  EXPECT_THAT(ChooseToClose(Bytes{0}, 1, random), IsEmpty());
 }
 
-TEST(ChooseToCloseTest, ClosesTheStalledFirst) {
+TEST(ChooseToCloseTest, ClosesAsManyAsItTakes) {
   std::mt19937_64 random;
-  const std::vector<PendingMessages> connections = {
-      {.num_bytes = 1000},
-      {.num_bytes = 10, .is_stalled = true},
-      {.num_bytes = 1000},
-      {.num_bytes = 10, .is_stalled = true},
-  };
+  const Bytes equal(10, 100);
 
-  EXPECT_THAT(ChooseToClose(connections, 11, random),
-              UnorderedElementsAre(1, 3));
-  EXPECT_EQ(ChooseToClose(connections, 21, random).size(), 3U);
+  EXPECT_THAT(ChooseToClose(equal, 100, random), SizeIs(1));
+  EXPECT_THAT(ChooseToClose(equal, 101, random), SizeIs(2));
 }
 
 TEST(ChooseToCloseTest, ClosesAllIfTheyHoldTooLittle) {
   std::mt19937_64 random;
-  const std::vector<PendingMessages> connections = {
-      {.num_bytes = 5}, {.num_bytes = 0}, {.num_bytes = 5}};
 
-  EXPECT_THAT(ChooseToClose(connections, 1000, random),
+  EXPECT_THAT(ChooseToClose(Bytes{5, 0, 5}, 1000, random),
               UnorderedElementsAre(0, 2));
 }
 
 TEST(ChooseToCloseTest, ClosesByLotInProportion) {
   std::mt19937_64 random;
-  const std::vector<PendingMessages> connections = {{.num_bytes = 900},
-                                                    {.num_bytes = 100}};
+  const Bytes bytes = {900, 100};
   constexpr int kDraws = 10'000;
 
   std::array<int, 2> chosen{};
   for (int i = 0; i < kDraws; ++i) {
-    ++chosen.at(ChooseToClose(connections, 1, random).front());
+    ++chosen.at(ChooseToClose(bytes, 1, random).front());
   }
 
   // Six standard deviations of the binomial distribution.

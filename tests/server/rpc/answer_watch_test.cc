@@ -19,7 +19,7 @@ using ::testing::UnorderedElementsAre;
 constexpr std::size_t kMiB = std::size_t{1} << 20U;
 // One answer that waits.
 UnreadAnswers Waiting(std::size_t num_bytes, milliseconds waited) {
-  return {.num_bytes = num_bytes, .next_bytes = num_bytes, .waited = waited};
+  return {.num_bytes = num_bytes, .oldest_bytes = num_bytes, .waited = waited};
 }
 
 constexpr AnswerLimits kLimits{
@@ -45,9 +45,9 @@ TEST(ChooseToCancelTest, LetsThemWaitWhileThereIsMemory) {
 
 TEST(ChooseToCancelTest, ChoosesTheLatestUntilThereIsMemory) {
   const std::vector<UnreadAnswers> calls = {
-      Waiting(40 * kMiB, seconds(11)),
-      Waiting(40 * kMiB, seconds(13)),
-      Waiting(40 * kMiB, seconds(12)),
+      Waiting(40 * kMiB, seconds(16)),
+      Waiting(40 * kMiB, seconds(18)),
+      Waiting(40 * kMiB, seconds(17)),
       Waiting(40 * kMiB, seconds(1)),
   };
 
@@ -56,9 +56,9 @@ TEST(ChooseToCancelTest, ChoosesTheLatestUntilThereIsMemory) {
 
 TEST(ChooseToCancelTest, GivesLongAnswersMoreTime) {
   const std::vector<UnreadAnswers> calls = {
-      Waiting(800 * kMiB, seconds(100)),
-      Waiting(8 * kMiB, milliseconds(6001)),
-      Waiting(8 * kMiB, seconds(6)),
+      Waiting(800 * kMiB, seconds(200)),
+      Waiting(8 * kMiB, milliseconds(7001)),
+      Waiting(8 * kMiB, seconds(7)),
   };
 
   EXPECT_THAT(ChooseToCancel(calls, kLimits), ElementsAre(1));
@@ -74,10 +74,10 @@ TEST(ChooseToCancelTest, ChoosesWhoHasWaitedTooLongAtAnyRate) {
   EXPECT_THAT(ChooseToCancel(calls, kLimits), UnorderedElementsAre(0, 2));
 }
 
-TEST(ChooseToCancelTest, GivesTimeForTheNextAnswerOnly) {
+TEST(ChooseToCancelTest, GivesTimeForWhatHasToLeaveBefore) {
   const std::vector<UnreadAnswers> calls = {
       {.num_bytes = 64 * kMiB,
-       .next_bytes = kMiB,
+       .oldest_bytes = kMiB,
        .waited = milliseconds(38'001)},
   };
 
@@ -87,7 +87,7 @@ TEST(ChooseToCancelTest, GivesTimeForTheNextAnswerOnly) {
 TEST(ChooseToCancelTest, CountsWhoIsCancelledAnyhowAsGone) {
   const std::vector<UnreadAnswers> calls = {
       Waiting(kMiB, seconds(100)),
-      Waiting(100 * kMiB, seconds(20)),
+      Waiting(100 * kMiB, seconds(40)),
   };
 
   EXPECT_THAT(ChooseToCancel(calls, kLimits), ElementsAre(0));
@@ -103,11 +103,13 @@ TEST(AnswerWatchTest, CountsWhatWaits) {
     first.Give(1, now);
     second.Give(10, now);
     third.Give(100, now);
-    second.Give(1000, now);
+    const AnswerWatch::Wait behind = second.Give(1000, now + seconds(1));
+    EXPECT_EQ(behind.since, now + seconds(1));
+    EXPECT_EQ(behind.num_bytes, 1010U);
     EXPECT_EQ(watch.unread_bytes(), 1111U);
-    second.Take(10, 1000, now);
+    second.Take(10, behind);
     EXPECT_EQ(watch.unread_bytes(), 1101U);
-    second.Take(1000, 0, now);
+    second.Take(1000);
     EXPECT_EQ(watch.unread_bytes(), 101U);
     second.Give(0, now);
     second.Give(5, now);

@@ -34,8 +34,11 @@ absl::StatusOr<Reservation> Admit(AdmissionController& admission,
                                   grpc::ByteBuffer* bytes) {
   const SharedServerState state{ServerState::kServing};
   LogObserver observer;
-  const FrontDoor door(
-      {.state = state, .admission = admission, .observer = observer});
+  AnswerWatch answers{AnswerLimits()};
+  const FrontDoor door({.state = state,
+                        .admission = admission,
+                        .observer = observer,
+                        .answers = answers});
   return door.Admit(codec, bytes);
 }
 

@@ -18,6 +18,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using testing::ConnectSocket;
+using testing::WaitUntilClosed;
 
 constexpr std::size_t kMaxBytes = 1000;
 
@@ -48,25 +49,31 @@ class MessageWatchTest : public ::testing::Test {
               static_cast<ssize_t>(num_bytes));
   }
 
-  static bool IsClosed(const Ends& ends) {
+  static bool IsOpen(const Ends& ends) {
     pollfd file{ends.client.get(), POLLIN, 0};
-    return poll(&file, 1, /*timeout=*/0) > 0;
+    return poll(&file, 1, /*timeout=*/0) == 0;
   }
 
-  // Look with so much memory there, so much later.
-  std::size_t Look(std::size_t unaccounted_bytes, milliseconds later) {
-    unaccounted_bytes_ = unaccounted_bytes;
+  // Look with so much memory there, none of it reserved, so much later.
+  std::size_t Look(std::size_t num_bytes, milliseconds later) {
+    return Look({.reserved_or_not = num_bytes, .unaccounted = num_bytes},
+                later);
+  }
+  std::size_t Look(const MessageWatch::Memory& memory, milliseconds later) {
+    memory_ = memory;
     now_ += later;
-    return watch_.Look(now_);
+    const std::size_t num_closed = watch_.Look(now_);
+    connections_->ForgetEnded();
+    return num_closed;
   }
 
   std::string address_ = "127.0.0.1:0";
   std::vector<ListeningSocket> sockets_ = *ListenOn(seconds(30), &address_);
   std::unique_ptr<OpenConnections> connections_ =
       *OpenConnections::Create(/*max_connections=*/100);
-  std::size_t unaccounted_bytes_ = 0;
+  MessageWatch::Memory memory_;
   MessageWatch watch_{kMaxBytes, *connections_,
-                      [this] { return unaccounted_bytes_; }};
+                      [this](std::size_t) { return memory_; }};
   MessageWatch::Time now_{};
 };
 
@@ -77,8 +84,8 @@ TEST_F(MessageWatchTest, ClosesWhoHoldsWhatIsTooMuch) {
 
   EXPECT_EQ(Look(2000, seconds(1)), 1U);
 
-  EXPECT_TRUE(IsClosed(sending));
-  EXPECT_FALSE(IsClosed(resting));
+  WaitUntilClosed(sending.client.get());
+  EXPECT_TRUE(IsOpen(resting));
 }
 
 TEST_F(MessageWatchTest, ClosesNobodyForMemoryThatDidNotComeInMessages) {
@@ -86,13 +93,27 @@ TEST_F(MessageWatchTest, ClosesNobodyForMemoryThatDidNotComeInMessages) {
   Send(ends, 900);
 
   EXPECT_EQ(Look(1'000'000, seconds(1)), 0U);
+
+  EXPECT_TRUE(IsOpen(ends));
 }
 
 TEST_F(MessageWatchTest, ClosesNobodyForBytesThatTakeNoMemory) {
   const Ends ends = Connection();
   Send(ends, 5000);
 
-  EXPECT_EQ(Look(900, seconds(1)), 0U);
+  EXPECT_EQ(Look(1000, seconds(1)), 0U);
+
+  EXPECT_TRUE(IsOpen(ends));
+}
+
+TEST_F(MessageWatchTest, ClosesNobodyForMemoryThatIsReserved) {
+  const Ends ends = Connection();
+  Send(ends, 5000);
+
+  EXPECT_EQ(Look({.reserved_or_not = 5000, .unaccounted = 1000}, seconds(1)),
+            0U);
+
+  EXPECT_TRUE(IsOpen(ends));
 }
 
 TEST_F(MessageWatchTest, CountsMessagesThatCameWholeAsGone) {
@@ -100,7 +121,7 @@ TEST_F(MessageWatchTest, CountsMessagesThatCameWholeAsGone) {
   Send(ends, 2000);
   CallRecord call;
   call.caller.peer = connections_->ListNamed().front()->peer;
-  watch_.OnMessage(call, 1500);
+  watch_.OnMessage(call, 1200);
 
   EXPECT_EQ(Look(2000, seconds(1)), 0U);
 
@@ -121,18 +142,24 @@ TEST_F(MessageWatchTest, ForgetsWhatCameWhenAllWasWell) {
   EXPECT_EQ(Look(2000, seconds(1)), 1U);
 }
 
-TEST_F(MessageWatchTest, ClosesTheStalledFirst) {
-  const Ends stalled = Connection();
-  const Ends sending = Connection();
-  Send(stalled, 600);
-  Send(sending, 600);
-  EXPECT_EQ(Look(900, seconds(1)), 0U);
-  Send(sending, 300);
+TEST_F(MessageWatchTest, ForgetsNothingWhileItMayBeReserved) {
+  const Ends ends = Connection();
+  Send(ends, 2000);
+  EXPECT_EQ(Look({.reserved_or_not = 2000, .unaccounted = 500}, seconds(1)),
+            0U);
 
-  EXPECT_EQ(Look(1100, seconds(1)), 1U);
+  EXPECT_EQ(Look(2000, seconds(1)), 1U);
+}
 
-  EXPECT_TRUE(IsClosed(stalled));
-  EXPECT_FALSE(IsClosed(sending));
+TEST_F(MessageWatchTest, ClosesForWhatIsHeldOfTheBytesThatCame) {
+  std::vector<Ends> connections;
+  for (int i = 0; i < 10; ++i) {
+    connections.push_back(Connection());
+    Send(connections.back(), 1000);
+  }
+
+  // Of 10,000 bytes 1,250 are held, and 750 are to be freed.
+  EXPECT_EQ(Look(1250, seconds(1)), 6U);
 }
 
 TEST_F(MessageWatchTest, LetsMemoryBecomeFreeBeforeItClosesMore) {
@@ -140,13 +167,24 @@ TEST_F(MessageWatchTest, LetsMemoryBecomeFreeBeforeItClosesMore) {
   const Ends second = Connection();
   Send(first, 1200);
   EXPECT_EQ(Look(1200, seconds(1)), 1U);
-  connections_->ForgetEnded();
   Send(second, 1200);
 
   EXPECT_EQ(Look(2400, MessageWatch::kFreeTime - milliseconds(1)), 0U);
   EXPECT_EQ(Look(2400, milliseconds(1)), 1U);
 
-  EXPECT_TRUE(IsClosed(second));
+  WaitUntilClosed(second.client.get());
+}
+
+TEST_F(MessageWatchTest, ClosesMoreAtOnceWhenMuchMoreComes) {
+  const Ends first = Connection();
+  const Ends second = Connection();
+  Send(first, 1200);
+  EXPECT_EQ(Look(1200, seconds(1)), 1U);
+  Send(second, 1701);
+
+  EXPECT_EQ(Look(5000, milliseconds(1)), 1U);
+
+  WaitUntilClosed(second.client.get());
 }
 
 }  // namespace
