@@ -55,6 +55,12 @@ void MessageSlices::Append(const std::string& fields) {
   if (!fields.empty()) Append(grpc::Slice(fields));
 }
 
+void MessageSlices::Append(const grpc::ByteBuffer& message) {
+  std::vector<grpc::Slice> slices;
+  if (!message.Dump(&slices).ok()) return;  // only a compressed one's may fail
+  for (grpc::Slice& slice : slices) Append(std::move(slice));
+}
+
 void MessageSlices::AppendTensor(int field, const TensorView& tensor,
                                  const Owner& owner) {
   v1::Tensor type;

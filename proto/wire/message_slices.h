@@ -22,6 +22,8 @@ class MessageSlices {
  public:
   /// Append serialised fields.
   void Append(const std::string& fields);
+  /// The same of those of a message, whose memory the slices share.
+  void Append(const grpc::ByteBuffer& message);
   /// Append a field that is a Tensor; its elements live as long as `owner`,
   /// which the slices share, also where they are few and copied.
   void AppendTensor(int field, const TensorView& tensor,
