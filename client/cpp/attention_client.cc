@@ -130,8 +130,8 @@ absl::StatusOr<AttentionClient> AttentionClient::Create(
 AttentionClient AttentionClient::FromChannel(
     std::shared_ptr<grpc::ChannelInterface> channel, std::string target,
     const ClientOptions& options) {
-  return AttentionClient(std::make_shared<const Connection>(
-      std::move(channel), std::move(target), options));
+  return AttentionClient(
+      Connection::Make(std::move(channel), std::move(target), options));
 }
 
 absl::StatusOr<ForwardResult> AttentionClient::Forward(
@@ -181,17 +181,22 @@ void AttentionClient::ForwardAsync(
     std::function<void(absl::StatusOr<ForwardReply>)> done,
     const std::stop_token& stop) const {
   auto call = std::make_shared<AsyncCall>(request, stop);
-  connection_->Prepare(call->context);
+  AsyncCall& begun = *call;
+  connection_->Prepare(begun.context);
   connection_->generic().UnaryCall(
-      &call->context, Connection::kForwardMethod, {}, &call->request.bytes(),
-      call->response.get(),
-      [call, connection = connection_,
-       done = std::move(done)](const grpc::Status& status) {
+      &begun.context, Connection::kForwardMethod, {}, &begun.request.bytes(),
+      begun.response.get(),
+      [call = std::move(call), connection = connection_,
+       done = std::move(done)](const grpc::Status& status) mutable {
+        const Connection::Callback callback;
+        const auto owned_connection = std::move(connection);
+        const auto owned_call = std::move(call);
         if (status.ok()) {
-          done(ForwardReply(call->response));
+          done(ForwardReply(owned_call->response));
         } else {
-          done(connection->ToStatus(status));
+          done(owned_connection->ToStatus(status));
         }
+        done = nullptr;  // it may own a client
       });
 }
 

@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/cpp/forward_result.h"
+#include "client/cpp/forward_stream.h"
 #include "core/attention/module_description.h"
 #include "core/attention/request.h"
 #include "core/attention/weights.h"
@@ -33,7 +34,9 @@ namespace attention {
 /// How a client connects and waits.
 struct ClientOptions {
   /// Time one call may take in all, connecting included; unset: no limit. A
-  /// call beyond it fails with DEADLINE_EXCEEDED, and the server drops it.
+  /// call beyond it fails with DEADLINE_EXCEEDED, and the server drops it; but
+  /// gRPC returns no sooner than the peer has taken what was being written, so
+  /// a stopped one is noticed by "grpc.keepalive_time_ms".
   std::optional<std::chrono::milliseconds> timeout = std::chrono::seconds(60);
   /// Longest message accepted from the server, in bytes. gRPC's own default of
   /// 4 MiB would fail on a (4, 512, 1024) float32 output; the server bounds
@@ -49,10 +52,10 @@ enum class HealthState : std::uint8_t { kUnknown, kServing, kNotServing };
 
 /// Calls an attention server.
 ///
-/// Every method makes one RPC and blocks until it is answered, fails or
-/// exceeds the timeout. Errors carry the server's code and text; where the
-/// server could not be reached, or was too slow, the text says what to check.
-/// Failed calls are not repeated.
+/// Every method makes one RPC and blocks until it is answered, fails or exceeds
+/// the timeout, but for ForwardAsync and OpenStream. Errors carry the server's
+/// code and text; where the server could not be reached, or was too slow, the
+/// text says what to check. Failed calls are not repeated, but for a stream's.
 ///
 /// Performance: creating a client opens a connection and is expensive (the
 /// connection itself is made by the first call); copies share it and are cheap.
@@ -96,8 +99,8 @@ class AttentionClient {
       std::string_view module, const AttentionInputs& inputs);
   /// The same without copying the tensors, beyond 4 KiB each, which live and
   /// stay as they are as long as `owner`: the request shares it, and so does
-  /// gRPC until the last byte has left, which may be after a call that failed
-  /// has returned.
+  /// gRPC until the last byte has left: after a call that failed, which may be
+  /// during a later one, or with the client.
   [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
       std::string_view module, const AttentionInputs& inputs,
       const std::shared_ptr<const void>& owner);
@@ -122,6 +125,11 @@ class AttentionClient {
   void ForwardAsync(const PreparedForward& request,
                     std::function<void(absl::StatusOr<ForwardReply>)> done,
                     const std::stop_token& stop = {}) const;
+
+  /// Open a stream for many requests in flight, whose answers come as they
+  /// complete. Calls the server at the first request.
+  [[nodiscard]] ForwardStream OpenStream(
+      const StreamOptions& options = {}) const;
 
   /// List served modules and those of the repository, by name.
   [[nodiscard]] absl::StatusOr<std::vector<ModuleDescription>> ListModules()
@@ -165,6 +173,7 @@ class AttentionClient {
       std::string_view service = "") const;
 
  private:
+  friend class ForwardStream;
   class Connection;
   using ChunkSource =
       std::function<absl::StatusOr<std::span<const std::byte>>()>;

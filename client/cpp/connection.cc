@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <string_view>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "core/tensor/format_text.h"
@@ -12,6 +14,36 @@
 #include "proto/wire/status_codec.h"
 
 namespace attention {
+namespace {
+
+// Callbacks that this thread is in.
+thread_local int num_callbacks = 0;
+
+}  // namespace
+
+AttentionClient::Connection::Callback::Callback() { ++num_callbacks; }
+
+AttentionClient::Connection::Callback::~Callback() { --num_callbacks; }
+
+std::shared_ptr<const AttentionClient::Connection>
+AttentionClient::Connection::Make(
+    std::shared_ptr<grpc::ChannelInterface> channel, std::string target,
+    const ClientOptions& options) {
+  return {new Connection(std::move(channel), std::move(target), options),
+          &Connection::Destroy};
+}
+
+void AttentionClient::Connection::Destroy(const Connection* connection) {
+  if (num_callbacks == 0) {
+    delete connection;
+    return;
+  }
+  try {
+    std::thread([connection] { delete connection; }).detach();
+  } catch (const std::system_error&) {
+    // There is no thread for it, nor will the process miss what it holds.
+  }
+}
 
 AttentionClient::Connection::Connection(
     std::shared_ptr<grpc::ChannelInterface> channel, std::string target,
@@ -55,7 +87,8 @@ std::string ConnectionText(std::string_view text) {
 }  // namespace
 
 absl::Status AttentionClient::Connection::ToStatus(
-    const grpc::Status& status) const {
+    const grpc::Status& status,
+    std::optional<std::chrono::milliseconds> timeout) const {
   absl::Status result = FromGrpcStatus(status);
   switch (result.code()) {
     case absl::StatusCode::kUnavailable:
@@ -72,10 +105,10 @@ absl::Status AttentionClient::Connection::ToStatus(
           "{}; send less at a time, or raise the server's --max-message-bytes",
           StatusText(result)));
     case absl::StatusCode::kDeadlineExceeded:
-      if (!options_.timeout) return result;
+      if (!timeout) return result;
       return absl::DeadlineExceededError(FormatText(
           "{}; allow more than the timeout of {}, or send less at a time",
-          StatusText(result), *options_.timeout));
+          StatusText(result), *timeout));
     case absl::StatusCode::kUnimplemented:
       return absl::UnimplementedError(FormatText(
           "{}; is the server at {} an attention server of this version?",

@@ -45,4 +45,9 @@ absl::StatusOr<ForwardResult> ForwardReply::Decode() const {
   return ForwardResult::Parse(*bytes_);
 }
 
+absl::StatusOr<ForwardResult> ForwardReply::DecodeInto(
+    const AttentionOutputs& outputs) const {
+  return ForwardResult::Parse(*bytes_, &outputs);
+}
+
 }  // namespace attention

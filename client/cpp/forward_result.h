@@ -82,8 +82,10 @@ class ForwardReply {
  public:
   explicit ForwardReply(std::shared_ptr<grpc::ByteBuffer> bytes)
       : bytes_(std::move(bytes)) {}
-  /// As ForwardResult::Parse.
+  /// As ForwardResult::Parse, into memory of the result's own or the caller's.
   [[nodiscard]] absl::StatusOr<ForwardResult> Decode() const;
+  [[nodiscard]] absl::StatusOr<ForwardResult> DecodeInto(
+      const AttentionOutputs& outputs) const;
 
  private:
   std::shared_ptr<grpc::ByteBuffer> bytes_;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <future>
 #include <latch>
+#include <optional>
 #include <stop_token>
 #include <thread>
 
@@ -262,6 +263,24 @@ TEST_F(AttentionClientTest, ForwardAsyncReportsFailure) {
   });
 
   EXPECT_EQ(status.get_future().get(), absl::ResourceExhaustedError("full"));
+}
+
+// Without a server in the process, whose callbacks keep gRPC's threads.
+TEST(AttentionClientEndTest, TheLastOneMayEndInACallback) {
+  for (int i = 0; i < 50; ++i) {
+    auto client = std::make_optional(AttentionClient::Create("127.0.0.1:1"));
+    ASSERT_TRUE(client->ok());
+    const Tensor query(DataType::kFloat32, Shape{1, 1});
+    const auto request = AttentionClient::Prepare("block", InputsOf(query));
+    std::promise<absl::StatusCode> code;
+
+    (*client)->ForwardAsync(*request, [&code, copy = **client](auto reply) {
+      code.set_value(reply.status().code());
+    });
+    client.reset();
+
+    EXPECT_EQ(code.get_future().get(), absl::StatusCode::kUnavailable);
+  }
 }
 
 TEST_F(AttentionClientTest, ServesManyThreads) {

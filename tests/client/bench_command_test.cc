@@ -46,6 +46,17 @@ TEST_F(BenchCommandTest, OpenLoopReportsItsOwnLateness) {
   EXPECT_EQ(json["lateness_ns"]["count"], json["codes"]["OK"]);
 }
 
+TEST_F(BenchCommandTest, SendsOnOneStream) {
+  const CliResult result = Bench({"--stream", "--concurrency", "9", "--json"});
+
+  EXPECT_EQ(result.exit_code, kExitOk) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["stream"], true);
+  EXPECT_EQ(server_.attention.num_streams, 1U);
+  EXPECT_GT(json["codes"]["OK"], 0);
+  EXPECT_EQ(json["mismatches"], 0);
+}
+
 TEST_F(BenchCommandTest, PrintsReadableReport) {
   const CliResult result = Bench({});
 

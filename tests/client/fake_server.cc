@@ -75,6 +75,26 @@ grpc::Status FakeAttentionService::Forward(grpc::ServerContext* /*context*/,
   return grpc::Status::OK;
 }
 
+grpc::Status FakeAttentionService::ForwardStream(
+    grpc::ServerContext* context,
+    grpc::ServerReaderWriter<v1::ForwardStreamResponse,
+                             v1::ForwardStreamRequest>* stream) {
+  ++num_streams;
+  v1::ForwardStreamRequest request;
+  while (stream->Read(&request)) {
+    v1::ForwardStreamResponse answer;
+    answer.set_id(request.id());
+    const grpc::Status failed =
+        Forward(context, &request.request(), answer.mutable_response());
+    if (!failed.ok()) {
+      answer.mutable_error()->set_code(failed.error_code());
+      answer.mutable_error()->set_message(failed.error_message());
+    }
+    stream->Write(answer);
+  }
+  return grpc::Status::OK;
+}
+
 v1::ForwardRequest FakeAttentionService::last_request() {
   const std::scoped_lock lock(mutex_);
   return last_request_;

@@ -18,13 +18,18 @@
 
 namespace attention {
 
-/// Answers Forward with its query as the output and, when asked, uniform
-/// weights. Members are set before the first call.
+/// Answers Forward, and each request of a ForwardStream in turn, with its query
+/// as the output and, when asked, uniform weights. Members are set before the
+/// first call.
 class FakeAttentionService final : public v1::AttentionService::Service {
  public:
   grpc::Status Forward(grpc::ServerContext* context,
                        const v1::ForwardRequest* request,
                        v1::ForwardResponse* response) override;
+  grpc::Status ForwardStream(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::ForwardStreamResponse,
+                               v1::ForwardStreamRequest>* stream) override;
 
   grpc::Status status = grpc::Status::OK;  ///< answered when not OK
   bool blocks = false;        ///< wait for `release` before answering
@@ -33,6 +38,7 @@ class FakeAttentionService final : public v1::AttentionService::Service {
   std::size_t num_output_elements = 0;  ///< answer (n) float32 when not 0
   std::binary_semaphore release{0};
   std::atomic<std::uint64_t> num_requests{0};
+  std::atomic<std::uint64_t> num_streams{0};
 
   [[nodiscard]] v1::ForwardRequest last_request();
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <ostream>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +60,7 @@ struct BenchOptions {
   std::size_t max_in_flight = 10'000;
   double duration_seconds = 10.0;
   double warmup_seconds = 2.0;
+  bool stream = false;
   std::size_t verify = 64;
   bool json = false;
 };
@@ -113,6 +117,14 @@ LoadPlan PlanOf(const BenchOptions& options) {
           .duration = ToNanoseconds(options.duration_seconds)};
 }
 
+// A stream's requests have no deadlines of their own: it has one for them all.
+StreamOptions StreamOptionsOf(const CommandContext& context,
+                              const LoadPlan& plan) {
+  const auto last_sent = plan.warmup + plan.duration;
+  return {.timeout = std::chrono::ceil<std::chrono::milliseconds>(last_sent) +
+                     context.Timeout()};
+}
+
 // Hold at most 256 MiB of answers.
 std::size_t SampleCapacity(const BenchOptions& options,
                            const ForwardResult& answer) {
@@ -148,6 +160,41 @@ class ProgressLine {
   std::size_t width_ = 0;  // of what stands there
 };
 
+// Sends one request over and over: by calls of its own or, with a stream, on
+// that.
+class Sender {
+ public:
+  Sender(const AttentionClient& client, const PreparedForward& request,
+         std::stop_token stop)
+      : client_(client), request_(request), stop_(std::move(stop)) {}
+
+  // Send on one stream, which may take so long in all.
+  void OpenStream(const StreamOptions& options) {
+    stream_.emplace(client_.OpenStream(options));
+    cancel_.emplace(stop_, [this] { stream_->Cancel(); });
+  }
+
+  void Send(ForwardStream::Done done) {
+    if (stream_) {
+      stream_->Submit(request_, std::move(done));
+    } else {
+      client_.ForwardAsync(request_, std::move(done), stop_);
+    }
+  }
+
+  // Call it when everything is answered.
+  void Finish() {
+    if (stream_) stream_->Finish();
+  }
+
+ private:
+  const AttentionClient& client_;
+  const PreparedForward& request_;
+  const std::stop_token stop_;
+  std::optional<ForwardStream> stream_;
+  std::optional<std::stop_callback<std::function<void()>>> cancel_;
+};
+
 // Load the server until the plan's time is over or a signal comes, keeping a
 // sample of its answers. Returns the signal; 0 when none came.
 int Load(const CommandContext& context, const AttentionClient& client,
@@ -157,19 +204,20 @@ int Load(const CommandContext& context, const AttentionClient& client,
   LoadProgress progress(report.plan, clock.Now());
   ProgressLine line(context);
   RunWatch watch([&] { line.Show(progress.Line(clock.Now())); });
+  Sender sender(client, request, watch.token());
+  if (report.stream) sender.OpenStream(StreamOptionsOf(context, report.plan));
   const SendRequest send = [&](auto done) {
-    client.ForwardAsync(
-        request,
+    sender.Send(
         [&, done = std::move(done)](absl::StatusOr<ForwardReply> reply) {
           const LoadClock::TimePoint answered = clock.Now();
           const absl::StatusCode code = reply.status().code();
           progress.Count(code, answered);
           if (reply.ok()) sample.Offer(*std::move(reply));
           done(code, answered);
-        },
-        watch.token());
+        });
   };
   report.load = RunLoad(report.plan, send, clock, watch.token());
+  sender.Finish();
   return report.load.was_stopped ? watch.signal() : 0;
 }
 
@@ -191,6 +239,7 @@ BenchReport ReportOf(const CommandContext& context, const BenchOptions& options,
   report.query = FormatText("{} {}", DataTypeName(query.dtype()),
                             query.shape().ToString());
   report.plan = PlanOf(options);
+  report.stream = options.stream;
   if (query.shape().rank() > 0 && query.shape().back() > 0) {
     report.tokens_per_request =
         query.shape().num_elements() / query.shape().back();
@@ -238,6 +287,10 @@ void AddLoadOptions(CLI::App& command, BenchOptions& options) {
       "--rate", options.rate, "Open loop: requests per second, Poisson");
   rate->group(kGroup)->type_name("RATE")->excludes(concurrency);
   rate->check(InRange(0.01, 1e6));
+  command
+      .add_flag("--stream", options.stream,
+                "Send on one ForwardStream, not by a call each")
+      ->group(kGroup);
   command
       .add_option("--rate-seed", options.rate_seed,
                   "Seed of the arrival times and of the verified sample")

@@ -91,9 +91,10 @@ double BenchReport::tokens_per_second() const {
 std::string BenchReportToText(const BenchReport& report) {
   const LoadReport& load = report.load;
   std::string text = FormatText(
-      "{} at {}: {}\nquery {}, {} bytes per request, {} tokens (query rows)\n"
+      "{} at {}: {}{}\nquery {}, {} bytes per request, {} tokens (query rows)\n"
       "measured {:.2f} s after {:.2f} s of warm-up\n\n{}\n",
-      report.module, report.target, Mode(report.plan), report.query,
+      report.module, report.target, Mode(report.plan),
+      report.stream ? ", on one stream" : "", report.query,
       report.request_bytes, report.tokens_per_request,
       Seconds(load.elapsed).count(), Seconds(report.plan.warmup).count(),
       LatencyTable(report));
@@ -132,7 +133,8 @@ std::string BenchReportToJson(const BenchReport& report) {
       {"query", report.query},
       {"request_bytes", report.request_bytes},
       {"tokens_per_request", report.tokens_per_request},
-      {"mode", report.plan.rate ? "open" : "closed"}};
+      {"mode", report.plan.rate ? "open" : "closed"},
+      {"stream", report.stream}};
   if (report.plan.rate) {
     json["rate"] = *report.plan.rate;
     json["seed"] = report.plan.seed;

@@ -16,6 +16,7 @@ struct BenchReport {
   std::string query;  ///< dtype and shape
   std::size_t request_bytes = 0;
   std::int64_t tokens_per_request = 0;  ///< query rows
+  bool stream = false;  ///< on one ForwardStream, not by a call each
   LoadPlan plan;
   LoadReport load;
   std::uint64_t num_verified = 0;

@@ -105,14 +105,17 @@ std::optional<int> Parse(CLI::App& app, std::vector<std::string> arguments,
 
 }  // namespace
 
+std::chrono::milliseconds CommandContext::Timeout(
+    std::chrono::milliseconds default_timeout) const {
+  if (!timeout_seconds) return default_timeout;
+  return std::chrono::ceil<std::chrono::milliseconds>(
+      std::chrono::duration<double>(*timeout_seconds));
+}
+
 absl::StatusOr<AttentionClient> CommandContext::Connect(
     std::chrono::milliseconds default_timeout) const {
   ClientOptions options;
-  options.timeout = default_timeout;
-  if (timeout_seconds) {
-    options.timeout = std::chrono::ceil<std::chrono::milliseconds>(
-        std::chrono::duration<double>(*timeout_seconds));
-  }
+  options.timeout = Timeout(default_timeout);
   return AttentionClient::Create(target, options);
 }
 

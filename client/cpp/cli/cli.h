@@ -40,6 +40,10 @@ struct CommandContext {
   std::string target = "127.0.0.1:50051";
   std::optional<double> timeout_seconds = std::nullopt;
 
+  /// How long a call may take: as --timeout says, or `default_timeout`.
+  [[nodiscard]] std::chrono::milliseconds Timeout(
+      std::chrono::milliseconds default_timeout =
+          std::chrono::seconds(60)) const;
   /// Connect to the target; `default_timeout` applies without --timeout.
   [[nodiscard]] absl::StatusOr<AttentionClient> Connect(
       std::chrono::milliseconds default_timeout =

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+
+#include "absl/status/statusor.h"
+#include "client/cpp/forward_result.h"
+#include "core/attention/request.h"
+
+namespace attention {
+
+/// How a stream waits.
+struct StreamOptions {
+  /// Time the stream may take in all, from OpenStream; unset: no limit. What is
+  /// unanswered then, or submitted later, fails with DEADLINE_EXCEEDED.
+  std::optional<std::chrono::milliseconds> timeout;
+};
+
+/// Many requests in flight on one stream; made by AttentionClient::OpenStream.
+///
+/// Answers come as they complete, in any order, each to its own request. A
+/// request that fails does so alone: with what the server says of it, or with
+/// RESOURCE_EXHAUSTED where it is longer than the server takes.
+///
+/// The server reads while fewer than 64 requests, and 64 MiB of them, are
+/// unanswered; the others wait here, so submitting never blocks. Who submits
+/// faster than the server computes holds back by itself, as with a window of
+/// futures.
+///
+/// The stream outlives the call that carries it: a server ends one after some
+/// minutes, and when it shuts down. What is unanswered is then sent again over
+/// a new call. If two calls in a row end with UNAVAILABLE before they bring an
+/// answer, or one ends otherwise, all that is unanswered fails with what that
+/// one says; a later request begins a new call.
+///
+/// Errors are those of AttentionClient::Forward; also FAILED_PRECONDITION for a
+/// request that comes after Finish, CANCELLED after Cancel.
+///
+/// Performance: many small requests take a half or a third of the time that
+/// they take by calls of their own. They are sent from where PreparedForward
+/// has them, without a copy.
+///
+/// Thread Safety: Thread-safe. `done` is called exactly once for each request,
+/// by a thread of gRPC, within Submit where the request is refused at once, or
+/// within Cancel. It must neither block nor throw; it may submit and cancel,
+/// but neither finish nor destroy the stream.
+class ForwardStream {
+ public:
+  using Done = std::function<void(absl::StatusOr<ForwardReply>)>;
+
+  ForwardStream(ForwardStream&&) noexcept = default;
+  ForwardStream& operator=(ForwardStream&&) = delete;
+  ForwardStream(const ForwardStream&) = delete;
+  ForwardStream& operator=(const ForwardStream&) = delete;
+  /// Cancel what is unanswered, and wait until every `done` has returned.
+  ~ForwardStream();
+
+  /// Send a request and have its answer given to `done`.
+  void Submit(const PreparedForward& request, Done done);
+
+  /// Send a request; its answer, decoded, is in the future.
+  [[nodiscard]] std::future<absl::StatusOr<ForwardResult>> Submit(
+      const PreparedForward& request);
+
+  /// The same with the answer's elements in memory of the caller's.
+  /// \param outputs is written before the future is ready, and not at all when
+  ///   that has an error; as for AttentionClient::ForwardInto.
+  [[nodiscard]] std::future<absl::StatusOr<ForwardResult>> SubmitInto(
+      const PreparedForward& request, const AttentionOutputs& outputs);
+
+  /// Requests that are not answered yet.
+  [[nodiscard]] std::size_t num_unanswered() const;
+
+  /// Take no more requests, and wait until all are answered.
+  void Finish();
+
+  /// Take no more requests; those unanswered fail with CANCELLED.
+  void Cancel();
+
+ private:
+  friend class AttentionClient;
+  class State;
+
+  explicit ForwardStream(std::shared_ptr<State> state);
+
+  std::shared_ptr<State> state_;  // null: moved from
+};
+
+}  // namespace attention
