@@ -20,9 +20,9 @@ from typing import Any, Callable, Dict, Optional, Set, Tuple
 import grpc
 import grpc.aio
 
-from . import errors
+from . import _wire, errors
 from ._channel import Settings
-from ._generated import attention_service_pb2_grpc, module_service_pb2_grpc
+from ._generated import module_service_pb2_grpc
 
 # Held while channels are opened, and by whoever forks until that is done.
 _lock = threading.RLock()
@@ -46,6 +46,21 @@ _CORE_THREADS = frozenset(
 _MOST_SECONDS = 10.0
 
 
+class _AttentionStub:
+    """What protoc would make of AttentionService, for requests as bytes and answers
+    whose elements stay in them."""
+
+    def __init__(self, channel: Any) -> None:
+        service = "/attention.v1.AttentionService"
+        self.Forward: Any = channel.unary_unary(
+            f"{service}/Forward", response_deserializer=_wire.parse_answer
+        )
+        self.ForwardStream: Any = channel.stream_stream(
+            f"{service}/ForwardStream",
+            response_deserializer=_wire.parse_stream_answer,
+        )
+
+
 class Stubs:
     """A channel and what is called over it.
 
@@ -55,7 +70,7 @@ class Stubs:
 
     def __init__(self, channel: Any) -> None:
         self.channel = channel
-        self.attention: Any = attention_service_pb2_grpc.AttentionServiceStub(channel)
+        self.attention: Any = _AttentionStub(channel)
         self.modules: Any = module_service_pb2_grpc.ModuleServiceStub(channel)
         self.lost = False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, List, Mapping, Optional, Sequence, Tuple,
 
 import numpy as np
 
-from . import _nearest, _tensors, errors
+from . import _nearest, _tensors, _wire, errors
 from ._generated import attention_service_pb2
 from ._tensors import Array
 
@@ -158,27 +158,24 @@ def _check_tensors(request: ForwardRequest, limit: int) -> None:
     errors.check_size(lengths + sum(map(_tensors.num_bytes, tensors)), limit)
 
 
-def to_message(request: ForwardRequest) -> attention_service_pb2.ForwardRequest:
+def to_bytes(request: ForwardRequest) -> bytes:
     """The wire's form. TypeError or ValueError for what has none."""
-    message = _build(request, errors.MAX_MESSAGE_BYTES)
-    errors.check_size(message.ByteSize())
-    return message
+    return b"".join(_parts(request, errors.MAX_MESSAGE_BYTES))
 
 
-def to_stream_message(
-    number: int, request: ForwardRequest, limit: int
-) -> attention_service_pb2.ForwardStreamRequest:
+def to_stream_bytes(number: int, request: ForwardRequest, limit: int) -> bytes:
     """The same on a stream whose messages have at most `limit` bytes."""
-    message = attention_service_pb2.ForwardStreamRequest(
-        id=number, request=_build(request, limit)
-    )
-    errors.check_size(message.ByteSize(), limit)
-    return message
+    parts = _wire.stream_parts(number, _parts(request, limit))
+    errors.check_size(_wire.num_bytes(parts), limit)
+    return b"".join(parts)
 
 
-def _build(
-    request: ForwardRequest, limit: int
-) -> attention_service_pb2.ForwardRequest:
+def num_bytes(request: ForwardRequest) -> int:
+    """Length of the wire's form."""
+    return _wire.num_bytes(_parts(request, errors.MAX_MESSAGE_BYTES))
+
+
+def _parts(request: ForwardRequest, limit: int) -> List[_wire.Part]:
     _check_tensors(request, limit)
     query, query_lengths = _pack("query", request.query)
     key, key_lengths = _pack("key", request.key)
@@ -190,14 +187,8 @@ def _build(
             "masked_row_policy", _POLICIES, request.masked_row_policy
         ),
     }
-    return attention_service_pb2.ForwardRequest(
+    fields = attention_service_pb2.ForwardRequest(
         module=request.module,
-        query=_message(query),
-        key=_message(key),
-        value=_message(value),
-        attn_mask=_message(request.attn_mask),
-        key_padding_mask=_message(request.key_padding_mask),
-        valid_lens=_message(_integers(request.valid_lens)),
         is_causal=request.is_causal,
         need_weights=request.need_weights,
         average_attn_weights=request.average_attn_weights,
@@ -207,18 +198,28 @@ def _build(
         key_lengths=key_lengths or value_lengths,
         **options,
     )
+    tensors = {
+        "query": query,
+        "key": key,
+        "value": value,
+        "attn_mask": request.attn_mask,
+        "key_padding_mask": request.key_padding_mask,
+        "valid_lens": _integers(request.valid_lens),
+    }
+    parts = _wire.request_parts(fields, tensors)
+    errors.check_size(_wire.num_bytes(parts), limit)
+    return parts
 
 
-def to_result(
-    request: ForwardRequest, message: attention_service_pb2.ForwardResponse
-) -> ForwardResult:
+def to_result(request: ForwardRequest, answer: _wire.Answer) -> ForwardResult:
     """The answer, in the request's kind of arrays."""
     ragged = _is_ragged(request.query)
     like: Any = request.query[0] if ragged else request.query
-    output: Any = _tensors.from_message(message.output, like)
+    message = answer.fields
+    output: Any = _tensors.from_elements(message.output, answer.output, like)
     weights: Any = None
     if message.HasField("weights"):
-        weights = _tensors.from_message(message.weights, like)
+        weights = _tensors.from_elements(message.weights, answer.weights, like)
     if ragged:
         output, weights = _split(request, output, weights)
     timing = message.timing
@@ -284,10 +285,6 @@ def _choice(name: str, choices: Mapping[Any, int], value: object) -> int:
         f"{name}: expected one of {expected}, got {value!r}"
         + _nearest.hint(wanted, [c for c in choices if isinstance(c, str)])
     )
-
-
-def _message(array: Optional[Array]) -> Any:
-    return None if array is None else _tensors.to_message(array)
 
 
 def _integers(lengths: Optional[Lengths]) -> Optional[Array]:

@@ -19,9 +19,8 @@ from typing import (
     Union,
 )
 
-from . import _forward, errors
+from . import _forward, _wire, errors
 from ._forward import ForwardRequest, ForwardResult
-from ._generated import attention_service_pb2
 
 Requests = Union[Iterable[ForwardRequest], AsyncIterable[ForwardRequest]]
 
@@ -69,7 +68,7 @@ class StreamState:
         self._unsent: List[int] = []
         self._limit = errors.MAX_MESSAGE_BYTES
 
-    def messages(self) -> Iterator[attention_service_pb2.ForwardStreamRequest]:
+    def messages(self) -> Iterator[bytes]:
         """What one call sends; ends early where a request cannot be made."""
         assert isinstance(self._requests, Iterable)
         with self._lock:
@@ -92,9 +91,7 @@ class StreamState:
             if message is not None:
                 yield message
 
-    async def async_messages(
-        self,
-    ) -> AsyncIterator[attention_service_pb2.ForwardStreamRequest]:
+    async def async_messages(self) -> AsyncIterator[bytes]:
         """The same, of an asynchronous or an ordinary iterable."""
         if not isinstance(self._requests, AsyncIterable):
             for ordinary in self.messages():
@@ -123,16 +120,14 @@ class StreamState:
             if message is not None:
                 yield message
 
-    def answer(
-        self, response: attention_service_pb2.ForwardStreamResponse
-    ) -> StreamAnswer:
+    def answer(self, received: _wire.StreamAnswer) -> StreamAnswer:
         """The answer a message holds."""
-        index = response.id - 1
+        index = received.id - 1
         request = self._open.pop(index)
-        if response.HasField("error"):
-            error = errors.from_number(response.error.code, response.error.message)
+        if received.error is not None:
+            error = errors.from_number(received.error.code, received.error.message)
             return StreamAnswer(index, error, None)
-        result = _forward.to_result(request, response.response)
+        result = _forward.to_result(request, received.answer)
         return StreamAnswer(index, None, result)
 
     def refused(self) -> Iterator[StreamAnswer]:
@@ -154,7 +149,7 @@ class StreamState:
     def longest(self) -> Optional[ForwardRequest]:
         """The unanswered request of the most bytes, if there is one."""
         unanswered = list(self._open.values())
-        return max(unanswered, key=_num_bytes) if unanswered else None
+        return max(unanswered, key=_forward.num_bytes) if unanswered else None
 
     def finish(self) -> None:
         """Raise what making the requests raised."""
@@ -167,9 +162,7 @@ class StreamState:
         self._unsent = sorted(self._open, reverse=True)
         return self._calls
 
-    def _unsent_message(
-        self,
-    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+    def _unsent_message(self) -> Optional[bytes]:
         """The next message to be sent again; None where nothing is left."""
         while self._unsent:
             index = self._unsent.pop()
@@ -180,27 +173,19 @@ class StreamState:
                 return message
         return None
 
-    def _new_message(
-        self, request: ForwardRequest
-    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+    def _new_message(self, request: ForwardRequest) -> Optional[bytes]:
         """The message of a new request; None where it was refused."""
         message = self._message(self._count, request)
         self._count += 1
         return message
 
-    def _message(
-        self, index: int, request: ForwardRequest
-    ) -> Optional[attention_service_pb2.ForwardStreamRequest]:
+    def _message(self, index: int, request: ForwardRequest) -> Optional[bytes]:
         try:
             # The server answers what it cannot parse with id 0.
-            message = _forward.to_stream_message(index + 1, request, self._limit)
+            message = _forward.to_stream_bytes(index + 1, request, self._limit)
         except errors.TooLargeError as error:
             self._open.pop(index, None)
             self._refused.append(StreamAnswer(index, error, None))
             return None
         self._open[index] = request
         return message
-
-
-def _num_bytes(request: ForwardRequest) -> int:
-    return int(_forward.to_message(request).ByteSize())

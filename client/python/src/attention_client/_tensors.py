@@ -74,39 +74,83 @@ def num_bytes(array: object) -> int:
     return array.nbytes if isinstance(array, (np.ndarray, np.generic)) else 0
 
 
-def to_bytes(array: Array) -> bytes:
-    """Elements in row-major order, little-endian, without padding."""
+def elements(array: Array) -> memoryview:
+    """Elements in row-major order, little-endian, without padding: the array's own
+    memory where it has them so."""
     if is_torch(array):
         tensor: Any = array
         flat = tensor.detach().cpu().contiguous().reshape(-1)
-        return bytes(memoryview(flat.view(_torch().uint8).numpy()))
-    values = np.asarray(array)
+        return memoryview(flat.view(_torch().uint8).numpy())
+    values = np.ascontiguousarray(array)
     if values.dtype.isnative != (sys.byteorder == "little"):
         values = values.astype(values.dtype.newbyteorder("<"))
-    return bytes(values.tobytes())
+    return memoryview(values.reshape(-1).view(np.uint8))
 
 
-def to_message(array: Array) -> tensor_pb2.Tensor:
-    """A Tensor message; TypeError for other dtypes and other objects."""
+def to_bytes(array: Array) -> bytes:
+    """A copy of the elements."""
+    return bytes(elements(array))
+
+
+def to_type(array: Array) -> tensor_pb2.Tensor:
+    """A Tensor message without elements; TypeError for other dtypes and other
+    objects."""
     if not is_array(array):
         raise TypeError(
             f"{type(array).__name__}: expected a numpy.ndarray or a torch.Tensor"
         )
     number: Any = _NUMBERS[dtype_name(array)]
-    return tensor_pb2.Tensor(dtype=number, shape=array.shape, data=to_bytes(array))
+    return tensor_pb2.Tensor(dtype=number, shape=array.shape)
 
 
-def from_message(message: tensor_pb2.Tensor, like: Array) -> Array:
-    """An array of the kind, and on the device, of `like`."""
-    name, shape = name_of_number(message.dtype), tuple(message.shape)
+def from_elements(
+    kind: tensor_pb2.Tensor, received: Union[bytes, memoryview], like: Array
+) -> Array:
+    """An array of the kind, and on the device, of `like`; it can be written to.
+
+    `kind` says dtype and shape. The elements may go on to lie where they were
+    received, so nobody else may have them.
+    """
+    name, shape = name_of_number(kind.dtype), tuple(kind.shape)
     if is_torch(like):
         torch, device = _torch(), like.device
         dtype = getattr(torch, name)
         if math.prod(shape) == 0:
             return torch.empty(shape, dtype=dtype, device=device)
-        data = bytearray(message.data)
-        return torch.frombuffer(data, dtype=dtype).reshape(shape).to(device)
-    return np.frombuffer(message.data, _numpy_dtype(name)).reshape(shape).copy()
+        memory = _writable(received, dtype.itemsize)
+        return torch.frombuffer(memory, dtype=dtype).reshape(shape).to(device)
+    numpy_dtype = _numpy_dtype(name)
+    memory = _writable(received, numpy_dtype.itemsize)
+    return memory.view(numpy_dtype).reshape(shape)
+
+
+# Of less, a copy costs less than the care to take of them.
+_LEAST_SHARED = 1 << 12
+
+
+class _Received:
+    """Received bytes as memory to be written to, for np.asarray to take."""
+
+    def __init__(self, received: memoryview, address: int) -> None:
+        self._received = received
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (received.nbytes,),
+            "data": (address, False),
+        }
+
+
+def _writable(
+    received: Union[bytes, memoryview], itemsize: int
+) -> npt.NDArray[np.uint8]:
+    """Bytes that nobody else has, as memory for elements of a size: where they are,
+    or a copy where they do not lie at a multiple of that."""
+    array = np.frombuffer(received, np.uint8)
+    address = array.__array_interface__["data"][0]
+    if array.nbytes < _LEAST_SHARED or address % itemsize:
+        return array.copy()
+    return np.asarray(_Received(memoryview(received), address))
 
 
 def to_numpy(values: Any) -> npt.NDArray[Any]:

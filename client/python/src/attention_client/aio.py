@@ -152,7 +152,7 @@ class AsyncAttentionClient(_channel.Client):
         self, request: ForwardRequest, *, timeout: Timeout = DEFAULT
     ) -> ForwardResult:
         """`forward`, of a request made before."""
-        message = _forward.to_message(request)
+        message = _forward.to_bytes(request)
         limit = self._settings.seconds(timeout)
         response = await self._connection.call(
             lambda stubs: stubs.attention.Forward(message, timeout=limit), limit

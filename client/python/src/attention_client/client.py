@@ -200,7 +200,7 @@ class AttentionClient(_channel.Client):
         self, request: ForwardRequest, *, timeout: Timeout = DEFAULT
     ) -> ForwardResult:
         """`forward`, of a request made before."""
-        message = _forward.to_message(request)
+        message = _forward.to_bytes(request)
         limit = self._settings.seconds(timeout)
         response = self._connection.call(
             lambda stubs: stubs.attention.Forward(message, timeout=limit), limit
