@@ -4,7 +4,8 @@
 Two servers, one that computes requests of one module together and one that
 computes each alone (--max-batch-tokens 1, so that requests of one token take
 turns with the larger ones), are loaded in turns by the same client on the same
-machine, over UNIX sockets. A row's figure is the median of its repetitions'
+machine, over UNIX sockets: by unary calls, and in the rows that say so the
+first one on a ForwardStream. A row's figure is the median of its repetitions'
 ratios.
 
 Exit status: 0 measured and the bars hold, 1 a bar is missed, 2 wrong arguments.
@@ -24,25 +25,32 @@ import harness
 
 
 class Mix:
-    """Requests of some shapes at once, each so many at a time."""
+    """Requests of some shapes at once, each so many at a time.
 
-    def __init__(self, name, module, shapes, concurrency, bar):
+    With `stream` the server that computes requests together gets each shape's
+    on one ForwardStream; the other gets calls, as without it.
+    """
+
+    def __init__(self, name, module, shapes, concurrency, bar, *, stream=False):
         self.name, self.module, self.shapes = name, module, shapes
         self.concurrency, self.bar = concurrency, bar
+        self.stream = stream
 
-    def throughput(self, bin_dir, server, seconds):
+    def throughput(self, bin_dir, server, seconds, *options):
         """Tokens a second: requests of all sizes count as what they are."""
         with contextlib.ExitStack() as stack:
             loads = [stack.enter_context(
                 harness.Load(bin_dir, server, self.module, shape,
                              "--concurrency", self.concurrency,
-                             "--warmup", 0.3, "--duration", seconds))
+                             "--warmup", 0.3, "--duration", seconds, *options))
                      for shape in self.shapes]
             return sum(load.result()["tokens_per_second"] for load in loads)
 
 
 MIXES = [
     Mix("1 token, 64 at once", "base", [(1, 1, 768)], 64, 4.0),
+    Mix("1 token, 64 at once, stream", "base", [(1, 1, 768)], 64, 6.0,
+        stream=True),
     Mix("16 tokens, 64 at once", "base", [(1, 16, 768)], 64, 1.15),
     Mix("1 to 128 tokens, 64 at once", "base",
         [(1, 2**power, 768) for power in range(8)], 8, 1.15),
@@ -54,13 +62,19 @@ MIXES = [
 ]
 
 
+def options(mix, name):
+    """Of the client that loads a server, by the server's name."""
+    return ["--stream"] if mix.stream and name == "together" else []
+
+
 def measure_mix(mix, arguments, servers):
     """The ratios of a mix, repetition by repetition."""
     ratios, rates = [], []
     for repetition in range(arguments.repetitions):
         order = list(servers) if repetition % 2 == 0 else list(servers)[::-1]
         rate = {name: mix.throughput(arguments.bin_dir, servers[name],
-                                     arguments.seconds) for name in order}
+                                     arguments.seconds, *options(mix, name))
+                for name in order}
         rates.append(rate)
         ratios.append(rate["together"] / rate["alone"])
     return {
