@@ -107,6 +107,17 @@ bool Wait(void* condition, void* mutex, std::uint64_t timeout) {
   return timed_out;
 }
 
+// Statuses: every owner's letting go of one comes before it is freed.
+
+void LetGoOfStatus(const void*) __asm__(
+    "_ZNK4absl7debian715status_internal9StatusRep5UnrefEv");
+void LetGoOfStatus(const void* status) {
+  static auto* const next = Next(&LetGoOfStatus);
+  __tsan_release(const_cast<void*>(status));
+  __tsan_acquire(const_cast<void*>(status));
+  next(status);
+}
+
 // Operations: what starts one and what ends one come before its callback, or
 // before its tag comes out of a completion queue.
 
