@@ -234,6 +234,19 @@ def test_elements_that_lie_well_are_not_copied():
     assert np.shares_memory(got, np.frombuffer(elements, np.uint8))
 
 
+@pytest.mark.parametrize("others, is_shared", [(-1, True), (0, True), (1, False)])
+def test_elements_keep_no_more_than_twice_their_bytes(others, is_shared):
+    want = np.arange(5000, dtype=np.float32)
+    data = want.tobytes() + bytes(want.nbytes + others)
+    elements = memoryview(data)[: want.nbytes]
+
+    got = _tensors.from_elements(tensor(want), elements, want)
+
+    np.testing.assert_array_equal(got, want)
+    assert np.shares_memory(got, np.frombuffer(data, np.uint8)) == is_shared
+    assert got.flags.writeable
+
+
 def test_an_array_outlives_all_else_of_its_answer():
     want = np.arange(50_000, dtype=np.float64)
     answer = _wire.parse_answer(Response(output=tensor(want)).SerializeToString())

@@ -145,10 +145,12 @@ def _writable(
     received: Union[bytes, memoryview], itemsize: int
 ) -> npt.NDArray[np.uint8]:
     """Bytes that nobody else has, as memory for elements of a size: where they are,
-    or a copy where they do not lie at a multiple of that."""
+    which keeps all that was received; or a copy where they do not lie at a multiple
+    of that, or are less than half of what would be kept."""
     array = np.frombuffer(received, np.uint8)
     address = array.__array_interface__["data"][0]
-    if array.nbytes < _LEAST_SHARED or address % itemsize:
+    kept = memoryview(memoryview(received).obj).nbytes
+    if array.nbytes < max(_LEAST_SHARED, (kept + 1) // 2) or address % itemsize:
         return array.copy()
     return np.asarray(_Received(memoryview(received), address))
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages with tensors as gRPC sends and receives them.
 
-A tensor's elements go into a message by one copy and come out of it by none. The
-rest is protobuf's to write and to read, and so is a message that is anything but
-plain: what it makes of the parts is what it would make of the whole.
+A tensor's elements go into a message by one copy, and are taken out of it by none:
+`_tensors.from_elements` says which are copied after all. The rest is protobuf's to
+write and to read, and so is a message that is anything but plain: what it makes of
+the parts is what it would make of the whole.
 """
 
 from __future__ import annotations
