@@ -173,7 +173,7 @@ absl::StatusOr<PreparedForward> AttentionClient::Prepare(
     const std::shared_ptr<const void>& owner) {
   ATTENTION_RETURN_IF_ERROR(CheckSize(inputs));
   return PreparedForward(std::make_shared<grpc::ByteBuffer>(
-      SerializeForwardRequest(module, inputs, owner)));
+      SerializeForwardRequest(module, inputs, Connection::LetGoOf(owner))));
 }
 
 void AttentionClient::ForwardAsync(

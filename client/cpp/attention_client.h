@@ -99,8 +99,8 @@ class AttentionClient {
       std::string_view module, const AttentionInputs& inputs);
   /// The same without copying the tensors, beyond 4 KiB each, which live and
   /// stay as they are as long as `owner`: the request shares it, and so does
-  /// gRPC until the last byte has left: after a call that failed, which may be
-  /// during a later one, or with the client.
+  /// gRPC until the last byte has left. That may be long after a call that
+  /// failed, on a thread of gRPC: during a later call, or when the client goes.
   [[nodiscard]] static absl::StatusOr<PreparedForward> Prepare(
       std::string_view module, const AttentionInputs& inputs,
       const std::shared_ptr<const void>& owner);

@@ -25,6 +25,15 @@ AttentionClient::Connection::Callback::Callback() { ++num_callbacks; }
 
 AttentionClient::Connection::Callback::~Callback() { --num_callbacks; }
 
+std::shared_ptr<const void> AttentionClient::Connection::LetGoOf(
+    std::shared_ptr<const void> owner) {
+  const void* const memory = owner.get();
+  return {memory, [owner = std::move(owner)](const void*) mutable {
+            const Callback callback;
+            owner.reset();
+          }};
+}
+
 std::shared_ptr<const AttentionClient::Connection>
 AttentionClient::Connection::Make(
     std::shared_ptr<grpc::ChannelInterface> channel, std::string target,

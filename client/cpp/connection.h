@@ -21,9 +21,10 @@ namespace attention {
 /// One channel, its stubs, and what every call over it has in common.
 /// Immutable; stubs are thread-safe, so it is too.
 ///
-/// Its last owner may be a call that ends, on a thread of gRPC's. The last
-/// channel of a process that is destroyed there would wait for that very
-/// thread, so another one then destroys it: see Callback.
+/// Its last owner may be a call that ends, or memory that was sent, which a
+/// thread of gRPC's lets go of. The last channel of a process that is destroyed
+/// there would wait for that very thread, so another one then destroys it: see
+/// Callback.
 class AttentionClient::Connection {
  public:
   [[nodiscard]] static std::shared_ptr<const Connection> Make(
@@ -44,6 +45,11 @@ class AttentionClient::Connection {
     Callback(const Callback&) = delete;
     Callback& operator=(const Callback&) = delete;
   };
+
+  /// Share an owner of memory that gRPC is to let go of, and which may own a
+  /// client.
+  [[nodiscard]] static std::shared_ptr<const void> LetGoOf(
+      std::shared_ptr<const void> owner);
 
   static constexpr char kForwardMethod[] =
       "/attention.v1.AttentionService/Forward";

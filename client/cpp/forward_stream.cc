@@ -31,19 +31,19 @@ ForwardStream::ForwardStream(std::shared_ptr<State> state)
     : state_(std::move(state)) {}
 
 ForwardStream::~ForwardStream() {
-  if (state_ == nullptr) return;
-  state_->Cancel();
-  state_->WaitUntilTold();
+  if (state_ != nullptr) state_->Close();
 }
 
+// An answer given meanwhile may destroy the stream.
 void ForwardStream::Submit(const PreparedForward& request, Done done) {
-  state_->Submit(request, std::move(done));
+  const std::shared_ptr<State> state = state_;
+  state->Submit(request, std::move(done));
 }
 
 std::future<Result> ForwardStream::Submit(const PreparedForward& request) {
   auto [future, done] =
       Promise([](const ForwardReply& reply) { return reply.Decode(); });
-  state_->Submit(request, std::move(done));
+  Submit(request, std::move(done));
   return std::move(future);
 }
 
@@ -52,7 +52,7 @@ std::future<Result> ForwardStream::SubmitInto(const PreparedForward& request,
   auto [future, done] = Promise([outputs](const ForwardReply& reply) {
     return reply.DecodeInto(outputs);
   });
-  state_->Submit(request, std::move(done));
+  Submit(request, std::move(done));
   return std::move(future);
 }
 
@@ -62,7 +62,11 @@ std::size_t ForwardStream::num_unanswered() const {
 
 void ForwardStream::Finish() { state_->Finish(); }
 
-void ForwardStream::Cancel() { state_->Cancel(); }
+// An answer given meanwhile may destroy the stream.
+void ForwardStream::Cancel() {
+  const std::shared_ptr<State> state = state_;
+  state->Cancel();
+}
 
 ForwardStream AttentionClient::OpenStream(const StreamOptions& options) const {
   return ForwardStream(

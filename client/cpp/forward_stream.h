@@ -28,15 +28,15 @@ struct StreamOptions {
 /// RESOURCE_EXHAUSTED where it is longer than the server takes.
 ///
 /// The server reads while fewer than 64 requests, and 64 MiB of them, are
-/// unanswered; the others wait here, so submitting never blocks. Who submits
-/// faster than the server computes holds back by itself, as with a window of
-/// futures.
+/// unanswered; the others wait here, so submitting never blocks. A caller that
+/// is faster than the server has to hold itself back, as with a window of
+/// futures, or by num_unanswered().
 ///
 /// The stream outlives the call that carries it: a server ends one after some
 /// minutes, and when it shuts down. What is unanswered is then sent again over
-/// a new call. If two calls in a row end with UNAVAILABLE before they bring an
-/// answer, or one ends otherwise, all that is unanswered fails with what that
-/// one says; a later request begins a new call.
+/// a new call. If two calls in a row end with UNAVAILABLE without an answer, or
+/// one ends otherwise, all that is unanswered fails with what that one says; a
+/// later request begins a new call.
 ///
 /// Errors are those of AttentionClient::Forward; also FAILED_PRECONDITION for a
 /// request that comes after Finish, CANCELLED after Cancel.
@@ -47,17 +47,19 @@ struct StreamOptions {
 ///
 /// Thread Safety: Thread-safe. `done` is called exactly once for each request,
 /// by a thread of gRPC, within Submit where the request is refused at once, or
-/// within Cancel. It must neither block nor throw; it may submit and cancel,
-/// but neither finish nor destroy the stream.
+/// within Cancel or the destructor. It must neither block nor throw. It may
+/// submit, cancel, finish and destroy the stream.
 class ForwardStream {
  public:
   using Done = std::function<void(absl::StatusOr<ForwardReply>)>;
 
+  /// A stream that was moved from can only be destroyed.
   ForwardStream(ForwardStream&&) noexcept = default;
   ForwardStream& operator=(ForwardStream&&) = delete;
   ForwardStream(const ForwardStream&) = delete;
   ForwardStream& operator=(const ForwardStream&) = delete;
-  /// Cancel what is unanswered, and wait until every `done` has returned.
+  /// Cancel what is unanswered, and wait until every `done` has returned, but
+  /// for the one that this is called within, if so.
   ~ForwardStream();
 
   /// Send a request and have its answer given to `done`.
@@ -68,15 +70,16 @@ class ForwardStream {
       const PreparedForward& request);
 
   /// The same with the answer's elements in memory of the caller's.
-  /// \param outputs is written before the future is ready, and not at all when
-  ///   that has an error; as for AttentionClient::ForwardInto.
+  /// \param outputs lives until the future is ready; is written by then, or not
+  ///   at all when that has an error; as for AttentionClient::ForwardInto.
   [[nodiscard]] std::future<absl::StatusOr<ForwardResult>> SubmitInto(
       const PreparedForward& request, const AttentionOutputs& outputs);
 
   /// Requests that are not answered yet.
   [[nodiscard]] std::size_t num_unanswered() const;
 
-  /// Take no more requests, and wait until all are answered.
+  /// Take no more requests, and wait until all are answered; within a `done` do
+  /// not wait.
   void Finish();
 
   /// Take no more requests; those unanswered fail with CANCELLED.

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/cpp/stream_state.h"
 
-#include <grpcpp/client_context.h>
-#include <grpcpp/support/client_callback.h>
-
 #include <charconv>
 #include <string_view>
 
+#include "client/cpp/stream_call.h"
 #include "core/tensor/catch_bad_alloc.h"
 #include "core/tensor/format_text.h"
 #include "proto/wire/stream_slices.h"
@@ -18,10 +16,6 @@ namespace {
 // carried still be sent again: a call may end while its first request is on
 // its way.
 constexpr int kMaxFruitless = 1;
-
-absl::Status CancelledError() {
-  return absl::CancelledError("the stream was cancelled");
-}
 
 // The limit in gRPC's text about a message that was too long for it.
 std::optional<std::size_t> MessageLimit(std::string_view text) {
@@ -41,53 +35,6 @@ std::optional<std::size_t> MessageLimit(std::string_view text) {
 }
 
 }  // namespace
-
-/// One call, which tells the state what gRPC tells it. Its members beside the
-/// message that is being read are guarded by the state's lock.
-class ForwardStream::State::Call final
-    : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  explicit Call(std::shared_ptr<State> state) : state_(std::move(state)) {}
-
-  // Writes come from outside of reactions, so the call is held until its reads
-  // have ended, and with them the writes.
-  void Start(grpc::GenericStub& stub) {
-    stub.PrepareBidiStreamingCall(
-        &context, AttentionClient::Connection::kForwardStreamMethod, {}, this);
-    AddHold();
-    StartRead(&incoming_);
-    StartCall();
-  }
-
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      state_->ReadsEnded();
-      RemoveHold();
-      return;
-    }
-    grpc::ByteBuffer message;
-    message.Swap(&incoming_);
-    StartRead(&incoming_);
-    state_->Received(message);
-  }
-  void OnWriteDone(bool ok) override { state_->Written(ok); }
-  void OnDone(const grpc::Status& status) override {
-    const AttentionClient::Connection::Callback callback;
-    const std::shared_ptr<State> state = state_;
-    state->Ended(status);  // deletes this
-  }
-
-  grpc::ClientContext context;
-  grpc::ByteBuffer outgoing;
-  std::uint64_t next_id = 1;  // of what is still to be written
-  bool writing = false;
-  bool half_closed = false;
-  bool reads_ended = false;
-
- private:
-  const std::shared_ptr<State> state_;
-  grpc::ByteBuffer incoming_;
-};
 
 ForwardStream::State::State(
     std::shared_ptr<const AttentionClient::Connection> connection,
@@ -109,16 +56,17 @@ void ForwardStream::State::Submit(const PreparedForward& request, Done done) {
 
 absl::Status ForwardStream::State::Add(const PreparedForward& request,
                                        Done& done) {
-  if (phase_ == Phase::kCancelled) return CancelledError();
+  if (phase_ == Phase::kCancelled) return absl::CancelledError(kCancelledText);
   if (phase_ == Phase::kFinishing) {
     return absl::FailedPreconditionError(
         "the stream was finished, expected one that takes requests");
   }
   const std::uint64_t id = last_id_ + 1;
-  Request added = {SerializeStreamRequest(id, request.bytes()), nullptr};
-  if (added.message.Length() > limit_) return TooLong(added);
-  Request& kept = unanswered_.emplace(id, std::move(added)).first->second;
-  kept.done = std::move(done);
+  grpc::ByteBuffer message = SerializeStreamRequest(id, request.bytes());
+  if (message.Length() > limit_) return TooLong(message.Length());
+  Request& added = unanswered_[id];
+  added.message.Swap(&message);
+  added.done = std::move(done);
   last_id_ = id;
   if (call_ == nullptr) {
     Open();
@@ -131,44 +79,6 @@ absl::Status ForwardStream::State::Add(const PreparedForward& request,
 std::size_t ForwardStream::State::num_unanswered() const {
   const std::lock_guard lock(mutex_);
   return unanswered_.size();
-}
-
-void ForwardStream::State::Finish() {
-  std::unique_lock lock(mutex_);
-  if (phase_ == Phase::kOpen) phase_ = Phase::kFinishing;
-  if (call_ != nullptr && phase_ == Phase::kFinishing) Write();
-  changed_.wait(lock, [this] {
-    return (call_ == nullptr || phase_ == Phase::kCancelled) &&
-           num_telling_ == 0;
-  });
-}
-
-void ForwardStream::State::Cancel() {
-  Failures unanswered;
-  {
-    const std::lock_guard lock(mutex_);
-    phase_ = Phase::kCancelled;
-    if (call_ != nullptr) call_->context.TryCancel();
-    unanswered = TakeAll(CancelledError());
-    changed_.notify_all();
-  }
-  TellAll(std::move(unanswered));
-}
-
-void ForwardStream::State::WaitUntilTold() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return num_telling_ == 0; });
-}
-
-void ForwardStream::State::Tell(Done done, absl::StatusOr<ForwardReply> reply) {
-  done(std::move(reply));
-  done = nullptr;  // what it holds may be its caller's
-  const std::lock_guard lock(mutex_);
-  if (--num_telling_ == 0) changed_.notify_all();
-}
-
-void ForwardStream::State::TellAll(Failures failures) {
-  for (auto& [done, why] : failures) Tell(std::move(done), std::move(why));
 }
 
 void ForwardStream::State::Open() {
@@ -200,7 +110,9 @@ void ForwardStream::State::Write() {
 }
 
 void ForwardStream::State::Written(bool ok) {
+  grpc::ByteBuffer written;  // let go of without the lock
   const std::lock_guard lock(mutex_);
+  written.Swap(&call_->outgoing);
   if (!ok) return;  // the call is about to end
   call_->writing = false;
   Write();
@@ -212,30 +124,31 @@ void ForwardStream::State::ReadsEnded() {
 }
 
 void ForwardStream::State::Received(const grpc::ByteBuffer& message) {
-  absl::StatusOr<StreamAnswer> answer =
+  absl::StatusOr<StreamAnswer> received =
       CatchBadAlloc([&] { return ParseStreamAnswer(message); });
-  Done done;
+  Answer answer;
   {
     const std::lock_guard lock(mutex_);
     if (phase_ == Phase::kCancelled) return;
     const absl::Status taken =
-        answer.ok() ? TakeDone(answer->id, done) : answer.status();
+        received.ok() ? Take(received->id, answer) : received.status();
     if (!taken.ok()) {
       fault_.Update(taken);
       call_->context.TryCancel();
       return;
     }
-    num_fruitless_ = 0;
+    call_->answered = true;
   }
-  if (answer->error) {
-    Tell(std::move(done), connection_->ToStatus(*answer->error));
+  if (received->error) {
+    answer.reply = connection_->ToStatus(*received->error);
   } else {
-    Tell(std::move(done), ForwardReply(std::make_shared<grpc::ByteBuffer>(
-                              std::move(answer->response))));
+    answer.reply = ForwardReply(
+        std::make_shared<grpc::ByteBuffer>(std::move(received->response)));
   }
+  Tell({&answer, 1});
 }
 
-absl::Status ForwardStream::State::TakeDone(std::uint64_t id, Done& done) {
+absl::Status ForwardStream::State::Take(std::uint64_t id, Answer& answer) {
   const auto found = unanswered_.find(id);
   if (found == unanswered_.end() || id >= call_->next_id) {
     return absl::InternalError(FormatText(
@@ -243,67 +156,59 @@ absl::Status ForwardStream::State::TakeDone(std::uint64_t id, Done& done) {
         "unanswered request",
         id));
   }
-  done = std::move(found->second.done);
-  unanswered_.erase(found);
+  answer.request = unanswered_.extract(found);
   ++num_telling_;
   return absl::OkStatus();
 }
 
 void ForwardStream::State::Ended(const grpc::Status& status) {
-  Failures failed;
+  Answers failed;
   {
     const std::lock_guard lock(mutex_);
     failed = TakeFailed(status);
   }
-  TellAll(std::move(failed));
+  Tell(failed);
   std::unique_ptr<Call> ended;  // deleted without the lock
   const std::lock_guard lock(mutex_);
   ended = std::move(call_);
   fault_ = absl::OkStatus();
-  if (unanswered_.empty()) {
-    changed_.notify_all();
-  } else {
-    Open();
-  }
+  if (!unanswered_.empty()) Open();
 }
 
-ForwardStream::State::Failures ForwardStream::State::TakeFailed(
+ForwardStream::State::Answers ForwardStream::State::TakeFailed(
     const grpc::Status& status) {
+  const bool is_unavailable =
+      status.error_code() == grpc::StatusCode::UNAVAILABLE;
+  num_fruitless_ = is_unavailable && !call_->answered ? num_fruitless_ + 1 : 0;
   if (unanswered_.empty()) return {};
   if (fault_.ok() && LearnLimit(status)) {
-    Failures longer = TakeLongerThanLimit();
+    Answers longer = TakeLongerThanLimit();
     if (!longer.empty()) return longer;
   }
-  if (fault_.ok() && status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-      num_fruitless_ < kMaxFruitless) {
-    ++num_fruitless_;
+  if (fault_.ok() && is_unavailable && num_fruitless_ <= kMaxFruitless) {
     return {};
   }
   num_fruitless_ = 0;
   return TakeAll(WhyEnded(status));
 }
 
-ForwardStream::State::Failures ForwardStream::State::TakeAll(
+ForwardStream::State::Answers ForwardStream::State::TakeAll(
     const absl::Status& why) {
-  Failures all;
-  for (auto& [id, request] : unanswered_) {
-    all.emplace_back(std::move(request.done), why);
+  Answers all;
+  while (!unanswered_.empty()) {
+    all.push_back({unanswered_.extract(unanswered_.begin()), why});
   }
-  unanswered_.clear();
   num_telling_ += all.size();
   return all;
 }
 
-ForwardStream::State::Failures ForwardStream::State::TakeLongerThanLimit() {
-  Failures longer;
+ForwardStream::State::Answers ForwardStream::State::TakeLongerThanLimit() {
+  Answers longer;
   for (auto request = unanswered_.begin(); request != unanswered_.end();) {
-    if (request->second.message.Length() <= limit_) {
-      ++request;
-      continue;
-    }
-    longer.emplace_back(std::move(request->second.done),
-                        TooLong(request->second));
-    request = unanswered_.erase(request);
+    const auto here = request++;
+    const std::size_t num_bytes = here->second.message.Length();
+    if (num_bytes <= limit_) continue;
+    longer.push_back({unanswered_.extract(here), TooLong(num_bytes)});
   }
   num_telling_ += longer.size();
   return longer;
@@ -317,11 +222,11 @@ absl::Status ForwardStream::State::WhyEnded(const grpc::Status& status) const {
       unanswered_.size()));
 }
 
-absl::Status ForwardStream::State::TooLong(const Request& request) const {
+absl::Status ForwardStream::State::TooLong(std::size_t num_bytes) const {
   return absl::ResourceExhaustedError(FormatText(
       "the request takes {} bytes, expected at most {}, the limit of the "
       "server's --max-message-bytes; send less at a time",
-      request.message.Length(), limit_));
+      num_bytes, limit_));
 }
 
 bool ForwardStream::State::LearnLimit(const grpc::Status& status) {

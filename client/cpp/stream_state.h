@@ -12,11 +12,11 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <utility>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "client/cpp/connection.h"
 #include "client/cpp/forward_stream.h"
 
@@ -25,10 +25,10 @@ namespace attention {
 /// A stream's requests, and the calls that carry them, one after the other.
 ///
 /// There is a call while requests are unanswered, and until it ends. Callers
-/// submit; gRPC's threads write, read and tell the end. All of them lock, and
-/// nobody is told an answer under the lock. Shared with the call, which is the
-/// last to leave where it was cancelled: gRPC ends one no sooner than the peer
-/// has taken what was being written. Thread-safe.
+/// submit; gRPC's threads write, read and tell the end. All of them lock; under
+/// the lock nobody is told an answer, and no memory of a caller's is let go of.
+/// Shared with the call, which may be the last to leave: gRPC ends a cancelled
+/// one no sooner than the peer has taken what was being written. Thread-safe.
 class ForwardStream::State : public std::enable_shared_from_this<State> {
  public:
   State(std::shared_ptr<const AttentionClient::Connection> connection,
@@ -41,17 +41,25 @@ class ForwardStream::State : public std::enable_shared_from_this<State> {
   [[nodiscard]] std::size_t num_unanswered() const;
   void Finish();
   void Cancel();
-  /// Wait until every `done` has returned.
-  void WaitUntilTold();
+  /// Cancel what is unanswered, and wait until every `done` has returned, but
+  /// for those that this is called within.
+  void Close();
 
  private:
   class Call;
+  class Telling;
+  static constexpr char kCancelledText[] = "the stream was cancelled";
   enum class Phase : std::uint8_t { kOpen, kFinishing, kCancelled };
   struct Request {
     grpc::ByteBuffer message;
     Done done;
   };
-  using Failures = std::vector<std::pair<Done, absl::Status>>;
+  using Requests = std::map<std::uint64_t, Request>;  // by id, from 1 on
+  struct Answer {
+    Requests::node_type request;
+    absl::StatusOr<ForwardReply> reply;
+  };
+  using Answers = std::vector<Answer>;
 
   // What a call tells.
   void Written(bool ok);
@@ -59,19 +67,20 @@ class ForwardStream::State : public std::enable_shared_from_this<State> {
   void ReadsEnded();
   void Ended(const grpc::Status& status);
 
-  void Tell(Done done, absl::StatusOr<ForwardReply> reply);
-  void TellAll(Failures failures);
+  // Give answers, which num_telling_ counts, to their requests.
+  void Tell(std::span<Answer> answers) noexcept;
+  void Told();
 
   // With the lock held.
   [[nodiscard]] absl::Status Add(const PreparedForward& request, Done& done);
   void Open();
   void Write();
-  [[nodiscard]] absl::Status TakeDone(std::uint64_t id, Done& done);
-  [[nodiscard]] Failures TakeFailed(const grpc::Status& status);
-  [[nodiscard]] Failures TakeAll(const absl::Status& why);
-  [[nodiscard]] Failures TakeLongerThanLimit();
+  [[nodiscard]] absl::Status Take(std::uint64_t id, Answer& answer);
+  [[nodiscard]] Answers TakeFailed(const grpc::Status& status);
+  [[nodiscard]] Answers TakeAll(const absl::Status& why);
+  [[nodiscard]] Answers TakeLongerThanLimit();
   [[nodiscard]] absl::Status WhyEnded(const grpc::Status& status) const;
-  [[nodiscard]] absl::Status TooLong(const Request& request) const;
+  [[nodiscard]] absl::Status TooLong(std::size_t num_bytes) const;
   [[nodiscard]] bool LearnLimit(const grpc::Status& status);
 
   const std::shared_ptr<const AttentionClient::Connection> connection_;
@@ -82,9 +91,10 @@ class ForwardStream::State : public std::enable_shared_from_this<State> {
   std::condition_variable changed_;
   Phase phase_ = Phase::kOpen;
   std::uint64_t last_id_ = 0;  // the server has 0 for what it cannot parse
-  std::map<std::uint64_t, Request> unanswered_;
+  Requests unanswered_;
   std::unique_ptr<Call> call_;
   std::size_t num_telling_ = 0;  // taken from unanswered_, and not told yet
+  std::size_t num_within_ = 0;   // of these, those that Close is called within
   int num_fruitless_ = 0;        // calls in a row that brought no answer
   absl::Status fault_;           // what is wrong with the server's answers
   // Longest message the server takes, as far as it has told.

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory of the caller's, sent and received over a socket.
 #include <gmock/gmock.h>
+#include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <future>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/cpp/attention_client.h"
 #include "core/tensor/random_tensor.h"
 #include "core/tensor/status_text.h"
+#include "tests/client/stalled_peer.h"
 #include "tests/client/temp_folder.h"
-#include "tests/server/server_process.h"
 #include "tests/server/test_server.h"
 
 namespace attention {
 namespace {
 
 using ::attention::testing::MakeTestModule;
-using ::attention::testing::ServerProcess;
 using ::attention::testing::TestServer;
 using ::testing::Each;
 using ::testing::HasSubstr;
@@ -200,40 +201,96 @@ TEST_F(CallerMemoryTest, AFailedCallWritesNothing) {
   EXPECT_THAT(output.bytes(), Each(Margined::kCanary));
 }
 
-TEST(CallerMemoryAtADeadlineTest, OutlivesTheCallUntilGrpcIsDone) {
-  const TempFolder folder;
-  const std::string target = "unix:" + folder / "socket";
-  ServerProcess server({"--listen", target});
-  ASSERT_FALSE(server.WaitForAddress().empty());
-  const auto client = [&](int milliseconds) {
-    ClientOptions options;
-    options.timeout = std::chrono::milliseconds(milliseconds);
-    return AttentionClient::Create(target, options).value();
-  };
-  const AttentionClient brief = client(500);
-  ASSERT_TRUE(brief.Health().ok());
-  server.Signal(SIGSTOP);  // connected, but takes no more
+// A client whose peer has taken the first bytes of a call of 32 MiB, so that
+// gRPC is writing the caller's memory, and then takes no more.
+class StalledCallTest : public ::testing::Test {
+ protected:
+  // Begin that call, whose query lives as long as `owner` does.
+  void Begin(const Tensor& query, std::shared_ptr<const void> owner) {
+    client_->ForwardAsync(
+        AttentionClient::Prepare("m", InputsOf(query), std::move(owner))
+            .value(),
+        [done = done_](const absl::StatusOr<ForwardReply>& reply) {
+          done->set_value(reply.status());
+        },
+        stop_.get_token());
+    peer_.Take(std::size_t{1} << 17);
+  }
+
+  static Tensor MakeQuery() {
+    return RandomTensor(DataType::kFloat32,
+                        {std::int64_t{1} << 20, 1, kEmbedDim}, /*seed=*/2);
+  }
+
+  StalledCallTest() {
+    // gRPC goes on when a client has gone: its end may wait 10 s for a poll.
+    static const auto* const grpc =
+        new std::shared_ptr(grpc::InsecureChannelCredentials());
+    EXPECT_NE(*grpc, nullptr);
+  }
+
+  const TempFolder folder_;
+  StalledPeer peer_{folder_ / "socket"};
+  std::optional<AttentionClient> client_ =
+      AttentionClient::Create("unix:" + folder_ / "socket").value();
+  std::stop_source stop_;
+  std::shared_ptr<std::promise<absl::Status>> done_ =
+      std::make_shared<std::promise<absl::Status>>();
+};
+
+TEST_F(StalledCallTest, MemoryOutlivesTheCallUntilGrpcIsDone) {
   std::promise<void> freed;
   const std::future<void> is_freed = freed.get_future();
-  const Shape shape = {std::int64_t{1} << 20, 1, kEmbedDim};  // 32 MiB
-  std::promise<absl::Status> done;
   {
-    auto query = std::make_shared<WatchedQuery>(
-        &freed, RandomTensor(DataType::kFloat32, shape, /*seed=*/2));
-    brief.ForwardAsync(PrepareShared(query),
-                       [&done](const absl::StatusOr<ForwardReply>& reply) {
-                         done.set_value(reply.status());
-                       });
+    auto query = std::make_shared<WatchedQuery>(&freed, MakeQuery());
+    Begin(query->tensor, query);
   }
-  // Fails behind the other's deadline.
-  EXPECT_EQ(client(1000).Health().status().code(),
-            absl::StatusCode::kDeadlineExceeded);
-  EXPECT_FALSE(IsReady(is_freed));  // gRPC is writing it
-  server.Signal(SIGCONT);
+  stop_.request_stop();
+  // The connection does what it is told in order, so this call is told to be
+  // cancelled behind the other.
+  std::stop_source stop_later;
+  std::promise<absl::Status> later;
+  client_->ForwardAsync(
+      AttentionClient::Prepare(
+          "m", InputsOf(RandomTensor(DataType::kFloat32, kShape, /*seed=*/1)))
+          .value(),
+      [&later](const absl::StatusOr<ForwardReply>& reply) {
+        later.set_value(reply.status());
+      },
+      stop_later.get_token());
+  stop_later.request_stop();
+  EXPECT_EQ(later.get_future().get().code(), absl::StatusCode::kCancelled);
 
-  EXPECT_EQ(done.get_future().get().code(),
-            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_FALSE(IsReady(is_freed));  // gRPC is writing it
+  peer_.Close();
+
+  EXPECT_EQ(done_->get_future().get().code(), absl::StatusCode::kCancelled);
   is_freed.wait();
+}
+
+// A client and what it sends, which says when both are gone.
+struct Session {
+  std::shared_ptr<std::promise<void>> ended;
+  Tensor query;
+  std::optional<AttentionClient> client;
+
+  ~Session() {
+    client.reset();
+    ended->set_value();
+  }
+};
+
+TEST_F(StalledCallTest, GrpcMayHoldTheLastOwnerOfTheClient) {
+  const auto ended = std::make_shared<std::promise<void>>();
+  {
+    auto session = std::make_shared<Session>(ended, MakeQuery(), client_);
+    Begin(session->query, session);
+  }
+  client_.reset();
+  peer_.Close();
+
+  ended->get_future().wait();
+  EXPECT_EQ(done_->get_future().get().code(), absl::StatusCode::kUnavailable);
 }
 
 }  // namespace

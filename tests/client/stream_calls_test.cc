@@ -2,94 +2,25 @@
 // The calls that carry a ForwardStream, with a server that ends them as a test
 // wants.
 #include <gmock/gmock.h>
-#include <grpcpp/security/server_credentials.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstring>
-#include <format>
-#include <functional>
+#include <cstdint>
 #include <future>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "attention/v1/attention_service.grpc.pb.h"
 #include "client/cpp/attention_client.h"
-#include "core/tensor/random_tensor.h"
 #include "core/tensor/status_text.h"
+#include "tests/client/scripted_stream.h"
 
 namespace attention {
 namespace {
 
 using Result = absl::StatusOr<ForwardResult>;
-using ServerStream = grpc::ServerReaderWriter<v1::ForwardStreamResponse,
-                                              v1::ForwardStreamRequest>;
 using ::testing::HasSubstr;
 
-const grpc::Status kEnded = {grpc::StatusCode::UNAVAILABLE, "open a new one"};
-
-// Ends calls as `script` says, which is told the number of the call from 1.
-class ScriptedService final : public v1::AttentionService::Service {
- public:
-  grpc::Status ForwardStream(grpc::ServerContext* /*context*/,
-                             ServerStream* stream) override {
-    return script(++num_calls, *stream);
-  }
-
-  std::function<grpc::Status(int number, ServerStream& stream)> script;
-  std::atomic<int> num_calls = 0;
-};
-
-// Read a request. \return false at the end.
-bool Read(ServerStream& stream) {
-  v1::ForwardStreamRequest request;
-  return stream.Read(&request);
-}
-
-// Read a request and answer it with its query.
-bool Echo(ServerStream& stream) {
-  v1::ForwardStreamRequest request;
-  if (!stream.Read(&request)) return false;
-  v1::ForwardStreamResponse answer;
-  answer.set_id(request.id());
-  *answer.mutable_response()->mutable_output() = request.request().query();
-  return stream.Write(answer);
-}
-
-class StreamCallsTest : public ::testing::Test {
- protected:
-  StreamCallsTest() {
-    int port = 0;
-    grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
-                             &port);
-    builder.RegisterService(&service_);
-    server_ = builder.BuildAndStart();
-    client_ = AttentionClient::Create(std::format("127.0.0.1:{}", port));
-  }
-
-  ForwardStream Open() { return client_->OpenStream(); }
-
-  static PreparedForward MakeRequest(std::uint64_t seed) {
-    AttentionInputs inputs;
-    const Tensor query = RandomTensor(DataType::kFloat32, {2, 4}, seed);
-    inputs.query = query.view();
-    return AttentionClient::Prepare("m", inputs).value();
-  }
-
-  static bool IsAnswerTo(std::uint64_t seed, const Result& result) {
-    const Tensor query = RandomTensor(DataType::kFloat32, {2, 4}, seed);
-    return result.ok() && std::memcmp(result->output().data, query.view().data,
-                                      query.num_bytes()) == 0;
-  }
-
-  ScriptedService service_;
-  std::unique_ptr<grpc::Server> server_;
-  absl::StatusOr<AttentionClient> client_;
-};
+using StreamCallsTest = ScriptedStreamTest;
 
 TEST_F(StreamCallsTest, WhatIsUnansweredIsSentAgainOverANewCall) {
   service_.script = [](int number, ServerStream& stream) {
@@ -98,14 +29,14 @@ TEST_F(StreamCallsTest, WhatIsUnansweredIsSentAgainOverANewCall) {
       if (!Echo(stream)) return grpc::Status::OK;
     }
     for (int i = 0; i < 2; ++i) {
-      if (!Read(stream)) break;
+      if (Read(stream) == 0) break;
     }
     return kEnded;
   };
   ForwardStream stream = Open();
   std::vector<std::future<Result>> futures;
   for (std::uint64_t i = 0; i < 300; ++i) {
-    futures.push_back(stream.Submit(MakeRequest(i)));
+    futures.push_back(stream.Submit(MakeSeededRequest(i)));
   }
 
   for (std::uint64_t i = 0; i < futures.size(); ++i) {
@@ -116,32 +47,65 @@ TEST_F(StreamCallsTest, WhatIsUnansweredIsSentAgainOverANewCall) {
 
 TEST_F(StreamCallsTest, ACallMayEndWhileItsFirstRequestIsOnItsWay) {
   service_.script = [](int number, ServerStream& stream) {
-    if (number == 1 && Read(stream)) return kEnded;
+    if (number == 1 && Read(stream) != 0) return kEnded;
     while (Echo(stream)) continue;
     return grpc::Status::OK;
   };
   ForwardStream stream = Open();
 
-  EXPECT_TRUE(IsAnswerTo(1, stream.Submit(MakeRequest(1)).get()));
+  EXPECT_TRUE(IsAnswerTo(1, stream.Submit(MakeSeededRequest(1)).get()));
   EXPECT_EQ(service_.num_calls, 2);
 }
 
 TEST_F(StreamCallsTest, TwoCallsWithoutAnAnswerFailWhatIsUnanswered) {
   service_.script = [](int number, ServerStream& stream) {
-    if (number <= 2 && Read(stream)) return kEnded;
+    if (number <= 2 && Read(stream) != 0) return kEnded;
     while (Echo(stream)) continue;
     return grpc::Status::OK;
   };
   ForwardStream stream = Open();
 
-  const absl::Status status = stream.Submit(MakeRequest(1)).get().status();
+  const absl::Status status =
+      stream.Submit(MakeSeededRequest(1)).get().status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(StatusText(status)),
               HasSubstr("open a new one; is the server running at 127.0.0.1"));
   EXPECT_EQ(service_.num_calls, 2);
   // The stream goes on.
-  EXPECT_TRUE(IsAnswerTo(2, stream.Submit(MakeRequest(2)).get()));
+  EXPECT_TRUE(IsAnswerTo(2, stream.Submit(MakeSeededRequest(2)).get()));
+}
+
+TEST_F(StreamCallsTest, ACallThatBroughtAnAnswerIsNotCounted) {
+  service_.script = [](int number, ServerStream& stream) {
+    // The first answers one of two requests, the second none.
+    if (number == 1 && Echo(stream) && Read(stream) != 0) return kEnded;
+    if (number == 2 && Read(stream) != 0) return kEnded;
+    while (Echo(stream)) continue;
+    return grpc::Status::OK;
+  };
+  ForwardStream stream = Open();
+  auto first = stream.Submit(MakeSeededRequest(1));
+  auto second = stream.Submit(MakeSeededRequest(2));
+
+  EXPECT_TRUE(IsAnswerTo(1, first.get()));
+  EXPECT_TRUE(IsAnswerTo(2, second.get()));
+  EXPECT_EQ(service_.num_calls, 3);
+}
+
+TEST_F(StreamCallsTest, ACallThatAnsweredAllEndsARowOfThoseWithoutAnAnswer) {
+  service_.script = [](int number, ServerStream& stream) {
+    // None, all there is, none, and then as they come.
+    if (number == 1 && Read(stream) != 0) return kEnded;
+    if (number == 2 && Echo(stream)) return kEnded;
+    if (number == 3 && Read(stream) != 0) return kEnded;
+    while (Echo(stream)) continue;
+    return grpc::Status::OK;
+  };
+  ForwardStream stream = Open();
+
+  EXPECT_TRUE(IsAnswerTo(1, stream.Submit(MakeSeededRequest(1)).get()));
+  EXPECT_TRUE(IsAnswerTo(2, stream.Submit(MakeSeededRequest(2)).get()));
 }
 
 TEST_F(StreamCallsTest, OtherErrorsOfACallAreNotRepeated) {
@@ -150,7 +114,7 @@ TEST_F(StreamCallsTest, OtherErrorsOfACallAreNotRepeated) {
     return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, "not you");
   };
   ForwardStream stream = Open();
-  auto first = stream.Submit(MakeRequest(1));
+  auto first = stream.Submit(MakeSeededRequest(1));
 
   EXPECT_EQ(first.get().status(), absl::PermissionDeniedError("not you"));
   EXPECT_EQ(service_.num_calls, 1);
@@ -166,7 +130,7 @@ TEST_F(StreamCallsTest, FinishingOutlivesACallToo) {
   ForwardStream stream = Open();
   std::atomic<int> num_ok = 0;
   for (std::uint64_t i = 0; i < 10; ++i) {
-    stream.Submit(MakeRequest(i), [&](const auto& reply) {
+    stream.Submit(MakeSeededRequest(i), [&](const auto& reply) {
       if (reply.ok()) ++num_ok;
     });
   }
@@ -182,7 +146,8 @@ TEST_F(StreamCallsTest, AnEndWithoutAllAnswersIsAnError) {
   };
   ForwardStream stream = Open();
 
-  const absl::Status status = stream.Submit(MakeRequest(1)).get().status();
+  const absl::Status status =
+      stream.Submit(MakeSeededRequest(1)).get().status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(StatusText(status)),
@@ -195,12 +160,13 @@ TEST_F(StreamCallsTest, AnAnswerToNobodyIsAnError) {
     v1::ForwardStreamResponse answer;
     answer.set_id(999);
     stream.Write(answer);
-    while (Read(stream)) continue;
+    while (Read(stream) != 0) continue;
     return grpc::Status::OK;
   };
   ForwardStream stream = Open();
 
-  const absl::Status status = stream.Submit(MakeRequest(1)).get().status();
+  const absl::Status status =
+      stream.Submit(MakeSeededRequest(1)).get().status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(std::string(StatusText(status)), HasSubstr("its id is 999"));
@@ -217,8 +183,8 @@ TEST_F(StreamCallsTest, AMalformedAnswerFailsItsRequestAlone) {
     return grpc::Status::OK;
   };
   ForwardStream stream = Open();
-  auto bad = stream.Submit(MakeRequest(1));
-  auto good = stream.Submit(MakeRequest(2));
+  auto bad = stream.Submit(MakeSeededRequest(1));
+  auto good = stream.Submit(MakeSeededRequest(2));
 
   EXPECT_EQ(bad.get().status().code(), absl::StatusCode::kInternal);
   EXPECT_TRUE(IsAnswerTo(2, good.get()));
@@ -228,7 +194,8 @@ TEST_F(StreamCallsTest, AnUnreachableServerIsSaidToBe) {
   server_->Shutdown();
   ForwardStream stream = Open();
 
-  const absl::Status status = stream.Submit(MakeRequest(1)).get().status();
+  const absl::Status status =
+      stream.Submit(MakeSeededRequest(1)).get().status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(StatusText(status)),

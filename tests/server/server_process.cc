@@ -73,6 +73,15 @@ void ServerProcess::LimitDescriptors(std::size_t count) const {
 
 void ServerProcess::Signal(int signal) const { kill(process_, signal); }
 
+void ServerProcess::Stop() const {
+  Signal(SIGSTOP);
+  int status = 0;
+  if (waitpid(process_, &status, WUNTRACED) != process_ ||
+      !WIFSTOPPED(status)) {
+    std::abort();
+  }
+}
+
 int ServerProcess::WaitForExit() {
   while (ReadLog()) {
   }

@@ -32,6 +32,9 @@ class ServerProcess {
   /// Let it open no more descriptors than so many.
   void LimitDescriptors(std::size_t count) const;
 
+  /// Stop it, as SIGSTOP does, and wait until it stands still.
+  void Stop() const;
+
   /// Wait for its end. \return its exit code, or -signal.
   int WaitForExit();
 
