@@ -60,7 +60,11 @@ std::size_t ForwardStream::num_unanswered() const {
   return state_->num_unanswered();
 }
 
-void ForwardStream::Finish() { state_->Finish(); }
+// An answer given meanwhile may destroy the stream.
+void ForwardStream::Finish() {
+  const std::shared_ptr<State> state = state_;
+  state->Finish();
+}
 
 // An answer given meanwhile may destroy the stream.
 void ForwardStream::Cancel() {

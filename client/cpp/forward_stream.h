@@ -18,6 +18,7 @@ namespace attention {
 struct StreamOptions {
   /// Time the stream may take in all, from OpenStream; unset: no limit. What is
   /// unanswered then, or submitted later, fails with DEADLINE_EXCEEDED.
+  /// ClientOptions::timeout does not apply.
   std::optional<std::chrono::milliseconds> timeout;
 };
 
@@ -43,7 +44,8 @@ struct StreamOptions {
 ///
 /// Performance: many small requests take a half or a third of the time that
 /// they take by calls of their own. They are sent from where PreparedForward
-/// has them, without a copy.
+/// has them, without a copy; what owns that memory (AttentionClient::Prepare)
+/// may be destroyed within any call of a stream, and must use none.
 ///
 /// Thread Safety: Thread-safe. `done` is called exactly once for each request,
 /// by a thread of gRPC, within Submit where the request is refused at once, or

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/cpp/stream_state.h"
 
+#include <algorithm>
 #include <charconv>
 #include <string_view>
 
@@ -16,6 +17,9 @@ namespace {
 // carried still be sent again: a call may end while its first request is on
 // its way.
 constexpr int kMaxFruitless = 1;
+
+// Beyond it, points in time would overflow.
+constexpr std::chrono::milliseconds kLongestTimeout = std::chrono::years(100);
 
 // The limit in gRPC's text about a message that was too long for it.
 std::optional<std::size_t> MessageLimit(std::string_view text) {
@@ -64,12 +68,14 @@ absl::Status ForwardStream::State::Add(const PreparedForward& request,
   const std::uint64_t id = last_id_ + 1;
   grpc::ByteBuffer message = SerializeStreamRequest(id, request.bytes());
   if (message.Length() > limit_) return TooLong(message.Length());
+  std::unique_ptr<Call> call;
+  if (call_ == nullptr) call = std::make_unique<Call>(shared_from_this());
   Request& added = unanswered_[id];
   added.message.Swap(&message);
   added.done = std::move(done);
   last_id_ = id;
-  if (call_ == nullptr) {
-    Open();
+  if (call != nullptr) {
+    Open(std::move(call));
   } else {
     Write();
   }
@@ -81,10 +87,11 @@ std::size_t ForwardStream::State::num_unanswered() const {
   return unanswered_.size();
 }
 
-void ForwardStream::State::Open() {
-  call_ = std::make_unique<Call>(shared_from_this());
+void ForwardStream::State::Open(std::unique_ptr<Call> call) {
+  call_ = std::move(call);
   if (options_.timeout) {
-    call_->context.set_deadline(opened_ + *options_.timeout);
+    call_->context.set_deadline(opened_ +
+                                std::min(*options_.timeout, kLongestTimeout));
   }
   call_->Start(connection_->generic());
   Write();
@@ -140,7 +147,7 @@ void ForwardStream::State::Received(const grpc::ByteBuffer& message) {
     call_->answered = true;
   }
   if (received->error) {
-    answer.reply = connection_->ToStatus(*received->error);
+    answer.reply = connection_->ToStatus(*received->error, options_.timeout);
   } else {
     answer.reply = ForwardReply(
         std::make_shared<grpc::ByteBuffer>(std::move(received->response)));
@@ -172,7 +179,9 @@ void ForwardStream::State::Ended(const grpc::Status& status) {
   const std::lock_guard lock(mutex_);
   ended = std::move(call_);
   fault_ = absl::OkStatus();
-  if (!unanswered_.empty()) Open();
+  if (!unanswered_.empty()) {
+    Open(std::make_unique<Call>(shared_from_this()));
+  }
 }
 
 ForwardStream::State::Answers ForwardStream::State::TakeFailed(
@@ -181,8 +190,8 @@ ForwardStream::State::Answers ForwardStream::State::TakeFailed(
       status.error_code() == grpc::StatusCode::UNAVAILABLE;
   num_fruitless_ = is_unavailable && !call_->answered ? num_fruitless_ + 1 : 0;
   if (unanswered_.empty()) return {};
-  if (fault_.ok() && LearnLimit(status)) {
-    Answers longer = TakeLongerThanLimit();
+  if (fault_.ok()) {
+    Answers longer = TakeLonger(status);
     if (!longer.empty()) return longer;
   }
   if (fault_.ok() && is_unavailable && num_fruitless_ <= kMaxFruitless) {
@@ -202,12 +211,17 @@ ForwardStream::State::Answers ForwardStream::State::TakeAll(
   return all;
 }
 
-ForwardStream::State::Answers ForwardStream::State::TakeLongerThanLimit() {
+ForwardStream::State::Answers ForwardStream::State::TakeLonger(
+    const grpc::Status& status) {
+  if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED) return {};
+  const auto limit = MessageLimit(status.error_message());
+  if (!limit) return {};
   Answers longer;
   for (auto request = unanswered_.begin(); request != unanswered_.end();) {
     const auto here = request++;
     const std::size_t num_bytes = here->second.message.Length();
-    if (num_bytes <= limit_) continue;
+    if (num_bytes <= *limit) continue;
+    limit_ = *limit;
     longer.push_back({unanswered_.extract(here), TooLong(num_bytes)});
   }
   num_telling_ += longer.size();
@@ -227,18 +241,6 @@ absl::Status ForwardStream::State::TooLong(std::size_t num_bytes) const {
       "the request takes {} bytes, expected at most {}, the limit of the "
       "server's --max-message-bytes; send less at a time",
       num_bytes, limit_));
-}
-
-bool ForwardStream::State::LearnLimit(const grpc::Status& status) {
-  if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED) return false;
-  const auto limit = MessageLimit(status.error_message());
-  // The client's own limit is of what it receives.
-  if (!limit || *limit >= limit_ ||
-      *limit == connection_->max_receive_bytes()) {
-    return false;
-  }
-  limit_ = *limit;
-  return true;
 }
 
 }  // namespace attention

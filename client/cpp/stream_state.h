@@ -26,7 +26,8 @@ namespace attention {
 ///
 /// There is a call while requests are unanswered, and until it ends. Callers
 /// submit; gRPC's threads write, read and tell the end. All of them lock; under
-/// the lock nobody is told an answer, and no memory of a caller's is let go of.
+/// the lock nobody is told an answer, and no memory of a caller's is let go of
+/// but by gRPC, which may free what other calls of the channel are done with.
 /// Shared with the call, which may be the last to leave: gRPC ends a cancelled
 /// one no sooner than the peer has taken what was being written. Thread-safe.
 class ForwardStream::State : public std::enable_shared_from_this<State> {
@@ -73,15 +74,16 @@ class ForwardStream::State : public std::enable_shared_from_this<State> {
 
   // With the lock held.
   [[nodiscard]] absl::Status Add(const PreparedForward& request, Done& done);
-  void Open();
+  void Open(std::unique_ptr<Call> call);
   void Write();
   [[nodiscard]] absl::Status Take(std::uint64_t id, Answer& answer);
   [[nodiscard]] Answers TakeFailed(const grpc::Status& status);
   [[nodiscard]] Answers TakeAll(const absl::Status& why);
-  [[nodiscard]] Answers TakeLongerThanLimit();
+  // If the call has ended for a message that was too long for the server, those
+  // that are: an answer too long for the client leaves none.
+  [[nodiscard]] Answers TakeLonger(const grpc::Status& status);
   [[nodiscard]] absl::Status WhyEnded(const grpc::Status& status) const;
   [[nodiscard]] absl::Status TooLong(std::size_t num_bytes) const;
-  [[nodiscard]] bool LearnLimit(const grpc::Status& status);
 
   const std::shared_ptr<const AttentionClient::Connection> connection_;
   const StreamOptions options_;

@@ -64,7 +64,8 @@ bool ReadContents(CodedInputStream& in, Contents& contents) {
     contents.response.clear();
     std::string error;
     if (!in.ReadString(&error, length)) return false;
-    contents.error = contents.error.value_or("") + error;
+    if (!contents.error) contents.error.emplace();
+    contents.error->append(error);
   }
   return in.ConsumedEntireMessage();
 }

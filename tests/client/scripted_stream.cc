@@ -52,8 +52,9 @@ PreparedForward MakeSeededRequest(std::uint64_t seed) {
 bool IsAnswerTo(std::uint64_t seed,
                 const absl::StatusOr<ForwardResult>& result) {
   const Tensor query = MakeQuery(seed);
-  return result.ok() && std::memcmp(result->output().data, query.view().data,
-                                    query.num_bytes()) == 0;
+  return result.ok() && result->output().num_bytes() == query.num_bytes() &&
+         std::memcmp(result->output().data, query.view().data,
+                     query.num_bytes()) == 0;
 }
 
 }  // namespace attention

@@ -32,6 +32,8 @@ _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _TAG_BYTES, _VARINT_BYTES = 5, 10
 # Below it, protobuf alone is as fast.
 _LEAST_BYTES = 1 << 17
+# So is it where a message has more fields that are not looked for.
+_MOST_KEPT = 64
 
 
 def _tag(message: Any, field: str) -> int:
@@ -192,6 +194,8 @@ def _cut_fields(
         if at > end:
             raise _NotPlainError
         if tag not in tree:
+            if len(kept) >= _MOST_KEPT:
+                raise _NotPlainError
             kept.append(data[first:at])
             continue
         if tag in found:  # Two are one message, of the fields of both.
