@@ -42,10 +42,11 @@ struct StreamOptions {
 /// Errors are those of AttentionClient::Forward; also FAILED_PRECONDITION for a
 /// request that comes after Finish, CANCELLED after Cancel.
 ///
-/// Performance: many small requests take a half or a third of the time that
-/// they take by calls of their own. They are sent from where PreparedForward
-/// has them, without a copy; what owns that memory (AttentionClient::Prepare)
-/// may be destroyed within any call of a stream, and must use none.
+/// Performance: small requests cost a little less than calls of their own (of
+/// one token, 64 at once, on two cores: 7 %). They are sent from where
+/// PreparedForward has them, without a copy; what owns that memory
+/// (AttentionClient::Prepare) may be destroyed within any call of a stream, and
+/// must use none.
 ///
 /// Thread Safety: Thread-safe. `done` is called exactly once for each request,
 /// by a thread of gRPC, within Submit where the request is refused at once, or
