@@ -5,8 +5,10 @@ Two servers, one that computes requests of one module together and one that
 computes each alone (--max-batch-tokens 1, so that requests of one token take
 turns with the larger ones), are loaded in turns by the same client on the same
 machine, over UNIX sockets: by unary calls, and in the rows that say so the
-first one on a ForwardStream. A row's figure is the median of its repetitions'
-ratios.
+first one on a ForwardStream. Of single tokens, which the client and gRPC take
+longer for than the module, a further row says how near the first one comes to
+its calls of a module of next to no compute. A row's figure is the median of its
+repetitions' ratios.
 
 Exit status: 0 measured and the bars hold, 1 a bar is missed, 2 wrong arguments.
 """
@@ -28,19 +30,25 @@ class Mix:
     """Requests of some shapes at once, each so many at a time.
 
     With `stream` the server that computes requests together gets each shape's
-    on one ForwardStream; the other gets calls, as without it.
+    on one ForwardStream; the other gets calls, as without it. With `idle` the
+    other is the same server, and the module one of next to no compute.
     """
 
-    def __init__(self, name, module, shapes, concurrency, bar, *, stream=False):
+    def __init__(self, name, module, shapes, concurrency, bar, *, stream=False,
+                 idle=False):
         self.name, self.module, self.shapes = name, module, shapes
         self.concurrency, self.bar = concurrency, bar
-        self.stream = stream
+        self.stream, self.idle = stream, idle
 
-    def throughput(self, bin_dir, server, seconds, *options):
+    def throughput(self, bin_dir, servers, name, seconds):
         """Tokens a second: requests of all sizes count as what they are."""
+        is_other = name != "together"
+        server = servers["together" if self.idle else name]
+        module = "idle" if self.idle and is_other else self.module
+        options = ["--stream"] if self.stream and (self.idle or not is_other) else []
         with contextlib.ExitStack() as stack:
             loads = [stack.enter_context(
-                harness.Load(bin_dir, server, self.module, shape,
+                harness.Load(bin_dir, server, module, shape,
                              "--concurrency", self.concurrency,
                              "--warmup", 0.3, "--duration", seconds, *options))
                      for shape in self.shapes]
@@ -48,9 +56,12 @@ class Mix:
 
 
 MIXES = [
-    Mix("1 token, 64 at once", "base", [(1, 1, 768)], 64, 4.0),
-    Mix("1 token, 64 at once, stream", "base", [(1, 1, 768)], 64, 6.0,
+    Mix("1 token, 64 at once", "base", [(1, 1, 768)], 64, 1.8),
+    Mix("1 token, 64 at once, stream", "base", [(1, 1, 768)], 64, 1.8,
         stream=True),
+    Mix("1 token against idle", "base", [(1, 1, 768)], 64, 0.7, idle=True),
+    Mix("1 token against idle, stream", "base", [(1, 1, 768)], 64, 0.5,
+        stream=True, idle=True),
     Mix("16 tokens, 64 at once", "base", [(1, 16, 768)], 64, 1.15),
     Mix("1 to 128 tokens, 64 at once", "base",
         [(1, 2**power, 768) for power in range(8)], 8, 1.15),
@@ -62,18 +73,13 @@ MIXES = [
 ]
 
 
-def options(mix, name):
-    """Of the client that loads a server, by the server's name."""
-    return ["--stream"] if mix.stream and name == "together" else []
-
-
 def measure_mix(mix, arguments, servers):
     """The ratios of a mix, repetition by repetition."""
     ratios, rates = [], []
     for repetition in range(arguments.repetitions):
         order = list(servers) if repetition % 2 == 0 else list(servers)[::-1]
-        rate = {name: mix.throughput(arguments.bin_dir, servers[name],
-                                     arguments.seconds, *options(mix, name))
+        rate = {name: mix.throughput(arguments.bin_dir, servers, name,
+                                     arguments.seconds)
                 for name in order}
         rates.append(rate)
         ratios.append(rate["together"] / rate["alone"])
@@ -149,6 +155,7 @@ def main():
         modules.mkdir()
         harness.write_multi_head_attention(modules, "base", 768, 12)
         harness.write_multi_head_attention(modules, "large", 1024, 16)
+        harness.write_attention_alone(modules, "idle", 768)
 
         def server(name, tokens):
             return harness.Server(arguments.bin_dir, modules,
