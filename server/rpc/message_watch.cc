@@ -60,7 +60,7 @@ std::uint64_t MessageWatch::Update(Time now) {
   named_ = connections_.ListNamed();
   std::uint64_t sum = 0;
   for (const auto& connection : named_) {
-    // First what came whole, which has been received.
+    // First what came whole: what comes meanwhile is pending for a moment.
     const std::uint64_t delivered = connection->delivered_bytes;
     connection->arrivals.Update(ReceivedBytes(connection->socket.get()),
                                 delivered);

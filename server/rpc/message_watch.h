@@ -40,7 +40,7 @@ class MessageWatch final : public CallObserver {
   static constexpr std::chrono::milliseconds kPeriod{100};
   /// How long connections that were closed have to free what they hold.
   static constexpr std::chrono::milliseconds kFreeTime{300};
-  /// How often the connections are looked at while all is well.
+  /// How often the connections are looked at while nobody is to be closed.
   static constexpr std::chrono::milliseconds kCalmPeriod{1000};
 
   /// \param connections is borrowed.
